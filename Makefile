@@ -1,0 +1,49 @@
+# rrl_register: `make demo` and `make test` set up what they need first.
+#
+#   TORCH_INDEX=https://download.pytorch.org/whl/cpu make setup
+#
+# asks that index for PyTorch as well: on Linux the default index serves the CUDA build, which is some gigabytes larger.
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.stamp
+TORCH_INDEX ?=
+DEMO := runs/demo
+
+# The first interpreter that runs and is new enough; a name on PATH alone proves nothing (version managers leave shims).
+PYTHON ?= $(shell for candidate in python3 python3.13 python3.12 python3.11 python; do \
+	"$$candidate" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo "$$candidate" && break; \
+	done)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint types clean
+
+help:  ## this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 10
+
+setup: $(STAMP)  ## make .venv with the pinned dependencies
+
+$(STAMP): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "No Python >= 3.11 found on PATH; install one, or name it: make PYTHON=/path/to/python setup" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) --editable '.[dev]'
+	@touch $@
+
+demo: setup  ## register the real sample pair in data/, compare with the truth
+	@mkdir -p $(DEMO)
+	$(BIN)/rrl-register data/rgb_nir_fixed.tif data/rgb_nir_moving.tif -o $(DEMO)/aligned.tif \
+		--json $(DEMO)/result.json --preview $(DEMO)/preview.png --overwrite
+	$(BIN)/python examples/compare_with_truth.py $(DEMO)/result.json data/rgb_nir_truth.json
+
+test: setup  ## run the tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
+lint: setup  ## check style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup  ## check types
+	$(BIN)/mypy
+
+clean:  ## remove the environment, caches and what the demo wrote
+	rm -rf $(VENV) runs build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

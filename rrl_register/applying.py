@@ -1,0 +1,90 @@
+"""Using a transform again: on another band of the moving image, or on the same ground at another resolution."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from rrl_register.config import WarpConfig
+from rrl_register.errors import InputError
+from rrl_register.raster.grid import Grid, prior_matrix
+from rrl_register.raster.reader import open_info
+from rrl_register.registration import Registration
+from rrl_register.warping import warp_to_file
+
+
+def apply_transform(
+    registration: Registration,
+    image: Path,
+    output: Path,
+    config: WarpConfig | None = None,
+    *,
+    overwrite: bool = False,
+) -> None:
+    """Warp a file onto the fixed grid with a transform that was found before.
+
+    Args:
+        registration: What ``register`` gave, or ``read_registration`` read.
+        image: Shows what the moving image showed. With georeferences on both sides it may be of any extent and
+            resolution; without them it has to cover the moving image's ground, at any resolution.
+        output: The GeoTIFF to write.
+        config: How to resample and write.
+        overwrite: Whether an existing output may be replaced.
+
+    Raises:
+        InputError: The registration failed, or the image cannot be read or does not belong to it.
+        OutputExistsError, UsageError: The output cannot be written.
+    """
+    if registration.matrix is None:
+        raise InputError(
+            f"the transform is of a failed registration ({registration.reason}); needed status 'ok'; register again"
+        )
+    matrix = registration.matrix @ to_registered_pixels(open_info(image).grid, registration.moving_grid)
+    warp_to_file(image, matrix, registration.fixed_grid, output, config or WarpConfig(), overwrite)
+
+
+def read_registration(path: Path) -> Registration:
+    """Read the JSON file that ``rrl-register register --json`` wrote.
+
+    Raises:
+        InputError: The file is no such JSON.
+    """
+    try:
+        return Registration.from_json(json.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise InputError(f"cannot read {path} ({error.strerror}); needed a result file; check the path") from error
+    except InputError as error:
+        raise InputError(f"cannot use {path}: {error}") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{path} is no result of a registration ({error!r}); needed what `rrl-register --json` writes; "
+            "name that file first and the image second"
+        ) from error
+
+
+def to_registered_pixels(image: Grid, moving: Grid) -> npt.NDArray[np.float64]:
+    """Find how pixels of an image lie on the grid of the moving image that was registered.
+
+    Args:
+        image: Grid of the image that the transform is to be applied to.
+        moving: Grid of the moving image that was registered.
+
+    Returns:
+        (3, 3) float64, image pixel -> moving pixel.
+
+    Raises:
+        InputError: Their georeferences do not overlap, or without georeferences their shapes differ.
+    """
+    if image.georeferenced and moving.georeferenced:
+        return prior_matrix(fixed=moving, moving=image)
+    x, y = moving.width / image.width, moving.height / image.height
+    # A reduced copy's sides are rounded to whole pixels, so its aspect may differ by a pixel of its own.
+    if abs(x / y - 1) > 1.5 / min(image.width, image.height, moving.width, moving.height):
+        raise InputError(
+            f"the image is {image.width} x {image.height} px, the one registered {moving.width} x {moving.height} px; "
+            "needed the same aspect where georeferences are missing; try an image of the same ground"
+        )
+    return np.array([[x, 0, x / 2 - 0.5], [0, y, y / 2 - 0.5], [0, 0, 1]])

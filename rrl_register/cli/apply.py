@@ -1,0 +1,42 @@
+"""``rrl-register apply``: use a transform that was found before on another file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from rrl_register.cli.checks import require_file, require_outputs
+from rrl_register.cli.options import (
+    FILE,
+    build_config,
+    config_options,
+    overwrite_option,
+    set_up_logging,
+    verbosity_options,
+)
+
+
+@click.command(no_args_is_help=True)
+@click.argument("transform", type=FILE)
+@click.argument("image", type=FILE)
+@click.option("-o", "--output", type=FILE, required=True, help="Write IMAGE on the fixed grid to this GeoTIFF.")
+@overwrite_option
+@config_options("warp")
+@verbosity_options
+def apply(
+    transform: Path, image: Path, output: Path, overwrite: bool, verbose: int, quiet: bool, **values: Any
+) -> None:
+    """Warp IMAGE with the transform that 'register --json' wrote to the file TRANSFORM.
+
+    IMAGE shows what the moving image showed: another band of it, or the same ground at another resolution.
+    """
+    set_up_logging(verbose, quiet)
+    require_file(transform)
+    require_file(image)
+    require_outputs([output], [transform, image], overwrite)
+    from rrl_register.applying import apply_transform, read_registration
+
+    apply_transform(read_registration(transform), image, output, build_config(values).warp, overwrite=overwrite)
+    click.echo(output)

@@ -1,0 +1,214 @@
+"""Options that verbs share, each declared once, and how they become a configuration.
+
+Every flag of ``CONFIG_OPTIONS`` fills one field of ``RegisterConfig`` and takes its default from there.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from rrl_register.config import Device, Kind, RegisterConfig, Resampling
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+FILE = click.Path(path_type=Path)
+
+
+def band_list(text: str) -> tuple[int, ...]:
+    """Read band numbers, 1-based: ``4`` or ``3,2,1``."""
+    if not re.fullmatch(r"[1-9]\d*(,[1-9]\d*)*", text):
+        raise click.BadParameter(f"{text!r} is no list of bands; needed numbers from 1 on, such as 4 or 3,2,1.")
+    return tuple(int(number) for number in text.split(","))
+
+
+def distance(text: str) -> str:
+    """Check a length in pixels or metres, ``80px`` or ``500m``; the text itself is what the configuration holds."""
+    match = re.fullmatch(r"(\d+\.?\d*|\.\d+)(px|m)", text)
+    if not match or float(match[1]) == 0:
+        raise click.BadParameter(f"{text!r} is no distance; needed a positive number and its unit, 80px or 500m.")
+    return text
+
+
+def creation_option(text: str) -> tuple[str, str]:
+    """Split a GDAL creation option, ``NAME=VALUE``, at the first equals sign."""
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise click.BadParameter(f"{text!r} is no creation option; needed NAME=VALUE, such as COMPRESS=ZSTD.")
+    return name, value
+
+
+def one_of(values: Iterable[StrEnum]) -> click.Choice[str]:
+    """Offer the values of an enum; given the enum itself, click would offer its names."""
+    return click.Choice([value.value for value in values])
+
+
+@dataclass(frozen=True)
+class ConfigOption:
+    """A flag and the one field of ``RegisterConfig`` that it fills.
+
+    Attributes:
+        flag: The long flag.
+        section: Field of ``RegisterConfig``: read, match, estimate or warp.
+        field: Field of that section.
+        help: One line for ``--help``.
+        type: What ``click.option`` takes as type: one of click's, or a function of the text.
+        to_field: Turns what click gives into what the field holds; not called for None.
+        default_text: What ``--help`` shows for a default of None.
+        multiple: Whether the flag may be repeated.
+        metavar: Placeholder in ``--help``.
+    """
+
+    flag: str
+    section: str
+    field: str
+    help: str
+    type: Any
+    to_field: Callable[[Any], Any] = lambda value: value
+    default_text: str | None = None
+    multiple: bool = False
+    metavar: str | None = None
+
+    @property
+    def parameter(self) -> str:
+        """Name of the argument that click passes."""
+        return f"{self.section}_{self.field}"
+
+    @property
+    def default(self) -> Any:
+        """The field's default, as click wants it: plain text for an enum, None for nothing."""
+        value = getattr(getattr(RegisterConfig(), self.section), self.field)
+        if value == ():
+            return None
+        return value.value if isinstance(value, StrEnum) else value
+
+    def decorate(self, function: Decorated) -> Decorated:
+        """Add the flag to a command."""
+        return click.option(
+            self.flag,
+            self.parameter,
+            type=self.type,
+            default=self.default,
+            show_default=self.default_text or True,
+            multiple=self.multiple,
+            metavar=self.metavar,
+            help=self.help,
+        )(function)
+
+
+def _kind_option(image: str) -> ConfigOption:
+    what = f"What the {image} image shows; 'auto' recognises it."
+    return ConfigOption(f"--{image}-kind", "read", f"{image}_kind", what, one_of(Kind), Kind)
+
+
+def _bands_option(image: str) -> ConfigOption:
+    what = f"Bands of the {image} image to match on, 1-based."
+    flag, field = f"--{image}-bidx", f"{image}_bands"
+    return ConfigOption(flag, "read", field, what, band_list, default_text="all but alpha", metavar="N[,N...]")
+
+
+CONFIG_OPTIONS = (
+    _kind_option("fixed"),
+    _kind_option("moving"),
+    _bands_option("fixed"),
+    _bands_option("moving"),
+    ConfigOption(
+        "--max-shift",
+        "match",
+        "max_shift",
+        "How far the georeference (or, without one, the centred image) may be off.",
+        distance,
+        default_text="100px; without georeferences a third of the longer side",
+        metavar="Npx|Nm",
+    ),
+    ConfigOption(
+        "--support",
+        "match",
+        "support",
+        "Side of the ground that a patch covers, px.",
+        click.Choice(["64", "96", "128"]),
+        int,
+        default_text="128 for SAR, else 64",
+    ),
+    ConfigOption("--keypoints", "match", "n_keypoints", "Keypoints at most in each image.", click.IntRange(min=16)),
+    ConfigOption(
+        "--min-score", "match", "min_score", "Probability from which a pair is a match.", click.FloatRange(0, 1)
+    ),
+    ConfigOption("--device", "match", "device", "Where the network runs; 'auto' takes a GPU.", one_of(Device), Device),
+    ConfigOption("--weights", "match", "weights", "Weights to use (.safetensors).", FILE, default_text="those shipped"),
+    ConfigOption("--seed", "estimate", "seed", "Seed of everything that is drawn at random.", click.IntRange(min=0)),
+    ConfigOption(
+        "--resampling", "warp", "resampling", "Interpolation of the moving image.", one_of(Resampling), Resampling
+    ),
+    ConfigOption(
+        "--nodata",
+        "warp",
+        "nodata",
+        "Value where the moving image has no data.",
+        click.FLOAT,
+        default_text="the moving image's own, else 0",
+    ),
+    ConfigOption(
+        "--co",
+        "warp",
+        "creation_options",
+        "GDAL creation option; may be repeated.",
+        creation_option,
+        tuple,
+        default_text="tiled, compressed",
+        multiple=True,
+        metavar="NAME=VALUE",
+    ),
+)
+
+
+def config_options(*sections: str) -> Callable[[Decorated], Decorated]:
+    """Add the flags of some sections of the configuration to a command."""
+
+    def decorate(function: Decorated) -> Decorated:
+        for option in reversed(CONFIG_OPTIONS):
+            if option.section in sections:
+                function = option.decorate(function)
+        return function
+
+    return decorate
+
+
+def build_config(values: Mapping[str, Any]) -> RegisterConfig:
+    """Fill a configuration from what click parsed.
+
+    Args:
+        values: Parameter name (``section_field``) -> value; fields without one keep their default.
+    """
+    config = RegisterConfig()
+    for option in CONFIG_OPTIONS:
+        value = values.get(option.parameter)
+        if value is not None:
+            section = replace(getattr(config, option.section), **{option.field: option.to_field(value)})
+            config = replace(config, **{option.section: section})
+    return config
+
+
+def overwrite_option(function: Decorated) -> Decorated:
+    """Add ``--overwrite``."""
+    return click.option("--overwrite", is_flag=True, help="Replace outputs that exist.")(function)
+
+
+def verbosity_options(function: Decorated) -> Decorated:
+    """Add ``-v`` and ``-q``."""
+    quiet = click.option("-q", "--quiet", is_flag=True, help="Print output paths and errors only.")
+    verbose = click.option("-v", "--verbose", count=True, help="Say what is being done; -vv says more.")
+    return verbose(quiet(function))
+
+
+def set_up_logging(verbose: int, quiet: bool) -> None:
+    """Send the package's log to stderr: warnings, with -v progress too, with -vv details too, with -q errors only."""
+    level = logging.ERROR if quiet else {0: logging.WARNING, 1: logging.INFO}.get(verbose, logging.DEBUG)
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", force=True)
+    logging.getLogger("rrl_register").setLevel(level)

@@ -1,0 +1,128 @@
+"""``rrl-register register``: estimate the transform, write what was asked for."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from rrl_register.cli.checks import require_file, require_outputs, require_two_images
+from rrl_register.cli.options import (
+    FILE,
+    build_config,
+    config_options,
+    overwrite_option,
+    set_up_logging,
+    verbosity_options,
+)
+from rrl_register.config import RegisterConfig
+from rrl_register.errors import InputError, NotRegisteredError, UsageError
+
+if TYPE_CHECKING:
+    from rrl_register.registration import Registration
+
+
+@click.command(no_args_is_help=True)
+@click.argument("fixed", type=FILE)
+@click.argument("moving", type=FILE)
+@click.option("-o", "--output", type=FILE, help="Write MOVING on FIXED's grid to this GeoTIFF.")
+@click.option("--json", "result", type=FILE, help="Write transform and figures to this JSON file, for failures too.")
+@click.option("--preview", type=FILE, help="Draw a checkerboard of both images and their matches to this PNG.")
+@overwrite_option
+@config_options("read", "match", "estimate", "warp")
+@verbosity_options
+def register(
+    fixed: Path,
+    moving: Path,
+    output: Path | None,
+    result: Path | None,
+    preview: Path | None,
+    overwrite: bool,
+    verbose: int,
+    quiet: bool,
+    **values: Any,
+) -> None:
+    """Bring the image MOVING onto the pixel grid of the image FIXED.
+
+    At least one of -o and --json has to be given. All bands of MOVING are warped. The paths of the files written are
+    printed, one a line.
+    """
+    set_up_logging(verbose, quiet)
+    config = build_config(values)
+    if not (output or result):
+        raise UsageError("neither -o nor --json was given; needed somewhere to put the result; try -o aligned.tif")
+    _check(fixed, moving, [path for path in (output, result, preview) if path], config, overwrite)
+    registration = _estimate(fixed, moving, config, result, overwrite)
+    if result:
+        _write_json(result, registration.to_json(), overwrite)
+    if preview:
+        _write_preview(preview, fixed, moving, registration, config, overwrite)
+    if registration.matrix is None:
+        raise NotRegisteredError(registration.reason)
+    if output:
+        from rrl_register.warping import warp_to_file
+
+        warp_to_file(moving, registration.matrix, registration.fixed_grid, output, config.warp, overwrite)
+        click.echo(output)
+    if not quiet:
+        click.echo(summary(registration), err=True)
+
+
+def summary(registration: Registration) -> str:
+    """Say in one line how well it went."""
+    lengths = (("RMSE", registration.rmse_px), ("held out", registration.check_rmse_px))
+    errors = "".join(f", {name} {length:.2f} px" for name, length in lengths if length is not None)
+    return (
+        f"Registered: {registration.n_inliers} inliers of {registration.n_tie_points} tie points{errors}, "
+        f"confidence {registration.confidence:.2f}, {sum(registration.seconds.values()):.1f} s."
+    )
+
+
+def _check(fixed: Path, moving: Path, outputs: list[Path], config: RegisterConfig, overwrite: bool) -> None:
+    require_two_images(fixed, moving)
+    inputs = [fixed, moving]
+    if config.match.weights:
+        require_file(config.match.weights)
+        inputs.append(config.match.weights)
+    require_outputs(outputs, inputs, overwrite)
+
+
+def _estimate(fixed: Path, moving: Path, config: RegisterConfig, result: Path | None, overwrite: bool) -> Registration:
+    """Run the pipeline; an unusable input is written down before it is reported."""
+    from rrl_register.pipeline import register as run_pipeline
+
+    try:
+        return run_pipeline(fixed, moving, config)
+    except InputError as error:
+        if result:
+            _write_json(result, _failure_record(str(error)), overwrite)
+        raise
+
+
+def _failure_record(reason: str) -> dict[str, Any]:
+    """Build the result of a registration that could not even begin: every figure is null."""
+    from rrl_register import __version__
+    from rrl_register.registration import SCHEMA, Registration
+
+    known = {"status": "failed", "reason": reason, "version": __version__}
+    unknown = (field.name for field in fields(Registration) if field.name != "inlier")
+    return {"schema": SCHEMA, **dict.fromkeys(unknown), **known}
+
+
+def _write_json(result: Path, data: dict[str, Any], overwrite: bool) -> None:
+    from rrl_register.raster.writer import write_json
+
+    write_json(result, data, overwrite)
+    click.echo(result)
+
+
+def _write_preview(
+    preview: Path, fixed: Path, moving: Path, registration: Registration, config: RegisterConfig, overwrite: bool
+) -> None:
+    from rrl_register.preview import preview_of_files
+    from rrl_register.raster.writer import write_png
+
+    write_png(preview, preview_of_files(fixed, moving, registration, config.read), overwrite)
+    click.echo(preview)

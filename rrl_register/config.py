@@ -1,0 +1,98 @@
+"""Settings of every stage: the only home of defaults. The command line reads its defaults here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+
+class Kind(StrEnum):
+    """What an image shows, as far as its radiometry is concerned."""
+
+    AUTO = "auto"
+    OPTICAL = "optical"
+    IR = "ir"
+    SAR = "sar"
+
+
+class Device(StrEnum):
+    """Where the network runs; ``auto`` takes a GPU where there is one."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+class Resampling(StrEnum):
+    """How the moving image is interpolated on the fixed grid."""
+
+    NEAREST = "nearest"
+    BILINEAR = "bilinear"
+    CUBIC = "cubic"
+
+
+@dataclass(frozen=True)
+class ReadConfig:
+    """How the two images become one grey working image each."""
+
+    fixed_bands: tuple[int, ...] = ()
+    """Bands of the fixed image to match on, 1-based; empty: all but alpha."""
+    moving_bands: tuple[int, ...] = ()
+    """Bands of the moving image to match on, 1-based; empty: all but alpha."""
+    fixed_kind: Kind = Kind.AUTO
+    moving_kind: Kind = Kind.AUTO
+    max_side: int = 2048
+    """Longest side of the working grid, px; larger scenes are matched on a reduced image and warped at full size."""
+
+
+@dataclass(frozen=True)
+class MatchConfig:
+    """Keypoints, patches and what the network accepts."""
+
+    n_keypoints: int = 1200
+    """Keypoints at most in each image."""
+    support: int | None = None
+    """Side of the ground that a patch covers, working px (64, 96, 128); None: by kind (128 for SAR, else 64)."""
+    max_shift: str | None = None
+    """Search radius, as '80px' or '500m'; None: 100 px with georeferences, without them a third of the longer side."""
+    n_candidates: int = 4
+    """Moving keypoints per fixed keypoint that the network scores."""
+    min_score: float = 0.5
+    """Probability from which the network's word is taken for a match."""
+    device: Device = Device.AUTO
+    weights: Path | None = None
+    """Weights to use; None: those shipped with the package."""
+
+
+@dataclass(frozen=True)
+class EstimateConfig:
+    """From tie points to a transform that is accepted or refused."""
+
+    threshold: float = 3.0
+    """Inlier threshold of the robust fit, fixed px."""
+    min_inliers: int = 12
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class WarpConfig:
+    """How the moving image is brought onto the fixed grid."""
+
+    resampling: Resampling = Resampling.CUBIC
+    nodata: float | None = None
+    """Value written where the moving image has no data; None: the moving image's own, else 0."""
+    block_size: int = 512
+    """Side of the blocks that are read, warped and written one by one, px; a multiple of 16."""
+    creation_options: tuple[tuple[str, str], ...] = ()
+    """GDAL creation options, (name, value)."""
+
+
+@dataclass(frozen=True)
+class RegisterConfig:
+    """Everything that ``register`` can be told."""
+
+    read: ReadConfig = field(default_factory=ReadConfig)
+    match: MatchConfig = field(default_factory=MatchConfig)
+    estimate: EstimateConfig = field(default_factory=EstimateConfig)
+    warp: WarpConfig = field(default_factory=WarpConfig)

@@ -1,0 +1,1 @@
+"""From tie points to a transform: fits, robust estimation and what is known about their error."""

@@ -1,0 +1,281 @@
+"""Robust estimation: transforms out of tie points of which many are wrong, and an honest figure for their error."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from rrl_register.errors import NotRegisteredError
+from rrl_register.estimation.transforms import (
+    Fit,
+    Matrix,
+    Points,
+    fit_affine,
+    fit_homography,
+    fit_similarity,
+    residuals,
+)
+
+_MAX_ITERATIONS = 20_000
+_CONFIDENCE = 0.9999
+_SIMILARITY_SAMPLES = 3000
+_REFIT_STEPS = 15
+_BLOCKS = 5
+"""Blocks along each axis that the check error is cut into; as many as the default folds, so that each fold meets every row."""
+
+
+class Model(StrEnum):
+    """Transform models that can be estimated robustly, from stiff to flexible."""
+
+    SIMILARITY = "similarity"
+    AFFINE = "affine"
+    HOMOGRAPHY = "homography"
+
+    @property
+    def min_points(self) -> int:
+        """Tie points that determine the model."""
+        return {"similarity": 2, "affine": 3, "homography": 4}[self.value]
+
+    @property
+    def fit(self) -> Fit:
+        """Weighted least-squares fit of the model."""
+        return {"similarity": fit_similarity, "affine": fit_affine, "homography": fit_homography}[self.value]
+
+
+class RobustFit(NamedTuple):
+    """A robustly estimated transform.
+
+    Attributes:
+        matrix: (3, 3) transform moving -> fixed. That there is one is no verdict: random points have one, too.
+        inliers: (N,) bool, the tie points within the threshold of it.
+    """
+
+    matrix: Matrix
+    inliers: NDArray[np.bool_]
+
+
+def robust_fit(
+    moving: ArrayLike,
+    fixed: ArrayLike,
+    threshold: float = 3.0,
+    model: Model | str = Model.HOMOGRAPHY,
+    weights: ArrayLike | None = None,
+    seed: int = 0,
+) -> RobustFit | None:
+    """Estimate a transform from tie points with outliers, then refit it to its inliers.
+
+    Args:
+        moving: (N, 2) points.
+        fixed: (N, 2) corresponding points.
+        threshold: largest residual of an inlier, fixed pixels.
+        model: what to estimate.
+        weights: (N,) trust in each tie point, >= 0; None: all 1. They count in the refit, and in a similarity's vote.
+        seed: of the random samples; only a similarity draws any (MAGSAC++ of OpenCV always draws the same).
+
+    Returns:
+        Transform and inliers, or None when the points determine no transform (too few, on one line, in one place).
+    """
+    estimator = {
+        Model.SIMILARITY: robust_similarity,
+        Model.AFFINE: robust_affine,
+        Model.HOMOGRAPHY: robust_homography,
+    }[Model(model)]
+    return estimator(moving, fixed, threshold, weights=weights, seed=seed)
+
+
+def robust_homography(
+    moving: ArrayLike, fixed: ArrayLike, threshold: float = 3.0, *, weights: ArrayLike | None = None, seed: int = 0
+) -> RobustFit | None:
+    """Homography by MAGSAC++ (Barath et al. 2020, as in OpenCV's USAC), refitted to its inliers; see ``robust_fit``."""
+    m, f, w = _arrays(moving, fixed, weights)
+    if len(m) < Model.HOMOGRAPHY.min_points:  # OpenCV raises on three points
+        return None
+    matrix, _ = cv2.findHomography(
+        m, f, cv2.USAC_MAGSAC, threshold, maxIters=_MAX_ITERATIONS, confidence=_CONFIDENCE
+    )
+    return None if matrix is None else refit(m, f, matrix, threshold, Model.HOMOGRAPHY, w)
+
+
+def robust_affine(
+    moving: ArrayLike, fixed: ArrayLike, threshold: float = 3.0, *, weights: ArrayLike | None = None, seed: int = 0
+) -> RobustFit | None:
+    """Affine transform by MAGSAC++ (as in OpenCV's USAC), refitted to its inliers; see ``robust_fit``."""
+    m, f, w = _arrays(moving, fixed, weights)
+    if len(m) < Model.AFFINE.min_points:
+        return None
+    affine, _ = cv2.estimateAffine2D(
+        m, f, method=cv2.USAC_MAGSAC, ransacReprojThreshold=threshold, maxIters=_MAX_ITERATIONS, confidence=_CONFIDENCE
+    )
+    if affine is None:
+        return None
+    return refit(m, f, np.vstack([affine, [0.0, 0.0, 1.0]]), threshold, Model.AFFINE, w)
+
+
+def robust_similarity(
+    moving: ArrayLike, fixed: ArrayLike, threshold: float = 3.0, *, weights: ArrayLike | None = None, seed: int = 0
+) -> RobustFit | None:
+    """Similarity by weighted RANSAC over pairs of tie points, refitted to its inliers; see ``robust_fit``.
+
+    Two points make a hypothesis, so that it holds where few or weak tie points are right. All pairs are tried when there are
+    no more than 3000, else as many random ones; hypotheses are ranked by the truncated squared residuals (MSAC, Torr 2000).
+    """
+    m, f, w = _arrays(moving, fixed, weights)
+    first, second = _pairs(len(m), seed)
+    zm, zf = m @ [1, 1j], f @ [1, 1j]
+    apart = (np.abs(zm[first] - zm[second]) > 2 * threshold) & (zf[first] != zf[second])
+    first, second = first[apart], second[apart]
+    if not len(first):
+        return None
+    a = (zf[first] - zf[second]) / (zm[first] - zm[second])
+    best = _best_similarity(zm, zf, w, a, zf[first] - a * zm[first], threshold)
+    matrix = np.array([[best[0].real, -best[0].imag, best[1].real], [best[0].imag, best[0].real, best[1].imag], [0, 0, 1]])
+    return refit(m, f, matrix, threshold, Model.SIMILARITY, w)
+
+
+def refit(
+    moving: ArrayLike,
+    fixed: ArrayLike,
+    matrix: ArrayLike,
+    threshold: float,
+    model: Model | str = Model.HOMOGRAPHY,
+    weights: ArrayLike | None = None,
+) -> RobustFit | None:
+    """Improve a transform by iteratively reweighted least squares on the tie points near it.
+
+    Tukey's biweight with the threshold as its end lets a point fade out instead of dropping in and out of the inliers.
+
+    Args:
+        moving: (N, 2) points.
+        fixed: (N, 2) corresponding points.
+        matrix: (3, 3) transform to start from.
+        threshold: largest residual of an inlier, fixed pixels.
+        model: what to fit; may be richer than the model of ``matrix``.
+        weights: (N,) trust in each tie point; None: all 1.
+
+    Returns:
+        Transform and inliers; None when the inliers do not determine the model.
+    """
+    m, f, w = _arrays(moving, fixed, weights)
+    fit = Model(model).fit
+    current = np.asarray(matrix, np.float64)
+    for _ in range(_REFIT_STEPS):
+        biweight = np.clip(1 - (residuals(current, m, f) / threshold) ** 2, 0, None) ** 2
+        try:
+            updated = fit(m, f, w * biweight)
+        except NotRegisteredError:
+            return None
+        settled = np.allclose(updated, current, rtol=1e-9, atol=1e-9)
+        current = updated
+        if settled:
+            break
+    return RobustFit(current, residuals(current, m, f) <= threshold)
+
+
+def held_out_residuals(
+    moving: ArrayLike,
+    fixed: ArrayLike,
+    folds: int = 5,
+    fit: Fit = fit_homography,
+    weights: ArrayLike | None = None,
+) -> NDArray[np.float64]:
+    """Residual of each tie point under a transform fitted without it and without its neighbourhood.
+
+    Points are left out by blocks of the scene, for a point's neighbours share its error and would vouch for it. The points
+    themselves should be the inliers of a robust fit: their choice has seen all of them, which no fold can undo.
+
+    Args:
+        moving: (N, 2) points.
+        fixed: (N, 2) corresponding points.
+        folds: parts that are left out in turn.
+        fit: weighted least-squares fit.
+        weights: (N,) weights in the fits; None: all 1.
+
+    Returns:
+        (N,) float64, fixed pixels; NaN where the other points determine no transform.
+    """
+    m, f, w = _arrays(moving, fixed, weights)
+    fold = spatial_folds(f, folds)
+    held_out = np.full(len(m), np.nan)
+    for index in np.unique(fold):
+        out = fold == index
+        try:
+            matrix = fit(m[~out], f[~out], w[~out])
+        except NotRegisteredError:
+            continue
+        held_out[out] = residuals(matrix, m[out], f[out])
+    return held_out
+
+
+def held_out_rmse(
+    moving: ArrayLike,
+    fixed: ArrayLike,
+    folds: int = 5,
+    fit: Fit = fit_homography,
+    weights: ArrayLike | None = None,
+) -> float:
+    """Check error: root of the mean square of ``held_out_residuals``, fixed pixels; NaN when a fold cannot be fitted."""
+    held_out = held_out_residuals(moving, fixed, folds, fit, weights)
+    return float(np.sqrt(np.mean(held_out**2))) if len(held_out) else float("nan")
+
+
+def spatial_folds(points: ArrayLike, folds: int = 5) -> NDArray[np.int64]:
+    """Assign points to folds by blocks of the scene.
+
+    The scene is cut into 5 x 5 blocks holding about equally many points per column and per row; neighbouring blocks get
+    different folds, so that each fold is spread over the scene.
+
+    Args:
+        points: (N, 2) points.
+        folds: number of folds.
+
+    Returns:
+        (N,) int64, 0..folds-1.
+    """
+    xy = np.asarray(points, np.float64).reshape(-1, 2)
+    column, row = (_rank_block(xy[:, axis]) for axis in (0, 1))
+    return (column + 2 * row) % folds
+
+
+def _rank_block(values: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Block 0.._BLOCKS-1 of each value by its rank."""
+    rank = np.argsort(np.argsort(values, kind="stable"), kind="stable")
+    return rank * _BLOCKS // max(len(values), 1)
+
+
+def _arrays(
+    moving: ArrayLike, fixed: ArrayLike, weights: ArrayLike | None
+) -> tuple[Points, Points, NDArray[np.float64]]:
+    m = np.asarray(moving, np.float64).reshape(-1, 2)
+    w = np.ones(len(m)) if weights is None else np.asarray(weights, np.float64)
+    return m, np.asarray(fixed, np.float64).reshape(-1, 2), w
+
+
+def _pairs(n: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Indices of pairs of different points: all of them, or as many random ones as are worth trying."""
+    if n * (n - 1) // 2 <= _SIMILARITY_SAMPLES:
+        first, second = np.triu_indices(n, 1)
+        return first.astype(np.int64), second.astype(np.int64)
+    rng = np.random.default_rng(seed)
+    first = rng.integers(0, n, _SIMILARITY_SAMPLES)
+    return first, (first + rng.integers(1, n, _SIMILARITY_SAMPLES)) % n
+
+
+def _best_similarity(
+    moving: NDArray[np.complex128],
+    fixed: NDArray[np.complex128],
+    weights: NDArray[np.float64],
+    a: NDArray[np.complex128],
+    b: NDArray[np.complex128],
+    threshold: float,
+) -> tuple[complex, complex]:
+    """The hypothesis fixed = a * moving + b with the least truncated loss, (a, b)."""
+    gain = np.empty(len(a))
+    for chunk in np.array_split(np.arange(len(a)), 1 + len(a) * len(moving) // 1_000_000):  # bounds the memory
+        error = np.abs(a[chunk, None] * moving + b[chunk, None] - fixed) / threshold
+        gain[chunk] = np.clip(1 - error**2, 0, None) @ weights
+    best = int(np.argmax(gain))
+    return complex(a[best]), complex(b[best])

@@ -1,0 +1,372 @@
+"""Plane transforms: applying, building, fitting, taking apart and judging them.
+
+A transform is a 3 x 3 float64 matrix that maps moving pixels to fixed pixels, (x, y) = (column, row), (0, 0) being the centre of
+the top-left pixel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from rrl_register.errors import NotRegisteredError
+
+Matrix = NDArray[np.float64]
+Points = NDArray[np.float64]
+Fit = Callable[[Points, Points, NDArray[np.float64] | None], Matrix]
+
+_DEGENERATE = 1e-9
+"""Ratio of singular values below which the points do not determine the model (float64 leaves about 1e-12 of noise)."""
+_GAUSS_NEWTON_STEPS = 8
+
+
+@dataclass(frozen=True)
+class Decomposition:
+    """What a transform does around the centre of the moving image.
+
+    Attributes:
+        scale: fixed pixels per moving pixel, geometric mean of both directions; negative never, see ``mirrored``.
+        rotation_deg: rotation from the x axis towards the y axis (clockwise as seen on the screen), -180..180.
+        anisotropy: ratio of the largest to the smallest stretch, >= 1; 1 for a similarity.
+        mirrored: whether the transform turns the image over.
+        perspective: largest ratio of the projective depths of two corners, minus 1; 0 for an affine, inf when the horizon
+            crosses the image.
+        corner_displacements: (4, 2) float64, fixed pixels; image of each corner (top left, top right, bottom right, bottom
+            left) minus the corner itself.
+    """
+
+    scale: float
+    rotation_deg: float
+    anisotropy: float
+    mirrored: bool
+    perspective: float
+    corner_displacements: Points
+
+
+def project(matrix: ArrayLike, points: ArrayLike) -> Points:
+    """Map points with a transform.
+
+    Args:
+        matrix: (3, 3) transform.
+        points: (N, 2) points (x, y).
+
+    Returns:
+        (N, 2) float64; not finite where a point lies on the transform's horizon.
+    """
+    xy = np.asarray(points, np.float64).reshape(-1, 2)
+    homogeneous = np.column_stack([xy, np.ones(len(xy))]) @ np.asarray(matrix, np.float64).T
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return homogeneous[:, :2] / homogeneous[:, 2:]
+
+
+def normalised(matrix: ArrayLike) -> Matrix:
+    """The same transform with 1 in its last place (kept as it is when that place holds 0)."""
+    array = np.asarray(matrix, np.float64)
+    return array / array[2, 2] if array[2, 2] != 0 else array.copy()
+
+
+def invert(matrix: ArrayLike) -> Matrix:
+    """The transform that maps back.
+
+    Raises:
+        NotRegisteredError: the transform is singular.
+    """
+    try:
+        return normalised(np.linalg.inv(np.asarray(matrix, np.float64)))
+    except np.linalg.LinAlgError as error:
+        message = "the transform is singular, an invertible one is needed: give the search more or better spread tie points"
+        raise NotRegisteredError(message) from error
+
+
+def compose(*matrices: ArrayLike) -> Matrix:
+    """The transform that applies the last argument first: ``compose(a, b)`` maps x to a(b(x))."""
+    result = np.eye(3)
+    for matrix in matrices:
+        result = result @ np.asarray(matrix, np.float64)
+    return normalised(result)
+
+
+def translation(dx: float, dy: float) -> Matrix:
+    """A shift by (dx, dy) pixels."""
+    return np.array([[1.0, 0.0, dx], [0.0, 1.0, dy], [0.0, 0.0, 1.0]])
+
+
+def similarity(
+    scale: float = 1.0,
+    rotation_deg: float = 0.0,
+    shift: tuple[float, float] = (0.0, 0.0),
+    centre: tuple[float, float] = (0.0, 0.0),
+) -> Matrix:
+    """Scale and rotate about ``centre``, then shift.
+
+    Args:
+        scale: fixed pixels per moving pixel.
+        rotation_deg: from the x axis towards the y axis, degrees.
+        shift: (dx, dy), fixed pixels.
+        centre: (x, y) that scale and rotation leave in place.
+    """
+    angle = np.deg2rad(rotation_deg)
+    c, s = scale * np.cos(angle), scale * np.sin(angle)
+    turn = np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
+    return translation(centre[0] + shift[0], centre[1] + shift[1]) @ turn @ translation(-centre[0], -centre[1])
+
+
+def centre_of(shape: tuple[int, ...]) -> tuple[float, float]:
+    """Centre (x, y) of an image of ``shape`` (H, W), in pixel-centre coordinates."""
+    return (shape[1] - 1) / 2, (shape[0] - 1) / 2
+
+
+def corners_of(shape: tuple[int, ...]) -> Points:
+    """Outer pixel centres (4, 2) of an image of ``shape`` (H, W): top left, top right, bottom right, bottom left."""
+    x, y = shape[1] - 1.0, shape[0] - 1.0
+    return np.array([[0.0, 0.0], [x, 0.0], [x, y], [0.0, y]])
+
+
+def residuals(matrix: ArrayLike, moving: ArrayLike, fixed: ArrayLike) -> NDArray[np.float64]:
+    """Distance (N,) in fixed pixels between the images of the moving points and the fixed points; inf beyond the horizon."""
+    distance: NDArray[np.float64] = np.hypot(*(project(matrix, moving) - np.asarray(fixed, np.float64)).T)
+    return np.nan_to_num(distance, nan=np.inf)
+
+
+def fit_translation(moving: ArrayLike, fixed: ArrayLike, weights: ArrayLike | None = None) -> Matrix:
+    """Weighted least-squares shift.
+
+    Args:
+        moving: (N, 2) points, N >= 1.
+        fixed: (N, 2) corresponding points.
+        weights: (N,) weights of the squared residuals, >= 0; None: all 1.
+
+    Returns:
+        (3, 3) transform moving -> fixed.
+
+    Raises:
+        NotRegisteredError: too few points with a weight.
+    """
+    m, f, w = _checked(moving, fixed, weights, 1, "shift")
+    shift = w @ (f - m) / w.sum()
+    return translation(float(shift[0]), float(shift[1]))
+
+
+def fit_similarity(moving: ArrayLike, fixed: ArrayLike, weights: ArrayLike | None = None) -> Matrix:
+    """Weighted least-squares scale, rotation and shift (never a reflection), in closed form.
+
+    Source: with points as complex numbers the similarity is fixed = a * moving + b, a linear regression.
+
+    Args:
+        moving: (N, 2) points, N >= 2 and not all in one place.
+        fixed: (N, 2) corresponding points.
+        weights: (N,) weights of the squared residuals, >= 0; None: all 1.
+
+    Returns:
+        (3, 3) transform moving -> fixed.
+
+    Raises:
+        NotRegisteredError: too few points with a weight, or all in one place.
+    """
+    m, f, w = _checked(moving, fixed, weights, 2, "similarity")
+    mean_m, mean_f = w @ m / w.sum(), w @ f / w.sum()
+    zm, zf = (m - mean_m) @ [1, 1j], (f - mean_f) @ [1, 1j]
+    spread = float(w @ np.abs(zm) ** 2)
+    if spread <= (_DEGENERATE * (1 + np.abs(m).max())) ** 2 * w.sum():
+        raise NotRegisteredError(_degenerate_message(len(m), "similarity", "in one place", "two different places"))
+    a = complex((w * zf) @ zm.conj()) / spread
+    turn = np.array([[a.real, -a.imag], [a.imag, a.real]])
+    return _affine_matrix(turn, mean_f - turn @ mean_m)
+
+
+def fit_affine(moving: ArrayLike, fixed: ArrayLike, weights: ArrayLike | None = None) -> Matrix:
+    """Weighted least-squares affine transform.
+
+    Args:
+        moving: (N, 2) points, N >= 3 and not all on one line.
+        fixed: (N, 2) corresponding points.
+        weights: (N,) weights of the squared residuals, >= 0; None: all 1.
+
+    Returns:
+        (3, 3) transform moving -> fixed.
+
+    Raises:
+        NotRegisteredError: too few points with a weight, or all on one line.
+    """
+    m, f, w = _checked(moving, fixed, weights, 3, "affine")
+    mean_m, mean_f = w @ m / w.sum(), w @ f / w.sum()
+    root = np.sqrt(w)[:, None]
+    solution, _, _, singular = np.linalg.lstsq(root * (m - mean_m), root * (f - mean_f), rcond=None)
+    if singular[1] <= _DEGENERATE * singular[0]:
+        raise NotRegisteredError(_degenerate_message(len(m), "affine", "on one line", "points off it"))
+    turn = solution.T
+    return _affine_matrix(turn, mean_f - turn @ mean_m)
+
+
+def fit_homography(moving: ArrayLike, fixed: ArrayLike, weights: ArrayLike | None = None) -> Matrix:
+    """Weighted least-squares homography, minimising distances in the fixed image.
+
+    Source: direct linear transform on normalised points (Hartley, "In defense of the eight-point algorithm", 1997), then
+    Gauss-Newton on the transfer error, which the linear solution only approximates.
+
+    Args:
+        moving: (N, 2) points, N >= 4 and no three of the four on one line.
+        fixed: (N, 2) corresponding points.
+        weights: (N,) weights of the squared residuals, >= 0; None: all 1.
+
+    Returns:
+        (3, 3) transform moving -> fixed, last element 1.
+
+    Raises:
+        NotRegisteredError: too few points with a weight, or a configuration that determines no homography.
+    """
+    m, f, w = _checked(moving, fixed, weights, 4, "homography")
+    to_m, to_f = _normalising(m, w), _normalising(f, w)
+    nm, nf = project(to_m, m), project(to_f, f)
+    root = np.repeat(np.sqrt(w / w.max()), 2)
+    linear = _direct_linear(nm, nf, root)
+    return compose(invert(to_f), _gauss_newton(linear, nm, nf, root), to_m)
+
+
+def decompose(matrix: ArrayLike, shape: tuple[int, ...]) -> Decomposition:
+    """Take a transform apart around the centre of the moving image.
+
+    Args:
+        matrix: (3, 3) transform moving -> fixed.
+        shape: (H, W) of the moving image.
+    """
+    corners = corners_of(shape)
+    jacobian = _jacobian(np.asarray(matrix, np.float64), centre_of(shape))
+    left, stretch, right = np.linalg.svd(jacobian)
+    mirrored = bool(np.linalg.det(jacobian) < 0)
+    turn = left @ np.diag([1.0, -1.0 if mirrored else 1.0]) @ right
+    return Decomposition(
+        scale=float(np.sqrt(stretch[0] * stretch[1])),
+        rotation_deg=float(np.rad2deg(np.arctan2(turn[1, 0], turn[0, 0]))),
+        anisotropy=float(stretch[0] / stretch[1]) if stretch[1] > 0 else float("inf"),
+        mirrored=mirrored,
+        perspective=_perspective(np.asarray(matrix, np.float64), corners),
+        corner_displacements=project(matrix, corners) - corners,
+    )
+
+
+def is_sane(
+    matrix: ArrayLike,
+    shape: tuple[int, ...],
+    *,
+    scale_range: tuple[float, float] = (0.3, 3.5),
+    max_anisotropy: float = 1.6,
+    max_perspective: float = 0.8,
+) -> str | None:
+    """Say why a transform cannot be a registration of the moving image, or None when it can.
+
+    Args:
+        matrix: (3, 3) transform moving -> fixed.
+        shape: (H, W) of the moving image.
+        scale_range: least and largest scale at the centre, fixed pixels per moving pixel.
+        max_anisotropy: largest ratio of the stretches in two directions at the centre.
+        max_perspective: largest ``Decomposition.perspective``.
+    """
+    array = np.asarray(matrix, np.float64)
+    if not np.isfinite(array).all() or abs(np.linalg.det(array)) < 1e-15:
+        return "the transform is singular or not finite"
+    parts = decompose(array, shape)
+    low, high = scale_range
+    checks = (
+        (not np.isfinite(parts.perspective), "the transform folds the image over (its horizon crosses the image)"),
+        (parts.mirrored, "the transform turns the image over (its orientation flips)"),
+        (not low <= parts.scale <= high, f"the transform scales by {parts.scale:.3g}, {low:g} to {high:g} is plausible"),
+        (
+            parts.anisotropy > max_anisotropy,
+            f"the transform stretches one direction {parts.anisotropy:.3g} times the other, {max_anisotropy:g} is plausible",
+        ),
+        (
+            parts.perspective > max_perspective,
+            f"the transform's perspective is {parts.perspective:.3g}, {max_perspective:g} is plausible",
+        ),
+    )
+    return next((reason for failed, reason in checks if failed), None)
+
+
+def _checked(
+    moving: ArrayLike, fixed: ArrayLike, weights: ArrayLike | None, needed: int, model: str
+) -> tuple[Points, Points, NDArray[np.float64]]:
+    """Points with a weight, as float64; refuses fewer than the model needs."""
+    m = np.asarray(moving, np.float64).reshape(-1, 2)
+    f = np.asarray(fixed, np.float64).reshape(-1, 2)
+    w = np.ones(len(m)) if weights is None else np.asarray(weights, np.float64)
+    if len(m) != len(f) or w.shape != (len(m),):
+        raise ValueError(f"{len(m)} moving points, {len(f)} fixed points and weights of shape {w.shape} do not correspond")
+    used = w > 0
+    if used.sum() < needed:
+        raise NotRegisteredError(
+            f"{int(used.sum())} tie points, at least {needed} are needed for a {model}: try more keypoints or a simpler model"
+        )
+    return m[used], f[used], w[used]
+
+
+def _degenerate_message(n: int, model: str, seen: str, needed: str) -> str:
+    return f"{n} tie points lie {seen}, a {model} needs {needed}: try more keypoints or a simpler model"
+
+
+def _affine_matrix(turn: NDArray[np.float64], shift: NDArray[np.float64]) -> Matrix:
+    return np.vstack([np.column_stack([turn, shift]), [0.0, 0.0, 1.0]])
+
+
+def _normalising(points: Points, weights: NDArray[np.float64]) -> Matrix:
+    """Similarity that brings the points' centroid to 0 and their mean distance from it to sqrt(2)."""
+    centroid = weights @ points / weights.sum()
+    distance = float(weights @ np.hypot(*(points - centroid).T) / weights.sum())
+    scale = np.sqrt(2) / distance if distance > 0 else 1.0
+    return similarity(scale) @ translation(-centroid[0], -centroid[1])
+
+
+def _direct_linear(moving: Points, fixed: Points, root: NDArray[np.float64]) -> Matrix:
+    """Null vector of the homography's linear equations; ``root``: (2 N,) root of the weights, x and y of a point in turn."""
+    source = np.column_stack([moving, np.ones(len(moving))])
+    rows = np.zeros((len(moving), 2, 9))
+    rows[:, 0, :3] = rows[:, 1, 3:6] = source
+    rows[:, :, 6:] = -fixed[:, :, None] * source[:, None, :]
+    _, singular, right = np.linalg.svd(root[:, None] * rows.reshape(-1, 9))
+    if singular[7] <= _DEGENERATE * singular[0]:
+        raise NotRegisteredError(_degenerate_message(len(moving), "homography", "almost on one line", "four places, no three of them in line"))
+    matrix: Matrix = right[8].reshape(3, 3)
+    return matrix
+
+
+def _gauss_newton(matrix: Matrix, moving: Points, fixed: Points, root: NDArray[np.float64]) -> Matrix:
+    """Minimise the weighted distances to ``fixed``, starting from a linear solution; keeps only steps that help."""
+    matrix = matrix / np.linalg.norm(matrix)
+    error = root * (project(matrix, moving) - fixed).ravel()
+    for _ in range(_GAUSS_NEWTON_STEPS):
+        step = np.linalg.lstsq(root[:, None] * _parameter_jacobian(matrix, moving), -error, rcond=1e-12)[0]
+        candidate = matrix + step.reshape(3, 3)
+        candidate /= np.linalg.norm(candidate)
+        new_error = root * (project(candidate, moving) - fixed).ravel()
+        if not new_error @ new_error < error @ error:
+            break
+        matrix, error = candidate, new_error
+    return matrix
+
+
+def _parameter_jacobian(matrix: Matrix, points: Points) -> NDArray[np.float64]:
+    """(2 N, 9) derivatives of the projected points with respect to the nine elements of the matrix."""
+    source = np.column_stack([points, np.ones(len(points))])
+    depth = source @ matrix[2]
+    target = project(matrix, points)
+    rows = np.zeros((len(points), 2, 9))
+    rows[:, 0, :3] = rows[:, 1, 3:6] = source / depth[:, None]
+    rows[:, :, 6:] = -target[:, :, None] * (source / depth[:, None])[:, None, :]
+    return rows.reshape(-1, 9)
+
+
+def _jacobian(matrix: Matrix, point: tuple[float, float]) -> NDArray[np.float64]:
+    """(2, 2) derivative of the projected point with respect to the point."""
+    x, y, w = matrix @ [point[0], point[1], 1.0]
+    jacobian: NDArray[np.float64] = (matrix[:2, :2] - np.outer([x / w, y / w], matrix[2, :2])) / w
+    return jacobian
+
+
+def _perspective(matrix: Matrix, corners: Points) -> float:
+    depth = np.column_stack([corners, np.ones(4)]) @ matrix[2]
+    if depth.min() * depth.max() <= 0:
+        return float("inf")
+    return float(np.abs(depth).max() / np.abs(depth).min() - 1)

@@ -1,0 +1,129 @@
+"""The verdict: whether tie points prove a transform, or could have come about by chance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from rrl_register.estimation.ransac import held_out_rmse
+from rrl_register.estimation.transforms import Matrix, is_sane
+
+MIN_COVERAGE = 0.08
+MIN_OVER_CHANCE = 3.0
+MIN_CONFIDENCE = 0.5
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What speaks for a transform.
+
+    Attributes:
+        n_tie_points: Tie points that the last search brought.
+        n_inliers: Those that agree with the transform.
+        over_chance: Share of inliers over the share that would fall within the threshold if tie points were spread
+            over their search area at random.
+        coverage: Area of the inliers' convex hull over the area that both images cover, 0-1.
+        rmse_px: Root mean square of the inliers' residuals, fixed px.
+        check_rmse_px: The same for points kept out of the fit; NaN where there are too few to try.
+        mean_score: Mean probability that the network gives the inliers.
+        implausible: Why no two images of one place lie to each other like this, or None.
+    """
+
+    n_tie_points: int
+    n_inliers: int
+    over_chance: float
+    coverage: float
+    rmse_px: float
+    check_rmse_px: float
+    mean_score: float
+    implausible: str | None
+
+    @property
+    def inlier_ratio(self) -> float:
+        """Inliers over tie points."""
+        return self.n_inliers / max(1, self.n_tie_points)
+
+
+def gather_evidence(
+    matrix: Matrix,
+    fixed: NDArray[np.float64],
+    moving: NDArray[np.float64],
+    score: NDArray[np.float64],
+    residual: NDArray[np.float64],
+    *,
+    threshold: float,
+    radius: float,
+    overlap_px: float,
+    moving_shape: tuple[int, int],
+) -> Evidence:
+    """Weighs a transform against the tie points of a search that could have contradicted it.
+
+    Args:
+        matrix: ``(3, 3)`` moving -> fixed.
+        fixed, moving: ``(N, 2)`` tie points.
+        score: ``(N,)`` probabilities by the network.
+        residual: ``(N,)`` their residuals under ``matrix``, fixed px.
+        threshold: Largest residual of an inlier.
+        radius: Half the side of the square that was searched for each tie point.
+        overlap_px: Area that both images cover, fixed px.
+        moving_shape: ``(H, W)`` of the moving image.
+    """
+    inlier = residual <= threshold
+    n = int(inlier.sum())
+    chance = min(1.0, np.pi * threshold**2 / (2 * radius + 1) ** 2)
+    check = held_out_rmse(moving[inlier], fixed[inlier]) if n >= 10 else float("nan")
+    return Evidence(
+        n_tie_points=len(fixed),
+        n_inliers=n,
+        over_chance=n / max(1, len(fixed)) / chance,
+        coverage=_hull_area(fixed[inlier]) / max(1.0, overlap_px),
+        rmse_px=float(np.sqrt(np.mean(residual[inlier] ** 2))) if n else float("nan"),
+        check_rmse_px=check,
+        mean_score=float(score[inlier].mean()) if n else 0.0,
+        implausible=is_sane(matrix, moving_shape),
+    )
+
+
+def refusal(evidence: Evidence, min_inliers: int) -> str | None:
+    """Why the evidence does not carry a registration, in one line with what to try; None if it does."""
+    if evidence.implausible:
+        return f"{evidence.implausible}: check that both images show one place, or narrow the search with --max-shift"
+    if evidence.n_inliers < min_inliers:
+        return (
+            f"{evidence.n_inliers} of {evidence.n_tie_points} tie points agree on a transform, {min_inliers} are needed: "
+            "check that both images show one place; try --keypoints 3000, another --support or other bands"
+        )
+    if evidence.over_chance < MIN_OVER_CHANCE:
+        return (
+            f"tie points agree only {evidence.over_chance:.1f} times as often as by chance, {MIN_OVER_CHANCE:g} times is "
+            "needed: check that both images show one place; try another --support or other bands"
+        )
+    if evidence.coverage < MIN_COVERAGE:
+        return (
+            f"the inliers span {evidence.coverage:.0%} of the overlap, {MIN_COVERAGE:.0%} is needed: "
+            "try --keypoints 3000, or a part of the scene with structure all over"
+        )
+    if confidence(evidence) < MIN_CONFIDENCE:
+        return (
+            f"the evidence is weak (confidence {confidence(evidence):.2f}, {MIN_CONFIDENCE:g} is needed; "
+            f"{evidence.n_inliers} inliers, {evidence.over_chance:.1f} times chance, {evidence.coverage:.0%} of the "
+            "overlap): check that both images show one place; try another --support or other bands"
+        )
+    return None
+
+
+def confidence(evidence: Evidence) -> float:
+    """Probability, 0-1, that the transform is right, by a logistic model of the evidence."""
+    if evidence.implausible or not evidence.n_inliers:
+        return 0.0
+    logit = -9.0 + 2.2 * np.log(evidence.n_inliers) + 1.2 * np.log(max(evidence.over_chance, 1e-3))
+    return float(1 / (1 + np.exp(-logit)))
+
+
+def _hull_area(points: NDArray[np.float64]) -> float:
+    if len(points) < 3:
+        return 0.0
+    return float(cv2.contourArea(cv2.convexHull(points.astype(np.float32))))

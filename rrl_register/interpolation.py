@@ -1,0 +1,160 @@
+"""Interpolation at arbitrary places of an image, exact and blind to pixels without data.
+
+OpenCV's ``remap`` rounds coordinates to 1/32 px and knows no mask. Here coordinates are taken as they are, and a pixel
+without data never weighs anything.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rrl_register.config import Resampling
+
+Array = npt.NDArray[Any]
+Mask = npt.NDArray[np.bool_]
+
+MARGIN = (1, 2)
+"""Pixels that the widest kernel reaches before and after the pixel at or left of (above) a place."""
+
+
+@dataclass(frozen=True)
+class Taps:
+    """Places in an image, relative to a window of it.
+
+    Attributes:
+        columns: Width of the window, px.
+        index: (N,) flat index, within the window, of the pixel at or up left of each place; the kernel's reach
+            around it lies within the window.
+        fx: (N,) float64 rest of x, in [0, 1).
+        fy: (N,) float64 rest of y, in [0, 1).
+    """
+
+    columns: int
+    index: npt.NDArray[np.intp]
+    fx: npt.NDArray[np.float64]
+    fy: npt.NDArray[np.float64]
+
+    def subset(self, chosen: Mask) -> Taps:
+        """Keep the chosen places, (N,) bool."""
+        return Taps(self.columns, self.index[chosen], self.fx[chosen], self.fy[chosen])
+
+    @property
+    def nearest(self) -> npt.NDArray[np.intp]:
+        """(N,) flat index of the nearest pixel; ties go right and down."""
+        return self.index + (self.fx >= 0.5) + (self.fy >= 0.5) * self.columns
+
+
+def interpolate(
+    image: Array, valid: Mask, taps: Taps, resampling: Resampling, dtype: npt.DTypeLike
+) -> tuple[Array, Mask]:
+    """Interpolate an image.
+
+    A place has data where its nearest pixel has. Bilinear weights are renormalised over the pixels with data; cubic
+    interpolation becomes such a bilinear one where not all of its 16 pixels have data, because its negative weights
+    cannot be renormalised safely. A place on a pixel's centre takes that pixel unchanged.
+
+    Args:
+        image: (h, w) window, real or complex.
+        valid: (h, w) bool.
+        taps: The places.
+        resampling: How to interpolate.
+        dtype: Type of the result; integers are rounded and clipped.
+
+    Returns:
+        (N,) values and (N,) bool; values are undefined where False.
+    """
+    flat = image.reshape(-1)
+    nearest = flat.take(taps.nearest)
+    has_data = valid.reshape(-1).take(taps.nearest)
+    if resampling is Resampling.NEAREST:
+        return as_dtype(nearest, dtype), has_data
+    work = flat.astype(np.result_type(flat.dtype, np.float32), copy=False)
+    kernel = _cubic_or_bilinear if resampling is Resampling.CUBIC else _bilinear
+    values = kernel(work, valid, taps)
+    on_pixel = (taps.fx == 0) & (taps.fy == 0)
+    return np.where(on_pixel, as_dtype(nearest, dtype), as_dtype(values, dtype)), has_data
+
+
+def as_dtype(values: Array, dtype: npt.DTypeLike) -> Array:
+    """Convert values; to integers by rounding and clipping."""
+    target = np.dtype(dtype)
+    if values.dtype == target or target.kind not in "iu":
+        return values.astype(target, copy=False)
+    low, high = _integer_limits(target, values.dtype)
+    rounded: Array = np.clip(np.rint(values), low, high).astype(target)
+    return rounded
+
+
+def _integer_limits(target: np.dtype[Any], source: np.dtype[Any]) -> tuple[Any, Any]:
+    """Limits of an integer type that its values do not exceed after rounding to a floating type."""
+    limits = np.iinfo(target)
+    high = source.type(limits.max)
+    return source.type(limits.min), high if int(high) <= limits.max else np.nextafter(high, source.type(0))
+
+
+def _cubic_or_bilinear(flat: Array, valid: Mask, taps: Taps) -> Array:
+    if valid.all():
+        return _cubic(flat, taps)
+    complete = _all_16_valid(valid).take(taps.index)
+    values = np.empty(len(taps.index), flat.dtype)
+    values[complete] = _cubic(flat, taps.subset(complete))
+    values[~complete] = _bilinear(flat, valid, taps.subset(~complete))
+    return values
+
+
+def _cubic(flat: Array, taps: Taps) -> Array:
+    """Source: Keys, "Cubic convolution interpolation for digital image processing", 1981, a = -1/2."""
+    real = flat.real.dtype
+    weights_x, weights_y = _keys_weights(taps.fx.astype(real)), _keys_weights(taps.fy.astype(real))
+    first = taps.index - taps.columns - 1
+    values = np.zeros(len(first), flat.dtype)
+    for row, weight_y in enumerate(weights_y):
+        line = np.zeros(len(first), flat.dtype)
+        for column, weight_x in enumerate(weights_x):
+            line += weight_x * flat[row * taps.columns + column :].take(first)
+        values += weight_y * line
+    return values
+
+
+def _keys_weights(f: Array) -> tuple[Array, Array, Array, Array]:
+    """Weights of the pixels at -1, 0, 1 and 2 for a place at f in [0, 1)."""
+    return (
+        ((-0.5 * f + 1) * f - 0.5) * f,
+        (1.5 * f - 2.5) * f * f + 1,
+        ((-1.5 * f + 2) * f + 0.5) * f,
+        (0.5 * f - 0.5) * f * f,
+    )
+
+
+def _all_16_valid(valid: Mask) -> Mask:
+    """For each flat index: whether the 4 x 4 pixels from one up left to two down right all have data."""
+    complete = np.zeros_like(valid)
+    rows = valid[:-3] & valid[1:-2] & valid[2:-1] & valid[3:]
+    complete[1:-2, 1:-2] = rows[:, :-3] & rows[:, 1:-2] & rows[:, 2:-1] & rows[:, 3:]
+    return complete.reshape(-1)
+
+
+def _bilinear(flat: Array, valid: Mask, taps: Taps) -> Array:
+    real = flat.real.dtype
+    fx, fy = taps.fx.astype(real), taps.fy.astype(real)
+    all_valid, flat_valid = bool(valid.all()), valid.reshape(-1)
+    values, total = np.zeros(len(fx), flat.dtype), np.zeros(len(fx), real)
+    for offset, weight in (
+        (0, (1 - fx) * (1 - fy)),
+        (1, fx * (1 - fy)),
+        (taps.columns, (1 - fx) * fy),
+        (taps.columns + 1, fx * fy),
+    ):
+        pixels = flat[offset:].take(taps.index)
+        if not all_valid:
+            known = flat_valid[offset:].take(taps.index)
+            # Without data, pixels may hold NaN, which no weight of 0 would remove.
+            pixels, weight = np.where(known, pixels, 0), np.where(known, weight, 0)
+        values += weight * pixels
+        total += weight
+    # Divided even where the weights should add up to 1, so that a place's value does not depend on its block.
+    return values / np.where(total > 0, total, 1)

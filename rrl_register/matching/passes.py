@@ -1,0 +1,176 @@
+"""The two ways to tie points: keypoints of both images by descriptor, and places around a first estimate by structure.
+
+In both the candidates are RRL-Net's to accept: a tie point is a candidate that the network gives ``min_score`` or more.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rrl_register.config import MatchConfig
+from rrl_register.estimation.transforms import Matrix, invert, project
+from rrl_register.keypoints import detect
+from rrl_register.matching.refine import local_peaks
+from rrl_register.matching.tie_points import Matches, TiePoints
+from rrl_register.nn import Spectrum
+from rrl_register.patches import PatchCutter
+from rrl_register.structure import Image, Mask, oriented_gradients
+from rrl_register.working import WorkingPair
+
+Indices = NDArray[np.int64]
+Patches = NDArray[np.float32]
+
+
+class PatchScorer(Protocol):
+    """What the passes ask of the network; ``matching.scoring.Scorer`` has it."""
+
+    def describe(self, patches: Patches, spectrum: Spectrum) -> NDArray[np.float32]:
+        """Unit descriptors of patches."""
+
+    def score(self, visible: Patches, other: Patches, left: Indices, right: Indices) -> NDArray[np.float32]:
+        """Probabilities that pairs of patches match."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A pair with all that the passes use again and again.
+
+    Attributes:
+        pair: The images.
+        support: Ground under a patch, px.
+        fixed_cutter: Cuts the fixed image's patches.
+        fixed_channels: Its oriented gradients.
+        spectra: The encoders of the fixed and of the moving image.
+        scorer: The network.
+        config: Of the matching.
+    """
+
+    pair: WorkingPair
+    support: int
+    fixed_cutter: PatchCutter
+    fixed_channels: Image
+    spectra: tuple[Spectrum, Spectrum]
+    scorer: PatchScorer
+    config: MatchConfig
+
+    @classmethod
+    def of(
+        cls, pair: WorkingPair, support: int, spectra: tuple[Spectrum, Spectrum], scorer: PatchScorer, config: MatchConfig
+    ) -> Scene:
+        """Prepares a pair."""
+        cutter = PatchCutter(pair.fixed, pair.fixed_valid, support)
+        channels = oriented_gradients(pair.fixed, pair.fixed_valid)
+        return cls(pair, support, cutter, channels, spectra, scorer, config)
+
+    @property
+    def margin(self) -> int:
+        """Least distance of keypoints from the edge of the data, px: beyond it a patch would show mostly filling."""
+        return self.support // 4
+
+    def scored(self, fixed: Patches, moving: Patches, left: Indices, right: Indices) -> NDArray[np.float32]:
+        """Probabilities of pairs (fixed ``left``, moving ``right``), each patch through its own encoder."""
+        if self.spectra[0] is Spectrum.VISIBLE:
+            return self.scorer.score(fixed, moving, left, right)
+        return self.scorer.score(moving, fixed, right, left)
+
+
+def keypoint_pass(scene: Scene, matrix: Matrix, radius: float) -> Matches:
+    """Ties keypoints of both images.
+
+    Candidates are those among the most similar descriptors of each other, both ways, within the search radius.
+
+    Args:
+        scene: The pair.
+        matrix: ``(3, 3)`` estimate so far, reduced moving px -> reduced fixed px.
+        radius: How far the estimate may be off, px.
+    """
+    config = scene.config
+    placed, valid = scene.pair.placed(matrix)
+    fixed = detect(scene.pair.fixed, scene.pair.fixed_valid, config.n_keypoints, scene.margin)
+    moving = detect(placed, valid, config.n_keypoints, scene.margin)
+    if not (len(fixed) and len(moving)):
+        return Matches(_no_tie_points(), len(fixed), len(moving), 0)
+    fixed_patches = scene.fixed_cutter.cut(fixed)
+    moving_patches = PatchCutter(placed, valid, scene.support).cut(moving)
+    left, right = _candidates(
+        scene.scorer.describe(fixed_patches, scene.spectra[0]),
+        scene.scorer.describe(moving_patches, scene.spectra[1]),
+        np.linalg.norm(fixed[:, None] - moving[None], axis=2) <= radius,
+        config.n_candidates,
+    )
+    score = scene.scored(fixed_patches, moving_patches, left, right)
+    kept = _best_each_way(left, right, score, config.min_score)
+    moving_points = project(invert(matrix), moving[right[kept]])
+    tie_points = TiePoints(fixed[left[kept]], moving_points, score[kept].astype(np.float64))
+    return Matches(tie_points, len(fixed), len(moving), len(left))
+
+
+def guided_pass(scene: Scene, matrix: Matrix, radius: int, half: int, n_points: int, n_peaks: int = 2) -> Matches:
+    """Ties keypoints of the fixed image to places of the moving one, to a fraction of a pixel.
+
+    Around where the estimate puts each keypoint, the peaks of the correlation of oriented gradients are the candidates.
+
+    Args:
+        scene: The pair.
+        matrix: ``(3, 3)`` estimate so far, reduced moving px -> reduced fixed px.
+        radius: How far the estimate may be off along x and y, px.
+        half: Half the side of the correlation window, px.
+        n_points: Keypoints at most.
+        n_peaks: Candidates for each keypoint.
+    """
+    placed, valid = scene.pair.placed(matrix)
+    points = detect(scene.pair.fixed, scene.pair.fixed_valid & valid, n_points, scene.margin)
+    if not len(points):
+        return Matches(_no_tie_points(), 0, 0, 0)
+    peaks = local_peaks(scene.fixed_channels, oriented_gradients(placed, valid), points, half, radius, n_peaks)
+    left, rank = np.nonzero(peaks.valid & np.isfinite(peaks.positions).all(axis=2))
+    places = peaks.positions[left, rank]
+    fixed_patches = scene.fixed_cutter.cut(points)
+    moving_patches = PatchCutter(placed, valid, scene.support).cut(places)
+    right = np.arange(len(places))
+    score = scene.scored(fixed_patches, moving_patches, left, right)
+    kept = _best_of_left(left, score * np.clip(peaks.correlation[left, rank], 0, 1), score >= scene.config.min_score)
+    tie_points = TiePoints(points[left[kept]], project(invert(matrix), places[kept]), score[kept].astype(np.float64))
+    return Matches(tie_points, len(points), len(places), len(left))
+
+
+def _no_tie_points() -> TiePoints:
+    return TiePoints(np.empty((0, 2)), np.empty((0, 2)), np.empty(0))
+
+
+def _candidates(
+    fixed: NDArray[np.float32], moving: NDArray[np.float32], near: NDArray[np.bool_], k: int
+) -> tuple[Indices, Indices]:
+    """Pairs that are among each other's ``k`` most similar within reach; two index vectors."""
+    similarity = np.where(near, fixed @ moving.T, -np.inf)
+    chosen = _top(similarity, k) & _top(similarity.T, k).T & near
+    left, right = np.nonzero(chosen)
+    return left.astype(np.int64), right.astype(np.int64)
+
+
+def _top(similarity: NDArray[np.floating], k: int) -> NDArray[np.bool_]:
+    """Where each row has its ``k`` largest values."""
+    if k >= similarity.shape[1]:
+        return np.ones_like(similarity, bool)
+    limit = np.partition(similarity, -k, axis=1)[:, -k, None]
+    return np.asarray(similarity >= limit)
+
+
+def _best_each_way(left: Indices, right: Indices, score: NDArray[np.float32], min_score: float) -> Indices:
+    """Indices of accepted pairs that are the best of both their keypoints."""
+    accepted = score >= min_score
+    best_left = _best_of_left(left, score, accepted)
+    best_right = _best_of_left(right, score, accepted)
+    return np.intersect1d(best_left, best_right)
+
+
+def _best_of_left(left: Indices, rating: NDArray[np.floating], accepted: NDArray[np.bool_]) -> Indices:
+    """Indices of the best rated accepted pair of each keypoint."""
+    rows = np.flatnonzero(accepted)
+    order = rows[np.lexsort((-rating[rows], left[rows]))]
+    _, first = np.unique(left[order], return_index=True)
+    return order[first]

@@ -1,0 +1,108 @@
+"""The network at work: descriptors for patches, probabilities for pairs, in batches on the device that there is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from rrl_register.config import Device, Kind
+from rrl_register.errors import UsageError
+from rrl_register.nn import RRLNet, Spectrum
+from rrl_register.nn.weights import load_weights
+
+PATCHES_PER_BATCH = {"cpu": 64, "cuda": 2048}
+Patches = NDArray[np.float32]
+
+
+class Scorer:
+    """RRL-Net for inference.
+
+    Args:
+        weights: Weights file; None: those shipped.
+        device: Where to run.
+        network: A network to use instead of reading weights, with ``name`` for the record.
+        name: Of the weights of ``network``.
+
+    Raises:
+        UsageError: If a GPU is asked for and there is none.
+        InputError: If the weights cannot be used.
+    """
+
+    def __init__(
+        self,
+        weights: Path | None = None,
+        device: Device = Device.AUTO,
+        network: RRLNet | None = None,
+        name: str = "given",
+    ) -> None:
+        self.device = _device(device)
+        net, self.name = (network, name) if network is not None else load_weights(weights)
+        self._net = net.eval().to(self.device, memory_format=torch.channels_last)
+        self._dtype = fastest_dtype(self.device)
+        self._batch = PATCHES_PER_BATCH[self.device.type]
+
+    def describe(self, patches: Patches, spectrum: Spectrum) -> NDArray[np.float32]:
+        """Unit descriptors ``(N, 128)`` of patches ``(N, 1, 64, 64)``."""
+        with torch.inference_mode(), self._precision():
+            parts = [
+                self._net.describe(self._tensor(patches[i : i + self._batch]), spectrum).float().cpu()
+                for i in range(0, len(patches), self._batch)
+            ]
+        return torch.cat(parts).numpy() if parts else np.empty((0, 128), np.float32)
+
+    def score(self, visible: Patches, other: Patches, left: NDArray[np.int64], right: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Probabilities that patches match.
+
+        Pairs are taken in the order of ``left``, so that each visible patch is encoded once; of the other spectrum
+        only what a batch needs is held, which bounds the memory whatever the number of pairs.
+
+        Args:
+            visible, other: Patches ``(N, 1, 64, 64)`` and ``(M, 1, 64, 64)``.
+            left, right: ``(P,)`` which pairs to score, indices into ``visible`` and ``other``.
+
+        Returns:
+            ``(P,)`` probabilities.
+        """
+        scores = np.empty(len(left), np.float32)
+        order = np.argsort(left, kind="stable")
+        with torch.inference_mode(), self._precision():
+            for i in range(0, len(order), self._batch):
+                rows = order[i : i + self._batch]
+                a, at_a = np.unique(left[rows], return_inverse=True)
+                b, at_b = np.unique(right[rows], return_inverse=True)
+                encoded = self._net.encode(self._tensor(visible[a]), Spectrum.VISIBLE)
+                moving = self._net.encode(self._tensor(other[b]), Spectrum.OTHER)
+                pair = encoded[torch.from_numpy(at_a)], moving[torch.from_numpy(at_b)]
+                scores[rows] = self._net.score(*pair).float().cpu().numpy()
+        return scores
+
+    def _tensor(self, patches: Patches) -> torch.Tensor:
+        return torch.from_numpy(np.ascontiguousarray(patches)).to(self.device)
+
+    def _precision(self) -> torch.autocast:
+        return torch.autocast(self.device.type, self._dtype, enabled=self._dtype != torch.float32)
+
+
+def spectra(fixed_kind: Kind, moving_kind: Kind) -> tuple[Spectrum, Spectrum]:
+    """The encoders of a pair: the optical image takes the visible one; between two alike the fixed image does."""
+    if moving_kind is Kind.OPTICAL and fixed_kind is not Kind.OPTICAL:
+        return Spectrum.OTHER, Spectrum.VISIBLE
+    return Spectrum.VISIBLE, Spectrum.OTHER
+
+
+def fastest_dtype(device: torch.device) -> torch.dtype:
+    """bfloat16 where the hardware multiplies it, else single precision: emulated bfloat16 is slower than that."""
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    return torch.bfloat16 if torch.cpu._is_amx_tile_supported() else torch.float32
+
+
+def _device(device: Device) -> torch.device:
+    if device is Device.AUTO:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device is Device.CUDA and not torch.cuda.is_available():
+        raise UsageError("--device cuda, but torch sees no GPU: take --device auto or cpu, or install torch with CUDA")
+    return torch.device(device.value)

@@ -1,0 +1,193 @@
+"""From a first guess to the transform: proposals are tried in turn until one is proven."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rrl_register.config import EstimateConfig
+from rrl_register.estimation.ransac import Model, RobustFit, robust_fit
+from rrl_register.estimation.transforms import Matrix, compose, is_sane, residuals
+from rrl_register.estimation.verdict import Evidence, confidence, gather_evidence
+from rrl_register.matching.coarse import (
+    GEOREFERENCED_ROTATIONS,
+    GEOREFERENCED_SCALES,
+    UNREFERENCED_ROTATIONS,
+    UNREFERENCED_SCALES,
+    coarse_hypotheses,
+)
+from rrl_register.matching.passes import Scene, guided_pass, keypoint_pass
+from rrl_register.matching.tie_points import Matches
+
+logger = logging.getLogger(__name__)
+
+Stage = Callable[[str], AbstractContextManager[None]]
+
+N_COARSE = 3
+COARSE_ERROR = 0.05
+"""Share of the longer side that a coarse hypothesis may be off."""
+KEYPOINT_THRESHOLD = 5.0
+"""Keypoints of two spectra sit beside each other by some px."""
+KEYPOINT_MIN_INLIERS = 10
+KEYPOINT_MIN_OVER_CHANCE = 3.0
+WIDE_RADIUS = 20
+NARROW_RADIUS = 12
+TRIAL_POINTS = 250
+FINAL_POINTS = 700
+DECISIVE_CONFIDENCE = 0.98
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A transform with the search that speaks for it.
+
+    Attributes:
+        matrix: ``(3, 3)`` reduced moving px -> reduced fixed px.
+        matches: The last pass.
+        residual: ``(N,)`` of its tie points, reduced fixed px.
+        evidence: What the pass says of the transform.
+    """
+
+    matrix: Matrix
+    matches: Matches
+    residual: NDArray[np.float64]
+    evidence: Evidence
+
+    @property
+    def confidence(self) -> float:
+        """Probability that the transform is right."""
+        return confidence(self.evidence)
+
+
+@dataclass
+class Counts:
+    """Points looked at and pairs scored so far."""
+
+    n_fixed: int = 0
+    n_moving: int = 0
+    n_candidates: int = 0
+
+    def add(self, matches: Matches) -> Matches:
+        """Counts a pass in."""
+        self.n_fixed += matches.n_fixed
+        self.n_moving += matches.n_moving
+        self.n_candidates += matches.n_candidates
+        return matches
+
+
+@dataclass(frozen=True)
+class Search:
+    """The search for one pair.
+
+    Attributes:
+        scene: The pair.
+        config: Of the estimation.
+        max_shift: How far the prior may be off, reduced fixed px.
+        stage: Times a named stage.
+        counts: Filled on the way.
+    """
+
+    scene: Scene
+    config: EstimateConfig
+    max_shift: float
+    stage: Stage
+    counts: Counts
+
+    def run(self) -> Estimate | None:
+        """The best estimate, refined; None if no proposal led to one."""
+        best: Estimate | None = None
+        for matrix, radius in self._proposals():
+            estimate = self._try(matrix, radius)
+            if estimate and (best is None or estimate.confidence > best.confidence):
+                best = estimate
+            if best and best.confidence > DECISIVE_CONFIDENCE:
+                break
+        return best and self._refine(best)
+
+    def _proposals(self) -> Iterator[tuple[Matrix, float]]:
+        """Where to start from and how far that may be off: what the coarse search found, then the prior itself."""
+        pair = self.scene.pair
+        with self.stage("coarse"):
+            placed, valid = pair.placed(pair.prior)
+            found = coarse_hypotheses(
+                pair.fixed,
+                pair.fixed_valid,
+                placed,
+                valid,
+                rotations=GEOREFERENCED_ROTATIONS if pair.georeferenced else UNREFERENCED_ROTATIONS,
+                scales=GEOREFERENCED_SCALES if pair.georeferenced else UNREFERENCED_SCALES,
+                max_shift=self.max_shift,
+                n=N_COARSE,
+            )
+        for hypothesis in found:
+            logger.info("proposal: %s", hypothesis)
+            yield compose(hypothesis.matrix, pair.prior), COARSE_ERROR * max(pair.fixed.shape)
+        yield pair.prior, self.max_shift
+
+    def _try(self, matrix: Matrix, radius: float) -> Estimate | None:
+        """Keypoints first; around what they say, or else around the proposal itself, the guided search."""
+        with self.stage("keypoints"):
+            matches = self.counts.add(keypoint_pass(self.scene, matrix, radius))
+        fit = self._fit(matches, Model.AFFINE, KEYPOINT_THRESHOLD)
+        proven = fit is not None and self._outdoes_chance(fit, radius)
+        logger.info(
+            "keypoints: %d candidates, %d tie points, %s inliers",
+            matches.n_candidates,
+            len(matches.tie_points),
+            fit and int(fit.inliers.sum()),
+        )
+        start = fit.matrix if fit and proven else matrix
+        return self._guided(start, NARROW_RADIUS if proven else WIDE_RADIUS, TRIAL_POINTS, Model.AFFINE)
+
+    def _outdoes_chance(self, fit: RobustFit, radius: float) -> bool:
+        n = int(fit.inliers.sum())
+        chance = min(1.0, (KEYPOINT_THRESHOLD / radius) ** 2)
+        sane = is_sane(fit.matrix, self.scene.pair.moving.shape) is None
+        return sane and n >= KEYPOINT_MIN_INLIERS and n >= KEYPOINT_MIN_OVER_CHANCE * chance * len(fit.inliers)
+
+    def _refine(self, estimate: Estimate) -> Estimate:
+        """Two more guided searches with more points, the model freed to a homography."""
+        for _ in range(2):
+            better = self._guided(estimate.matrix, NARROW_RADIUS, FINAL_POINTS, Model.HOMOGRAPHY)
+            if better is None:
+                break
+            estimate = better
+        return estimate
+
+    def _guided(self, matrix: Matrix, radius: int, n_points: int, model: Model) -> Estimate | None:
+        half = self.scene.support // 2
+        with self.stage("guided"):
+            matches = self.counts.add(guided_pass(self.scene, matrix, radius, half, n_points))
+        with self.stage("estimate"):
+            fit = self._fit(matches, model, self.config.threshold)
+            if fit is None:
+                return None
+            estimate = self._estimate(fit, matches, radius)
+        logger.info("guided: %d of %d: %s", matches.n_fixed, n_points, estimate.evidence)
+        return estimate
+
+    def _fit(self, matches: Matches, model: Model, threshold: float) -> RobustFit | None:
+        points = matches.tie_points
+        return robust_fit(points.moving, points.fixed, threshold, model, points.score, self.config.seed)
+
+    def _estimate(self, fit: RobustFit, matches: Matches, radius: int) -> Estimate:
+        points, pair = matches.tie_points, self.scene.pair
+        residual = residuals(fit.matrix, points.moving, points.fixed)
+        _, valid = pair.placed(fit.matrix)
+        evidence = gather_evidence(
+            fit.matrix,
+            points.fixed,
+            points.moving,
+            points.score,
+            residual,
+            threshold=self.config.threshold,
+            radius=radius,
+            overlap_px=float((valid & pair.fixed_valid).sum()),
+            moving_shape=pair.moving.shape,
+        )
+        return Estimate(fit.matrix, matches, residual, evidence)

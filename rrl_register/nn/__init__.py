@@ -1,0 +1,5 @@
+"""RRL-Net and its parts. Importing this needs torch, and nothing that reads rasters."""
+
+from rrl_register.nn.rrlnet import PatchFeatures, RRLNet, Spectrum
+
+__all__ = ["PatchFeatures", "RRLNet", "Spectrum"]

@@ -1,0 +1,77 @@
+"""Feature aggregation and the metric network, with the MLPP heads that training attaches (arXiv 2403.11751)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from rrl_register.nn.blocks import STAGE_CHANNELS, conv_block, dense_head
+from rrl_register.nn.interaction import Interaction
+
+HEAD_STAGES = (2, 3, 4)
+"""Stages (0-based) that carry MLPP heads: the third to the fifth. The fifth's stage head is the metric network itself."""
+
+
+class Aggregation(nn.Module):
+    """Gathers the private features of all stages, from fine to coarse.
+
+    Stage 1 sees both private maps; every later stage the max-pooled result before it as well.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        carried = (0, *(2 * c for c in STAGE_CHANNELS[:-1]))
+        self.blocks = nn.ModuleList(
+            nn.Sequential(conv_block(before + 2 * c, 2 * c), conv_block(2 * c, 2 * c))
+            for before, c in zip(carried, STAGE_CHANNELS, strict=True)
+        )
+
+    def forward(self, interactions: Sequence[Interaction]) -> list[Tensor]:
+        """Returns the aggregated maps of the five stages, from ``(N, 32, 64, 64)`` to ``(N, 512, 4, 4)``."""
+        outputs: list[Tensor] = []
+        for block, pair in zip(self.blocks, interactions, strict=True):
+            inputs = [pair.private_fixed, pair.private_moving]
+            if outputs:
+                inputs.insert(0, functional.max_pool2d(outputs[-1], 2))
+            outputs.append(block(torch.cat(inputs, 1)))
+        return outputs
+
+
+class HeadLogits(NamedTuple):
+    """Logits of the MLPP heads, each ``(N,)``."""
+
+    stages: list[Tensor]
+    modules: list[Tensor]
+
+
+class MLPPHeads(nn.Module):
+    """The extra metric heads of multi-loss post-pruning; present in training only.
+
+    Stage heads sit on the aggregated features of stages 3 and 4 (stage 5's is the metric network), module heads on the
+    sum of the common features of stages 3 to 5.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stages = nn.ModuleList(dense_head(2 * STAGE_CHANNELS[s]) for s in HEAD_STAGES[:-1])
+        self.modules_ = nn.ModuleList(
+            nn.Sequential(
+                conv_block(STAGE_CHANNELS[s], STAGE_CHANNELS[s]),
+                conv_block(STAGE_CHANNELS[s], STAGE_CHANNELS[s]),
+                dense_head(STAGE_CHANNELS[s]),
+            )
+            for s in HEAD_STAGES
+        )
+
+    def forward(self, aggregated: Sequence[Tensor], interactions: Sequence[Interaction]) -> HeadLogits:
+        """Scores the pairs from the earlier stages and from what the pairs have in common."""
+        stages = [head(aggregated[s])[:, 0] for s, head in zip(HEAD_STAGES[:-1], self.stages, strict=True)]
+        modules = [
+            head(interactions[s].common_fixed + interactions[s].common_moving)[:, 0]
+            for s, head in zip(HEAD_STAGES, self.modules_, strict=True)
+        ]
+        return HeadLogits(stages, modules)

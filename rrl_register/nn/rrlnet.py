@@ -1,0 +1,155 @@
+"""RRL-Net, the relational representation learning network (arXiv 2403.11751), split into "per patch" and "per pair".
+
+``encode`` does all that depends on one patch alone (ALFE, FIL's halves, the descriptor) and its result can be kept;
+``score`` does what is left for a pair (FIL's products, aggregation, metric network).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import torch
+from torch import Tensor, nn
+
+from rrl_register.nn.aggregation import Aggregation, HeadLogits, MLPPHeads
+from rrl_register.nn.alfe import ALFE, DescriptorHead
+from rrl_register.nn.blocks import PATCH_SIZE, STAGE_CHANNELS, dense_head
+from rrl_register.nn.decoder import Decoder
+from rrl_register.nn.interaction import FeatureGate, Gated, interact
+
+
+class Spectrum(StrEnum):
+    """Which of the two encoders a patch goes through."""
+
+    VISIBLE = "visible"
+    OTHER = "other"
+
+
+@dataclass(frozen=True)
+class PatchFeatures:
+    """What the network knows of ``N`` patches of one spectrum.
+
+    Attributes:
+        spectrum: The encoder they went through.
+        stages: Feature and gate of each stage, ``(N, C, H, W)``.
+        descriptors: Unit vectors, ``(N, 128)``, single precision.
+        last_stage: ALFE's last stage ``(N, 256, 4, 4)``, which the decoder rebuilds the patch from.
+    """
+
+    spectrum: Spectrum
+    stages: tuple[Gated, ...]
+    descriptors: Tensor
+    last_stage: Tensor
+
+    def __len__(self) -> int:
+        return len(self.descriptors)
+
+    def __getitem__(self, index: Tensor | slice) -> PatchFeatures:
+        """The features of some of the patches, in the order of ``index``."""
+        stages = tuple(Gated(stage.feature[index], stage.gate[index]) for stage in self.stages)
+        return PatchFeatures(self.spectrum, stages, self.descriptors[index], self.last_stage[index])
+
+
+class SpectrumBranch(nn.Module):
+    """All that one spectrum has for itself: encoder, FIL gates, descriptor head and, in training, the decoder."""
+
+    def __init__(self, training_heads: bool) -> None:
+        super().__init__()
+        self.encoder = ALFE()
+        self.gates = nn.ModuleList(FeatureGate(c) for c in STAGE_CHANNELS)
+        self.descriptor = DescriptorHead()
+        self.decoder = Decoder() if training_heads else None
+
+
+class RRLNet(nn.Module):
+    """The whole network.
+
+    Args:
+        training_heads: Build the MLPP heads and the decoders too. Weights for inference have none of them.
+    """
+
+    def __init__(self, training_heads: bool = True) -> None:
+        super().__init__()
+        self.branches = nn.ModuleDict({s.value: SpectrumBranch(training_heads) for s in Spectrum})
+        self.aggregation = Aggregation()
+        self.metric = dense_head(2 * STAGE_CHANNELS[-1])
+        self.heads = MLPPHeads() if training_heads else None
+
+    def branch(self, spectrum: Spectrum) -> SpectrumBranch:
+        """The modules of one spectrum."""
+        module = self.branches[spectrum.value]
+        assert isinstance(module, SpectrumBranch)
+        return module
+
+    def describe(self, patches: Tensor, spectrum: Spectrum) -> Tensor:
+        """Descriptors only: ``(N, 1, 64, 64)`` in [0, 1] -> unit vectors ``(N, 128)``."""
+        branch = self.branch(spectrum)
+        return branch.descriptor(branch.encoder(standardise(patches))[-1])
+
+    def encode(self, patches: Tensor, spectrum: Spectrum) -> PatchFeatures:
+        """Everything that depends on one patch alone.
+
+        Args:
+            patches: ``(N, 1, 64, 64)``, values in [0, 1].
+            spectrum: The encoder to use.
+
+        Raises:
+            ValueError: If the patches have another shape.
+        """
+        if patches.ndim != 4 or patches.shape[1:] != (1, PATCH_SIZE, PATCH_SIZE):
+            raise ValueError(f"patches of shape {tuple(patches.shape)}, (N, 1, {PATCH_SIZE}, {PATCH_SIZE}) needed")
+        branch = self.branch(spectrum)
+        stages = branch.encoder(standardise(patches))
+        gated = tuple(gate(stage) for gate, stage in zip(branch.gates, stages, strict=True))
+        return PatchFeatures(spectrum, gated, branch.descriptor(stages[-1]), stages[-1])
+
+    def score(self, visible: PatchFeatures, other: PatchFeatures) -> Tensor:
+        """Probabilities ``(N,)`` that patch i of the one and patch i of the other show the same place."""
+        return torch.sigmoid(self.logits(visible, other))
+
+    def logits(self, visible: PatchFeatures, other: PatchFeatures) -> Tensor:
+        """What ``score`` puts through its sigmoid, ``(N,)``, single precision."""
+        return self.metric(self.aggregation(_interactions(visible, other))[-1])[:, 0].float()
+
+    def training_logits(self, visible: PatchFeatures, other: PatchFeatures) -> tuple[Tensor, HeadLogits]:
+        """The network's logits and those of the MLPP heads.
+
+        Raises:
+            RuntimeError: If the heads have been pruned.
+        """
+        if self.heads is None:
+            raise RuntimeError("the MLPP heads have been pruned: build RRLNet(training_heads=True) to train")
+        interactions = _interactions(visible, other)
+        aggregated = self.aggregation(interactions)
+        return self.metric(aggregated[-1])[:, 0].float(), self.heads(aggregated, interactions)
+
+    def reconstruct(self, features: PatchFeatures) -> Tensor:
+        """The decoder's picture ``(N, 1, 64, 64)`` of encoded patches.
+
+        Raises:
+            RuntimeError: If the decoders have been pruned.
+        """
+        decoder = self.branch(features.spectrum).decoder
+        if decoder is None:
+            raise RuntimeError("the decoders have been pruned: build RRLNet(training_heads=True) to train")
+        return decoder(features.last_stage)
+
+    def prune(self) -> RRLNet:
+        """Drops the MLPP heads and both decoders, in place; what ``encode`` and ``score`` return does not change."""
+        self.heads = None
+        for spectrum in Spectrum:
+            self.branch(spectrum).decoder = None
+        return self
+
+
+def standardise(patches: Tensor) -> Tensor:
+    """Each patch with its own mean 0 and standard deviation 1 (a flat patch stays near 0), channels-last."""
+    std, mean = torch.std_mean(patches.float(), dim=(1, 2, 3), keepdim=True, correction=0)
+    return ((patches - mean) / (std + 1e-2)).contiguous(memory_format=torch.channels_last)
+
+
+def _interactions(visible: PatchFeatures, other: PatchFeatures) -> list:
+    if (visible.spectrum, other.spectrum) != (Spectrum.VISIBLE, Spectrum.OTHER):
+        raise ValueError(f"features of ({visible.spectrum}, {other.spectrum}), (visible, other) needed in this order")
+    return [interact(a, b) for a, b in zip(visible.stages, other.stages, strict=True)]

@@ -1,0 +1,155 @@
+"""``register``: the corridor through all stages."""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from rrl_register.config import RegisterConfig
+from rrl_register.errors import UsageError
+from rrl_register.estimation.verdict import refusal
+from rrl_register.matching.passes import Scene
+from rrl_register.matching.scoring import Scorer, spectra
+from rrl_register.matching.search import Counts, Estimate, Search
+from rrl_register.matching.tie_points import TiePoints
+from rrl_register.patches import default_support
+from rrl_register.registration import Registration
+from rrl_register.working import WorkingPair, read_pair
+
+__all__ = ["Registration", "register"]
+
+GEOREFERENCED_MAX_SHIFT_PX = 100.0
+NO_ESTIMATE = (
+    "no transform could be estimated, the network accepted too few tie points: check that both images show one place; "
+    "try --keypoints 3000, another --support or other bands"
+)
+
+
+class StageClock:
+    """Adds up the seconds of named stages."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        """Times what runs inside."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+
+def register(
+    fixed: Path, moving: Path, config: RegisterConfig | None = None, *, scorer: Scorer | None = None
+) -> Registration:
+    """Registers the moving image onto the fixed one.
+
+    Args:
+        fixed: The reference image.
+        moving: The image to bring onto it.
+        config: Settings; None: the defaults.
+        scorer: A network that is loaded already, to be used for many pairs.
+
+    Returns:
+        The result; its ``status`` is ``failed`` where the images could not be registered.
+
+    Raises:
+        InputError: If an image cannot be read or used, or the georeferences share no ground.
+        UsageError: If the request contradicts itself.
+    """
+    config = config or RegisterConfig()
+    clock = StageClock()
+    with clock("read"):
+        pair = read_pair(Path(fixed), Path(moving), config.read)
+    with clock("load"):
+        scorer = scorer or Scorer(config.match.weights, config.match.device)
+    with clock("prepare"):
+        support = config.match.support or default_support(pair.fixed_kind, pair.moving_kind, pair.fixed.shape)
+        scene = Scene.of(pair, support, spectra(pair.fixed_kind, pair.moving_kind), scorer, config.match)
+    counts = Counts()
+    estimate = Search(scene, config.estimate, max_shift_px(config.match.max_shift, pair), clock, counts).run()
+    return _result(scene, scorer, estimate, counts, config, clock)
+
+
+def max_shift_px(text: str | None, pair: WorkingPair) -> float:
+    """How far the prior may be off, working px.
+
+    Args:
+        text: ``80px`` (pixels of the fixed file), ``500m``, or None: 100 px with georeferences, else a third of the
+            longer side.
+        pair: The images.
+
+    Raises:
+        UsageError: If the text is no length, or metres are asked of a pair without georeferences.
+    """
+    if text is None:
+        return GEOREFERENCED_MAX_SHIFT_PX if pair.georeferenced else max(pair.fixed.shape) / 3
+    match = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*(px|m)?\s*", text)
+    if match is None or not math.isfinite(float(match[1])) or float(match[1]) <= 0:
+        raise UsageError(f"--max-shift {text!r} is no length: a number with px or m is needed, such as 80px or 500m")
+    length = float(match[1])
+    if match[2] == "m":
+        size = pair.fixed_grid.metres_per_pixel if pair.georeferenced else None
+        if size is None:
+            raise UsageError(f"--max-shift {text} needs georeferences on both images: give it in px")
+        length /= size
+    return length / pair.fixed_factor
+
+
+def _result(
+    scene: Scene, scorer: Scorer, estimate: Estimate | None, counts: Counts, config: RegisterConfig, clock: StageClock
+) -> Registration:
+    pair = scene.pair
+    reason = NO_ESTIMATE if estimate is None else refusal(estimate.evidence, config.estimate.min_inliers)
+    matrix = pair.to_files(estimate.matrix) if estimate and reason is None else None
+    evidence = estimate.evidence if estimate else None
+    points, inlier = _points_in_files(estimate, pair, config.estimate.threshold)
+    return Registration(
+        status="ok" if reason is None else "failed",
+        reason=reason or "",
+        model="homography",
+        matrix=matrix,
+        n_keypoints_fixed=counts.n_fixed,
+        n_keypoints_moving=counts.n_moving,
+        n_candidates=counts.n_candidates,
+        n_tie_points=len(points),
+        n_inliers=int(inlier.sum()),
+        rmse_px=_in_file_px(evidence and evidence.rmse_px, pair),
+        check_rmse_px=_in_file_px(evidence and evidence.check_rmse_px, pair),
+        confidence=round(estimate.confidence, 4) if estimate else 0.0,
+        seconds=clock.seconds,
+        device=str(scorer.device),
+        weights=scorer.name,
+        fixed_kind=pair.fixed_kind.value,
+        moving_kind=pair.moving_kind.value,
+        support_px=scene.support,
+        fixed_grid=pair.fixed_grid,
+        moving_grid=pair.moving_grid,
+        tie_points=points,
+        inlier=inlier,
+    )
+
+
+def _points_in_files(estimate: Estimate | None, pair: WorkingPair, threshold: float) -> tuple[TiePoints, np.ndarray]:
+    if estimate is None:
+        return TiePoints(np.empty((0, 2)), np.empty((0, 2)), np.empty(0)), np.empty(0, bool)
+    points = estimate.matches.tie_points
+    in_files = TiePoints(
+        pair.fixed_points_to_file(points.fixed), pair.moving_points_to_file(points.moving), points.score
+    )
+    return in_files, estimate.residual <= threshold
+
+
+def _in_file_px(length: float | None, pair: WorkingPair) -> float | None:
+    """A length of working px in px of the fixed file, to three digits; None for what is not known."""
+    if length is None or not math.isfinite(length):
+        return None
+    return round(length * pair.fixed_factor, 3)

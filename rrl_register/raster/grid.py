@@ -1,0 +1,293 @@
+"""Pixel grids, where they lie on the ground, and the first guess of how one maps onto the other.
+
+Pixels are (x, y) = (column, row) and (0, 0) is the *centre* of the top-left pixel. GDAL's convention, where (0, 0) is
+the corner of that pixel, is met here and nowhere else: half a pixel is added on the way to the map.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from affine import Affine
+from rasterio.crs import CRS
+from rasterio.errors import CRSError
+from rasterio.warp import transform as reproject_xy
+
+from rrl_register.errors import InputError
+from rrl_register.estimation.transforms import fit_homography
+
+FloatArray = npt.NDArray[np.float64]
+
+_EARTH_RADIUS_M = 6_371_008.8
+_LATTICE = 17
+"""Lattice points per side when a reprojection is fitted."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A raster of pixels and its place on the ground.
+
+    Attributes:
+        width: Columns.
+        height: Rows.
+        crs: Coordinate reference system of the map, if known.
+        transform: GDAL's geotransform (pixel corner -> map); None where the raster has no georeference.
+    """
+
+    width: int
+    height: int
+    crs: CRS | None = None
+    transform: Affine | None = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(rows, columns), as numpy has it."""
+        return self.height, self.width
+
+    @property
+    def georeferenced(self) -> bool:
+        """Whether pixels can be placed on the ground: both a geotransform and a CRS are known."""
+        return self.transform is not None and self.crs is not None
+
+    @property
+    def gsd(self) -> float | None:
+        """Pixel size in units of the CRS, geometric mean over both axes; None without a geotransform."""
+        return None if self.transform is None else math.sqrt(abs(self.transform.determinant))
+
+    @property
+    def metres_per_pixel(self) -> float | None:
+        """Pixel size on the ground at the image centre, m (spherical earth, good to 1 %); None if not georeferenced."""
+        if not self.georeferenced:
+            return None
+        x, y = self.centre
+        corners = np.array([(x, y), (x + 1, y), (x, y + 1)])
+        lon, lat = np.radians(_reproject(self.pixel_to_map(corners), self.crs, CRS.from_epsg(4326))).T
+        east = (lon[1:] - lon[0]) * math.cos(lat[0])
+        north = lat[1:] - lat[0]
+        return _EARTH_RADIUS_M * math.sqrt(abs(east[0] * north[1] - east[1] * north[0]))
+
+    @property
+    def centre(self) -> tuple[float, float]:
+        """The middle of the image, px."""
+        return (self.width - 1) / 2, (self.height - 1) / 2
+
+    @property
+    def bounds(self) -> tuple[float, float, float, float]:
+        """Left, bottom, right and top of the image on the map.
+
+        Raises:
+            InputError: The grid has no geotransform.
+        """
+        (x0, y0), (x1, y1) = _extent(self)
+        corners = self.pixel_to_map([(x0, y0), (x1, y0), (x0, y1), (x1, y1)])
+        (left, bottom), (right, top) = corners.min(axis=0), corners.max(axis=0)
+        return float(left), float(bottom), float(right), float(top)
+
+    def pixel_to_map(self, points: npt.ArrayLike) -> FloatArray:
+        """Place pixels on the map.
+
+        Args:
+            points: (N, 2) pixels (x, y), centre convention.
+
+        Returns:
+            (N, 2) float64 map coordinates.
+
+        Raises:
+            InputError: The grid has no geotransform.
+        """
+        return _apply_affine(self._geotransform(), np.asarray(points, np.float64) + 0.5)
+
+    def map_to_pixel(self, points: npt.ArrayLike) -> FloatArray:
+        """Find the pixels of places on the map.
+
+        Args:
+            points: (N, 2) map coordinates in the grid's CRS.
+
+        Returns:
+            (N, 2) float64 pixels (x, y), centre convention.
+
+        Raises:
+            InputError: The grid has no geotransform.
+        """
+        return _apply_affine(~self._geotransform(), np.asarray(points, np.float64)) - 0.5
+
+    def reduced(self, factor: float) -> Grid:
+        """Build the coarser grid whose pixels are ``factor`` pixels wide.
+
+        The top-left corner stays; a remainder of less than one coarse pixel at the right and bottom is given up, so
+        that ``x_reduced = (x + 0.5) / factor - 0.5`` holds exactly.
+        """
+        width = max(1, math.floor(self.width / factor + 1e-9))
+        height = max(1, math.floor(self.height / factor + 1e-9))
+        coarser = None if self.transform is None else self.transform * Affine.scale(factor)
+        return Grid(width, height, self.crs, coarser)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Describe the grid in JSON's types; ``from_dict`` reads it back."""
+        return {
+            "width": self.width,
+            "height": self.height,
+            "crs": None if self.crs is None else _crs_text(self.crs),
+            "transform": None if self.transform is None else list(self.transform)[:6],
+        }
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Grid:
+        """Read what ``to_dict`` wrote.
+
+        Raises:
+            InputError: A field is missing or cannot be understood.
+        """
+        try:
+            crs = None if data.get("crs") is None else CRS.from_user_input(data["crs"])
+            transform = None if data.get("transform") is None else Affine(*map(float, data["transform"]))
+            grid = cls(int(data["width"]), int(data["height"]), crs, transform)
+        except (KeyError, TypeError, ValueError, CRSError) as error:
+            raise InputError(
+                f"cannot read a pixel grid ({error!r}); needed width, height, crs and six numbers of transform; "
+                "try a result file written by this program"
+            ) from error
+        if min(grid.shape) < 1:
+            raise InputError(f"the pixel grid is {grid.width} x {grid.height} px; needed 1 px or more; check the file")
+        return grid
+
+    def _geotransform(self) -> Affine:
+        if self.transform is None:
+            raise InputError(
+                "the image has no geotransform; map coordinates need one; try a georeferenced image, or pixel units"
+            )
+        return self.transform
+
+
+def prior_matrix(fixed: Grid, moving: Grid) -> FloatArray:
+    """Guess moving pixel -> fixed pixel before any image content is looked at.
+
+    With two georeferences the ground decides; else the images are taken to show the same scene, centred, at one scale.
+
+    Returns:
+        (3, 3) float64 homography.
+
+    Raises:
+        InputError: Both images are georeferenced and do not overlap.
+    """
+    if not (fixed.georeferenced and moving.georeferenced):
+        return _prior_from_size(fixed, moving)
+    on_fixed, on_moving = _overlap_points(fixed, moving)
+    if fixed.crs == moving.crs:
+        return _prior_same_crs(fixed, moving)
+    return fit_homography(on_moving, on_fixed)
+
+
+def rescale_matrix(matrix: npt.ArrayLike, fixed_factor: float, moving_factor: float) -> FloatArray:
+    """Carry a transform over to grids of other resolution.
+
+    Args:
+        matrix: (3, 3), moving pixel -> fixed pixel.
+        fixed_factor: Pixels of the present fixed grid per pixel of the new one (2 = half the resolution).
+        moving_factor: The same for the moving grid.
+
+    Returns:
+        (3, 3) float64, new moving pixel -> new fixed pixel.
+    """
+    return reduction_matrix(fixed_factor) @ np.asarray(matrix, np.float64) @ reduction_matrix(1 / moving_factor)
+
+
+def reduction_matrix(factor: float) -> FloatArray:
+    """Return the (3, 3) matrix of ``x -> (x + 0.5) / factor - 0.5``: pixel -> pixel of the reduced grid."""
+    shift = 0.5 / factor - 0.5
+    return np.array([[1 / factor, 0, shift], [0, 1 / factor, shift], [0, 0, 1]], np.float64)
+
+
+def _prior_from_size(fixed: Grid, moving: Grid) -> FloatArray:
+    scale = math.sqrt((fixed.width / moving.width) * (fixed.height / moving.height))
+    (fixed_x, fixed_y), (moving_x, moving_y) = fixed.centre, moving.centre
+    return np.array([[scale, 0, fixed_x - scale * moving_x], [0, scale, fixed_y - scale * moving_y], [0, 0, 1]])
+
+
+def _prior_same_crs(fixed: Grid, moving: Grid) -> FloatArray:
+    half = Affine.translation(0.5, 0.5)
+    between = ~half * ~fixed._geotransform() * moving._geotransform() * half
+    return np.array(between, np.float64).reshape(3, 3)
+
+
+def _overlap_points(fixed: Grid, moving: Grid) -> tuple[FloatArray, FloatArray]:
+    """Corresponding points (fixed px, moving px), both (N, 2), on a lattice over the overlap alone.
+
+    Staying within the overlap keeps the curvature of the map projection outside it from bending a fit.
+    """
+    box = _overlap_box(fixed, moving)
+    if np.any(box[1] - box[0] < 1):
+        raise _no_overlap(fixed, moving)
+    on_fixed = _lattice(box)
+    on_moving = _between(on_fixed, fixed, moving)
+    known = np.isfinite(on_moving).all(axis=1)
+    low, high = _extent(moving)
+    inside = known & np.all((on_moving >= low) & (on_moving <= high), axis=1)
+    if not inside.any():
+        raise _no_overlap(fixed, moving)
+    return on_fixed[known], on_moving[known]
+
+
+def _overlap_box(fixed: Grid, moving: Grid) -> FloatArray:
+    """Bounding box of the moving image cut by the fixed one, fixed px: [[x0, y0], [x1, y1]]; empty where x1 < x0."""
+    outline = _between(_lattice(_extent(moving)), moving, fixed)
+    outline = outline[np.isfinite(outline).all(axis=1)]
+    if len(outline) == 0:
+        raise _no_overlap(fixed, moving)
+    low, high = _extent(fixed)
+    return np.array([np.maximum(outline.min(axis=0), low), np.minimum(outline.max(axis=0), high)])
+
+
+def _between(points: FloatArray, source: Grid, target: Grid) -> FloatArray:
+    """Carry pixels of one georeferenced grid to another's; not finite where the projection has no answer."""
+    return target.map_to_pixel(_reproject(source.pixel_to_map(points), source.crs, target.crs))
+
+
+def _reproject(points: FloatArray, source: CRS, target: CRS) -> FloatArray:
+    if source == target:
+        return points
+    x, y = reproject_xy(source, target, points[:, 0], points[:, 1])[:2]
+    return np.column_stack([x, y]).astype(np.float64)
+
+
+def _extent(grid: Grid) -> FloatArray:
+    """Outer edges of the image, px: [[x0, y0], [x1, y1]]."""
+    return np.array([[-0.5, -0.5], [grid.width - 0.5, grid.height - 0.5]])
+
+
+def _lattice(box: FloatArray) -> FloatArray:
+    x = np.linspace(box[0, 0], box[1, 0], _LATTICE)
+    y = np.linspace(box[0, 1], box[1, 1], _LATTICE)
+    return np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
+
+
+def _apply_affine(transform: Affine, points: FloatArray) -> FloatArray:
+    a, b, c, d, e, f = list(transform)[:6]
+    x, y = points[:, 0], points[:, 1]
+    return np.column_stack([a * x + b * y + c, d * x + e * y + f])
+
+
+def _crs_text(crs: CRS) -> str:
+    # A short authority code where it means the very same CRS, for the reader's sake; else all of it.
+    text = str(crs.to_string())
+    return text if CRS.from_user_input(text) == crs else str(crs.to_wkt())
+
+
+def _no_overlap(fixed: Grid, moving: Grid) -> InputError:
+    def ground(grid: Grid) -> str:
+        left, bottom, right, top = grid.bounds
+        return f"x {left:.6g}..{right:.6g}, y {bottom:.6g}..{top:.6g} in {_crs_name(grid.crs)}"
+
+    return InputError(
+        f"the images do not overlap: the fixed one covers {ground(fixed)}, the moving one {ground(moving)}; "
+        "needed common ground; check that both files and their georeferences belong together"
+    )
+
+
+def _crs_name(crs: CRS) -> str:
+    text = _crs_text(crs)
+    return text if len(text) < 40 else "a CRS of its own"

@@ -1,0 +1,151 @@
+"""Writing that is done wholly or not at all: to a temporary sibling first, then renamed."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from rrl_register.errors import InputError, OutputExistsError, UsageError
+
+
+@contextmanager
+def atomic_path(output: Path, overwrite: bool = False) -> Iterator[Path]:
+    """Give a temporary path beside the output; rename it when the block ends well, remove it when it does not.
+
+    Args:
+        output: The file to appear.
+        overwrite: Whether a file that is there already may be replaced.
+
+    Yields:
+        A path in the same folder, with the same suffix, for the block to write to.
+
+    Raises:
+        OutputExistsError: The output exists and may not be replaced.
+        UsageError: The output cannot be written where it is asked for.
+        InputError: The file could not be put in place.
+    """
+    check_output(output, overwrite)
+    temporary = output.with_name(f".{output.stem}.{secrets.token_hex(4)}.part{output.suffix}")
+    try:
+        yield temporary
+        _refuse_existing(output, overwrite)
+        _rename(temporary, output)
+    finally:
+        temporary.unlink(missing_ok=True)
+        # GDAL puts what a format cannot hold into a file beside it.
+        temporary.with_name(temporary.name + ".aux.xml").unlink(missing_ok=True)
+
+
+def check_output(output: Path, overwrite: bool = False) -> None:
+    """Refuse early what could not be written after hours of work.
+
+    Raises:
+        OutputExistsError: The output exists and may not be replaced.
+        UsageError: The output is a folder, or its folder is missing or may not be written to.
+    """
+    folder = output.parent
+    if output.is_dir():
+        raise UsageError(f"the output {output} is a folder; needed the name of a file; try {output / 'aligned.tif'}")
+    if not folder.is_dir():
+        raise UsageError(f"the output folder {folder} does not exist; needed an existing folder; create it first")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UsageError(f"the output folder {folder} may not be written to; needed write access; try another folder")
+    _refuse_existing(output, overwrite)
+
+
+def check_not_input(output: Path, *inputs: Path) -> None:
+    """Refuse to write over an image that is being read.
+
+    Raises:
+        UsageError: The output is one of the inputs.
+    """
+    for path in inputs:
+        if output.resolve() == path.resolve() or (output.exists() and path.exists() and output.samefile(path)):
+            raise UsageError(f"the output {output} is the input {path}; needed another file; choose another name")
+
+
+def write_json(output: Path, data: Mapping[str, Any], overwrite: bool = False) -> None:
+    """Write data as indented JSON; NaN and infinity become null, numpy's scalars and arrays plain numbers and lists.
+
+    Raises:
+        OutputExistsError, UsageError, InputError: As ``atomic_path``.
+    """
+    text = json.dumps(_plain(data), indent=2, allow_nan=False, ensure_ascii=False)
+    with atomic_path(output, overwrite) as temporary:
+        _write_bytes(temporary, output, (text + "\n").encode())
+
+
+def write_png(output: Path, image: npt.NDArray[np.uint8], overwrite: bool = False) -> None:
+    """Write an 8-bit image as PNG.
+
+    Args:
+        output: The file to write.
+        image: uint8 (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA.
+        overwrite: Whether an existing file may be replaced.
+
+    Raises:
+        OutputExistsError, UsageError, InputError: As ``atomic_path``.
+    """
+    with atomic_path(output, overwrite) as temporary:
+        _write_bytes(temporary, output, encode_png(image))
+
+
+def encode_png(image: npt.NDArray[np.uint8]) -> bytes:
+    """Encode a uint8 image, (H, W), (H, W, 3) RGB or (H, W, 4) RGBA, as the bytes of a PNG file.
+
+    Raises:
+        ValueError: The array is of another shape or dtype.
+    """
+    channels = 1 if image.ndim == 2 else image.shape[-1]
+    if image.dtype != np.uint8 or image.ndim not in (2, 3) or channels not in (1, 3, 4):
+        raise ValueError(f"cannot encode {image.dtype} {image.shape} as PNG; needed uint8 (H, W), (H, W, 3 or 4)")
+    swap = {3: cv2.COLOR_RGB2BGR, 4: cv2.COLOR_RGBA2BGRA}.get(channels)
+    encoded: npt.NDArray[np.uint8] = cv2.imencode(".png", image if swap is None else cv2.cvtColor(image, swap))[1]
+    return encoded.tobytes()
+
+
+def _refuse_existing(output: Path, overwrite: bool) -> None:
+    if output.exists() and not overwrite:
+        raise OutputExistsError(f"the output {output} exists; needed a free name; pass --overwrite to replace it")
+
+
+def _rename(temporary: Path, output: Path) -> None:
+    try:
+        temporary.replace(output)
+    except OSError as error:
+        raise _unwritable(output, error) from error
+
+
+def _write_bytes(temporary: Path, output: Path, data: bytes) -> None:
+    try:
+        temporary.write_bytes(data)
+    except OSError as error:
+        raise _unwritable(output, error) from error
+
+
+def _unwritable(output: Path, error: OSError) -> InputError:
+    return InputError(f"cannot write {output} ({error.strerror}); needed write access and room; try another folder")
+
+
+def _plain(value: Any) -> Any:
+    """Reduce a value to what JSON can hold."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray):
+        return _plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        return _plain(value.item())
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return str(value) if isinstance(value, Path) else value

@@ -1,0 +1,116 @@
+"""The result of a registration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rrl_register import __version__
+from rrl_register.errors import InputError
+from rrl_register.estimation.transforms import Matrix
+from rrl_register.matching.tie_points import TiePoints
+from rrl_register.raster.grid import Grid
+
+SCHEMA = 1
+_DIGITS = 3
+
+
+@dataclass(frozen=True)
+class Registration:
+    """What ``register`` found, whether it succeeded or not.
+
+    Attributes:
+        status: ``ok`` or ``failed``.
+        reason: Why it failed, in one line with what to try; empty if it did not.
+        model: Of the transform.
+        matrix: ``(3, 3)`` moving px -> fixed px of the files, (0, 0) = centre of the top-left pixel; None if failed.
+        n_keypoints_fixed, n_keypoints_moving, n_candidates: Points looked at and pairs scored by the network, in all
+            passes together.
+        n_tie_points, n_inliers: Of the last pass.
+        rmse_px: Of the inliers under the fit, fixed px.
+        check_rmse_px: Of points kept out of the fit by blocks of the scene, fixed px.
+        confidence: Probability that the transform is right, 0-1.
+        seconds: By stage.
+        device, weights, version: What made it.
+        fixed_kind, moving_kind: What the images were taken for.
+        support_px: Ground under a patch, working px.
+        fixed_grid, moving_grid: Of the files.
+        tie_points: Of the last pass, px of the files.
+        inlier: ``(N,)`` bool, which tie points agree with the transform.
+    """
+
+    status: str
+    reason: str
+    model: str
+    matrix: Matrix | None
+    n_keypoints_fixed: int
+    n_keypoints_moving: int
+    n_candidates: int
+    n_tie_points: int
+    n_inliers: int
+    rmse_px: float | None
+    check_rmse_px: float | None
+    confidence: float
+    seconds: dict[str, float]
+    device: str
+    weights: str
+    fixed_kind: str
+    moving_kind: str
+    support_px: int
+    fixed_grid: Grid
+    moving_grid: Grid
+    tie_points: TiePoints
+    inlier: NDArray[np.bool_]
+    version: str = field(default=__version__)
+
+    def to_json(self) -> dict[str, Any]:
+        """The result in JSON's types, schema 1; ``from_json`` reads it back."""
+        plain = {k: v for k, v in self.__dict__.items() if k not in ("inlier", "tie_points")}
+        return {
+            "schema": SCHEMA,
+            **plain,
+            "matrix": None if self.matrix is None else self.matrix.tolist(),
+            "seconds": {k: round(v, _DIGITS) for k, v in self.seconds.items()},
+            "fixed_grid": self.fixed_grid.to_dict(),
+            "moving_grid": self.moving_grid.to_dict(),
+            "tie_points": [
+                {"fixed": f, "moving": m, "score": s, "inlier": i}
+                for f, m, s, i in zip(
+                    self.tie_points.fixed.round(_DIGITS).tolist(),
+                    self.tie_points.moving.round(_DIGITS).tolist(),
+                    self.tie_points.score.round(_DIGITS).tolist(),
+                    self.inlier.tolist(),
+                    strict=True,
+                )
+            ],
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Registration:
+        """Reads what ``to_json`` wrote.
+
+        Raises:
+            InputError: If it is of another schema.
+            KeyError, TypeError, ValueError: If a field is missing or of the wrong type.
+        """
+        if data.get("schema") != SCHEMA:
+            raise InputError(f"a result of schema {data.get('schema')!r}, schema {SCHEMA} is needed: register again")
+        points = data["tie_points"] or []
+        known = {k: v for k, v in data.items() if k in cls.__dataclass_fields__}
+        if known["fixed_grid"] is None:
+            raise InputError(f"the result of a registration that did not begin ({data['reason']}): register again")
+        known |= {
+            "matrix": None if data["matrix"] is None else np.array(data["matrix"], float).reshape(3, 3),
+            "fixed_grid": Grid.from_dict(data["fixed_grid"]),
+            "moving_grid": Grid.from_dict(data["moving_grid"]),
+            "inlier": np.array([p["inlier"] for p in points], bool),
+            "tie_points": TiePoints(
+                np.array([p["fixed"] for p in points], float).reshape(-1, 2),
+                np.array([p["moving"] for p in points], float).reshape(-1, 2),
+                np.array([p["score"] for p in points], float),
+            ),
+        }
+        return cls(**known)

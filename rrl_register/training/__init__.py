@@ -1,0 +1,1 @@
+"""Training of RRL-Net. Importing this needs torch and OpenCV, and nothing that reads rasters."""

@@ -1,0 +1,126 @@
+"""The two images as the matching stages see them: one grey image each, at one resolution, and how they lie to each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from rrl_register.config import Kind, ReadConfig
+from rrl_register.errors import InputError, UsageError
+from rrl_register.estimation.transforms import Matrix, compose, decompose
+from rrl_register.raster.grid import Grid, prior_matrix, rescale_matrix
+from rrl_register.raster.radiometry import recognise_kinds, to_grey
+from rrl_register.raster.reader import open_info, read_bands
+from rrl_register.structure import Image, Mask
+
+SAME_RESOLUTION = 1.25
+"""Pixel sizes that differ by less than this are left as they are."""
+MIN_SIDE = 48
+
+
+@dataclass(frozen=True)
+class WorkingPair:
+    """Both images reduced to the coarser one's resolution and to a bounded size.
+
+    Attributes:
+        fixed, moving: Grey images, ``(H, W)`` and ``(h, w)`` float32 in [0, 1].
+        fixed_valid, moving_valid: Where they hold data.
+        prior: What georeferences or sizes say, ``(3, 3)``, reduced moving px -> reduced fixed px.
+        fixed_factor, moving_factor: File px per px of the reduced images.
+        fixed_kind, moving_kind: What they show; never ``auto``.
+        fixed_grid, moving_grid: Of the files.
+    """
+
+    fixed: Image
+    fixed_valid: Mask
+    moving: Image
+    moving_valid: Mask
+    prior: Matrix
+    fixed_factor: float
+    moving_factor: float
+    fixed_kind: Kind
+    moving_kind: Kind
+    fixed_grid: Grid
+    moving_grid: Grid
+
+    @property
+    def georeferenced(self) -> bool:
+        """Whether the prior comes from georeferences."""
+        return self.fixed_grid.georeferenced and self.moving_grid.georeferenced
+
+    def placed(self, matrix: Matrix) -> tuple[Image, Mask]:
+        """The moving image on the fixed image's pixels by ``matrix`` (reduced px), and where it holds data there."""
+        size = self.fixed.shape[::-1]
+        image = cv2.warpPerspective(self.moving, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        valid = cv2.warpPerspective(self.moving_valid.astype(np.uint8), matrix, size, flags=cv2.INTER_NEAREST) > 0
+        return np.where(valid, image, 0).astype(np.float32), np.asarray(valid)
+
+    def to_files(self, matrix: Matrix) -> Matrix:
+        """A transform of reduced pixels as one of the files' pixels."""
+        return compose(rescale_matrix(matrix, 1 / self.fixed_factor, 1 / self.moving_factor))
+
+    def fixed_points_to_file(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Reduced fixed pixels ``(N, 2)`` as pixels of the fixed file."""
+        return (points + 0.5) * self.fixed_factor - 0.5
+
+    def moving_points_to_file(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Reduced moving pixels ``(N, 2)`` as pixels of the moving file."""
+        return (points + 0.5) * self.moving_factor - 0.5
+
+
+def read_pair(fixed: Path, moving: Path, config: ReadConfig) -> WorkingPair:
+    """Reads both images for matching.
+
+    Raises:
+        InputError: If one cannot be read or used, or their georeferences say that they share no ground.
+        UsageError: If both are the same file, or a band does not exist.
+    """
+    if fixed.exists() and moving.exists() and fixed.samefile(moving):
+        raise UsageError(f"FIXED and MOVING are the same file ({fixed}): two images of one place are needed")
+    fixed_grid, moving_grid = open_info(fixed).grid, open_info(moving).grid
+    prior = prior_matrix(fixed_grid, moving_grid)
+    fixed_factor, moving_factor = _factors(fixed_grid, moving_grid, prior, config.max_side)
+    kinds = recognise_kinds(fixed, moving, config)
+    grey = [
+        _grey(path, bands, kind, factor)
+        for path, bands, kind, factor in (
+            (fixed, config.fixed_bands, kinds[0], fixed_factor),
+            (moving, config.moving_bands, kinds[1], moving_factor),
+        )
+    ]
+    return WorkingPair(
+        *grey[0],
+        *grey[1],
+        compose(rescale_matrix(prior, fixed_factor, moving_factor)),
+        fixed_factor,
+        moving_factor,
+        *kinds,
+        fixed_grid,
+        moving_grid,
+    )
+
+
+def _factors(fixed: Grid, moving: Grid, prior: Matrix, max_side: int) -> tuple[float, float]:
+    """How far to reduce each image: to the coarser one's pixel size, then both to ``max_side``."""
+    scale = decompose(prior, moving.shape).scale
+    fixed_factor = scale if scale > SAME_RESOLUTION else 1.0
+    moving_factor = 1 / scale if scale < 1 / SAME_RESOLUTION else 1.0
+    further = max(1.0, max(fixed.shape) / fixed_factor / max_side)
+    return fixed_factor * further, moving_factor * further
+
+
+def _grey(path: Path, bands: tuple[int, ...], kind: Kind, factor: float) -> tuple[Image, Mask]:
+    read = read_bands(path, bands, factor=factor)
+    if min(read.valid.shape) < MIN_SIDE:
+        seen = " x ".join(str(side) for side in read.valid.shape[::-1])
+        raise InputError(
+            f"{path} is {seen} px at the resolution that both images share, {MIN_SIDE} px are needed: "
+            "take a larger part of the scene, or images closer in resolution"
+        )
+    return to_grey(read.values, read.valid, kind), read.valid
+
+
