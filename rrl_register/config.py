@@ -50,13 +50,13 @@ class ReadConfig:
 class MatchConfig:
     """Keypoints, patches and what the network accepts."""
 
-    n_keypoints: int = 1200
+    n_keypoints: int = 600
     """Keypoints at most in each image."""
     support: int | None = None
     """Side of the ground that a patch covers, working px (64, 96, 128); None: by kind (128 for SAR, else 64)."""
     max_shift: str | None = None
     """Search radius, as '80px' or '500m'; None: 100 px with georeferences, without them a third of the longer side."""
-    n_candidates: int = 4
+    n_candidates: int = 2
     """Moving keypoints per fixed keypoint that the network scores."""
     min_score: float = 0.5
     """Probability from which the network's word is taken for a match."""

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from rrl_register.structure import Image, Mask, contrast_normalised_gradients, edge_strength, eroded
 
 _INTEGRATION = 2.5
-"""Standard deviation of the window in which a corner's gradients are gathered, px: wide, for spectra differ in detail."""
+"""Standard deviation of the window that gathers a corner's gradients, px: wide, for spectra differ in detail."""
 _SUPPRESSION = 4
 """Least distance between keypoints (chessboard), px."""
 
@@ -19,8 +19,8 @@ Points = NDArray[np.float64]
 def detect(image: Image, valid: Mask, n: int = 1200, margin: int = 8) -> Points:
     """Corners of the contrast-normalised structure, spread by buckets.
 
-    Source: the smaller eigenvalue of the structure tensor (Shi and Tomasi 1994), here of gradients divided by the mean gradient
-    around, so that corners are found in dim areas and in other spectra, too.
+    Source: the smaller eigenvalue of the structure tensor (Shi and Tomasi 1994), here of gradients divided by the mean
+    gradient around, so that corners are found in dim areas and in other spectra, too.
 
     Args:
         image: (H, W) float32.

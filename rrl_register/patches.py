@@ -15,7 +15,7 @@ _ROWS_PER_CALL = 256 * PATCH_SIZE
 
 
 def default_support(fixed_kind: Kind, moving_kind: Kind, shape: tuple[int, int]) -> int:
-    """Side of the ground under a patch, px: 128 where speckle has to be averaged down, else 64; less in small images."""
+    """Ground under a patch, px a side: 128 where speckle has to be averaged down, else 64; less in small images."""
     wanted = 128 if Kind.SAR in (fixed_kind, moving_kind) else 64
     return max((s for s in SUPPORTS if s <= wanted and s <= min(shape) // 2), default=SUPPORTS[0])
 
@@ -36,7 +36,7 @@ class PatchCutter:
         size = tuple(max(1, round(side / self._factor)) for side in image.shape[::-1])
         self._image = np.asarray(filled, np.float32)
         if self._factor != 1:
-            self._image = cv2.resize(self._image, size, interpolation=cv2.INTER_AREA)
+            self._image = np.asarray(cv2.resize(self._image, size, interpolation=cv2.INTER_AREA), np.float32)
         self._ratio = np.array(self._image.shape[::-1]) / image.shape[::-1]
 
     def cut(self, points: NDArray[np.float64]) -> NDArray[np.float32]:
@@ -58,4 +58,4 @@ class PatchCutter:
             )
             for i in range(0, len(x), _ROWS_PER_CALL)
         ]
-        return np.concatenate(parts).reshape(-1, 1, PATCH_SIZE, PATCH_SIZE)
+        return np.concatenate(parts, dtype=np.float32).reshape(-1, 1, PATCH_SIZE, PATCH_SIZE)

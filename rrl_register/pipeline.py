@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rrl_register.config import RegisterConfig
 from rrl_register.errors import UsageError
@@ -122,8 +123,8 @@ def _result(
         n_candidates=counts.n_candidates,
         n_tie_points=len(points),
         n_inliers=int(inlier.sum()),
-        rmse_px=_in_file_px(evidence and evidence.rmse_px, pair),
-        check_rmse_px=_in_file_px(evidence and evidence.check_rmse_px, pair),
+        rmse_px=_in_file_px(evidence.rmse_px if evidence else None, pair),
+        check_rmse_px=_in_file_px(evidence.check_rmse_px if evidence else None, pair),
         confidence=round(estimate.confidence, 4) if estimate else 0.0,
         seconds=clock.seconds,
         device=str(scorer.device),
@@ -138,7 +139,9 @@ def _result(
     )
 
 
-def _points_in_files(estimate: Estimate | None, pair: WorkingPair, threshold: float) -> tuple[TiePoints, np.ndarray]:
+def _points_in_files(
+    estimate: Estimate | None, pair: WorkingPair, threshold: float
+) -> tuple[TiePoints, NDArray[np.bool_]]:
     if estimate is None:
         return TiePoints(np.empty((0, 2)), np.empty((0, 2)), np.empty(0)), np.empty(0, bool)
     points = estimate.matches.tie_points

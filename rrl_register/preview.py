@@ -10,8 +10,9 @@ import numpy.typing as npt
 
 from rrl_register.config import Kind, ReadConfig, Resampling
 from rrl_register.raster.grid import Grid, rescale_matrix
-from rrl_register.raster.radiometry import recognise_kinds, to_grey
+from rrl_register.raster.radiometry import recognise_kinds
 from rrl_register.raster.reader import read_bands
+from rrl_register.raster.stretch import to_grey
 from rrl_register.registration import Registration
 from rrl_register.warping import warp_array
 

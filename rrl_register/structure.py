@@ -1,4 +1,4 @@
-"""Representations of an image that survive a change of spectrum: where edges are and how they run, not what is brighter."""
+"""Representations of an image that survive a change of spectrum: where edges are and how they run, not how strong."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _FLAT = 0.05
-"""Structure below this share of the image's mean is taken for none: unit length would raise its noise to the level of edges."""
+"""Share of the mean structure that counts as none: unit length would raise its noise to the level of edges."""
 
 Image = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -16,8 +16,8 @@ Mask = NDArray[np.bool_]
 def gradients(image: Image, valid: Mask, sigma: float = 1.2) -> tuple[Image, Image]:
     """Smoothed image derivatives that do not see the border of the valid area.
 
-    Smoothing is a normalised convolution (Knutsson and Westin 1993), so that invalid pixels have no influence; near them, where
-    it still bends the image, the derivatives are set to 0.
+    Smoothing is a normalised convolution (Knutsson and Westin 1993), so that invalid pixels have no influence; near
+    them, where it still bends the image, the derivatives are set to 0.
 
     Args:
         image: (H, W) float32.
@@ -28,15 +28,12 @@ def gradients(image: Image, valid: Mask, sigma: float = 1.2) -> tuple[Image, Ima
         Derivatives along x and along y, each (H, W) float32, per pixel.
     """
     if valid.all():
-        smooth, inside = _blur(image, sigma), None
-    else:
-        weight = valid.astype(np.float32)
-        smooth = _blur(image * weight, sigma) / np.maximum(_blur(weight, sigma), 1e-3)
-        inside = eroded(valid, int(np.ceil(2 * sigma)) + 1)
-    gx = cv2.Scharr(smooth, cv2.CV_32F, 1, 0, scale=1 / 32)
-    gy = cv2.Scharr(smooth, cv2.CV_32F, 0, 1, scale=1 / 32)
-    if inside is not None:
-        gx[~inside] = gy[~inside] = 0
+        return _scharr(_blur(image, sigma))
+    weight = valid.astype(np.float32)
+    smooth = _blur(image * weight, sigma) / np.maximum(_blur(weight, sigma), 1e-3)
+    gx, gy = _scharr(np.asarray(smooth, np.float32))
+    outside = ~eroded(valid, int(np.ceil(2 * sigma)) + 1)
+    gx[outside] = gy[outside] = 0
     return gx, gy
 
 
@@ -45,8 +42,8 @@ def oriented_gradients(
 ) -> Image:
     """Dense channels of oriented gradients, blind to the sign of the contrast.
 
-    Source: CFOG (Ye et al., "Fast and robust matching for multimodal remote sensing image registration", 2019): the absolute
-    gradient along each of ``n_orientations`` directions in half a turn, smoothed in space and across directions.
+    Source: CFOG (Ye et al., "Fast and robust matching for multimodal remote sensing image registration", 2019): the
+    absolute gradient along each of ``n_orientations`` directions in half a turn, smoothed in space and across them.
 
     Args:
         image: (H, W) float32.
@@ -56,24 +53,27 @@ def oriented_gradients(
         smoothing: smoothing of the channels in space, px.
 
     Returns:
-        (H, W, n_orientations) float32, unit length per pixel; shorter where there is hardly any structure, 0 where invalid.
+        (H, W, n_orientations) float32, unit length per pixel; shorter where there is hardly any structure, 0 where
+        invalid.
     """
     gx, gy = gradients(image, valid, sigma)
     angle = (np.pi * np.arange(n_orientations) / n_orientations).astype(np.float32)
-    channels = np.abs(gx[..., None] * np.cos(angle) + gy[..., None] * np.sin(angle))
-    channels = np.asarray(_blur(channels, smoothing), np.float32)
-    channels = 0.5 * channels + 0.25 * (np.roll(channels, 1, -1) + np.roll(channels, -1, -1))
+    channels = _blur(np.abs(gx[..., None] * np.cos(angle) + gy[..., None] * np.sin(angle)), smoothing)
+    channels = np.float32(0.5) * channels + np.float32(0.25) * (np.roll(channels, 1, -1) + np.roll(channels, -1, -1))
     length = np.sqrt(np.einsum("ijk,ijk->ij", channels, channels))
     channels /= (length + _floor(length, valid))[..., None]
     channels[~valid] = 0
     return channels
 
 
-def orientation_harmonics(image: Image, valid: Mask, orders: int = 2, sigma: float = 1.2, smoothing: float = 1.6) -> Image:
+def orientation_harmonics(
+    image: Image, valid: Mask, orders: int = 2, sigma: float = 1.2, smoothing: float = 1.6
+) -> Image:
     """The distribution of gradient directions around each pixel as a short Fourier series: fewer numbers than channels.
 
-    A gradient of direction t adds its length times (cos 2jt, sin 2jt) for j = 1..``orders``, so that opposite directions are
-    one, as contrast inversion asks. Sums are divided by the summed lengths: 1 where all directions agree, 0 where they are mixed.
+    A gradient of direction t adds its length times (cos 2jt, sin 2jt) for j = 1..``orders``, so that opposite
+    directions are one, as contrast inversion asks. Sums are divided by the summed lengths: 1 where all directions
+    agree, 0 where they are mixed.
 
     Args:
         image: (H, W) float32.
@@ -109,8 +109,7 @@ def edge_strength(image: Image, valid: Mask, sigma: float = 1.2, neighbourhood: 
     Returns:
         (H, W) float32, about 1 on average, 0 where invalid.
     """
-    gx, gy = contrast_normalised_gradients(image, valid, sigma, neighbourhood)
-    return np.hypot(gx, gy)
+    return np.asarray(np.hypot(*contrast_normalised_gradients(image, valid, sigma, neighbourhood)), np.float32)
 
 
 def contrast_normalised_gradients(
@@ -120,8 +119,8 @@ def contrast_normalised_gradients(
     gx, gy = gradients(image, valid, sigma)
     length = np.hypot(gx, gy)
     weight = valid.astype(np.float32)
-    around = _blur(length * weight, neighbourhood) / np.maximum(_blur(weight, neighbourhood), 1e-3)
-    scale = weight / (around + _floor(length, valid))
+    around = _blur(length * weight, neighbourhood) / np.maximum(_blur(weight, neighbourhood), np.float32(1e-3))
+    scale = np.asarray(weight / (around + _floor(length, valid)), np.float32)
     return gx * scale, gy * scale
 
 
@@ -134,6 +133,12 @@ def eroded(valid: Mask, radius: int) -> Mask:
     kernel = np.ones((side, side), np.uint8)
     shrunk = cv2.erode(valid.astype(np.uint8), kernel, borderType=cv2.BORDER_CONSTANT, borderValue=1)
     return np.asarray(shrunk > 0)
+
+
+def _scharr(image: Image) -> tuple[Image, Image]:
+    """Derivatives along x and y, per pixel, by the 3 x 3 kernel that is most nearly the same in all directions."""
+    gx, gy = (cv2.Scharr(image, cv2.CV_32F, *order, scale=1 / 32) for order in ((1, 0), (0, 1)))
+    return np.asarray(gx, np.float32), np.asarray(gy, np.float32)
 
 
 def _floor(length: Image, valid: Mask) -> np.float32:

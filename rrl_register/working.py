@@ -1,4 +1,4 @@
-"""The two images as the matching stages see them: one grey image each, at one resolution, and how they lie to each other."""
+"""The two images as the matching stages see them: one grey image each, at one resolution, and a first guess."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from rrl_register.config import Kind, ReadConfig
 from rrl_register.errors import InputError, UsageError
 from rrl_register.estimation.transforms import Matrix, compose, decompose
 from rrl_register.raster.grid import Grid, prior_matrix, rescale_matrix
-from rrl_register.raster.radiometry import recognise_kinds, to_grey
+from rrl_register.raster.radiometry import recognise_kinds
 from rrl_register.raster.reader import open_info, read_bands
+from rrl_register.raster.stretch import to_grey
 from rrl_register.structure import Image, Mask
 
 SAME_RESOLUTION = 1.25
@@ -122,5 +123,3 @@ def _grey(path: Path, bands: tuple[int, ...], kind: Kind, factor: float) -> tupl
             "take a larger part of the scene, or images closer in resolution"
         )
     return to_grey(read.values, read.valid, kind), read.valid
-
-

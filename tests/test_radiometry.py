@@ -22,9 +22,9 @@ from rrl_register.raster.radiometry import (
     measure_speckle,
     pair_kinds,
     recognise_kinds,
-    to_grey,
 )
 from rrl_register.raster.reader import RasterInfo, open_info, read_bands
+from rrl_register.raster.stretch import to_grey
 
 Make = Callable[..., Path]
 

@@ -17,6 +17,7 @@ from rrl_register.estimation.transforms import (
     fit_affine,
     fit_homography,
     fit_similarity,
+    from_complex,
     residuals,
 )
 
@@ -25,7 +26,7 @@ _CONFIDENCE = 0.9999
 _SIMILARITY_SAMPLES = 3000
 _REFIT_STEPS = 15
 _BLOCKS = 5
-"""Blocks along each axis that the check error is cut into; as many as the default folds, so that each fold meets every row."""
+"""Blocks along each axis that the scene is cut into; as many as default folds, so that each fold meets every row."""
 
 
 class Model(StrEnum):
@@ -94,9 +95,7 @@ def robust_homography(
     m, f, w = _arrays(moving, fixed, weights)
     if len(m) < Model.HOMOGRAPHY.min_points:  # OpenCV raises on three points
         return None
-    matrix, _ = cv2.findHomography(
-        m, f, cv2.USAC_MAGSAC, threshold, maxIters=_MAX_ITERATIONS, confidence=_CONFIDENCE
-    )
+    matrix, _ = cv2.findHomography(m, f, cv2.USAC_MAGSAC, threshold, maxIters=_MAX_ITERATIONS, confidence=_CONFIDENCE)
     return None if matrix is None else refit(m, f, matrix, threshold, Model.HOMOGRAPHY, w)
 
 
@@ -120,20 +119,19 @@ def robust_similarity(
 ) -> RobustFit | None:
     """Similarity by weighted RANSAC over pairs of tie points, refitted to its inliers; see ``robust_fit``.
 
-    Two points make a hypothesis, so that it holds where few or weak tie points are right. All pairs are tried when there are
-    no more than 3000, else as many random ones; hypotheses are ranked by the truncated squared residuals (MSAC, Torr 2000).
+    Two points make a hypothesis, so that it holds where few or weak tie points are right. All pairs are tried when
+    there are no more than 3000, else as many random ones; they are ranked by truncated squares (MSAC, Torr 2000).
     """
     m, f, w = _arrays(moving, fixed, weights)
     first, second = _pairs(len(m), seed)
-    zm, zf = m @ [1, 1j], f @ [1, 1j]
+    zm, zf = m[:, 0] + 1j * m[:, 1], f[:, 0] + 1j * f[:, 1]
     apart = (np.abs(zm[first] - zm[second]) > 2 * threshold) & (zf[first] != zf[second])
     first, second = first[apart], second[apart]
     if not len(first):
         return None
     a = (zf[first] - zf[second]) / (zm[first] - zm[second])
     best = _best_similarity(zm, zf, w, a, zf[first] - a * zm[first], threshold)
-    matrix = np.array([[best[0].real, -best[0].imag, best[1].real], [best[0].imag, best[0].real, best[1].imag], [0, 0, 1]])
-    return refit(m, f, matrix, threshold, Model.SIMILARITY, w)
+    return refit(m, f, from_complex(*best), threshold, Model.SIMILARITY, w)
 
 
 def refit(
@@ -184,8 +182,8 @@ def held_out_residuals(
 ) -> NDArray[np.float64]:
     """Residual of each tie point under a transform fitted without it and without its neighbourhood.
 
-    Points are left out by blocks of the scene, for a point's neighbours share its error and would vouch for it. The points
-    themselves should be the inliers of a robust fit: their choice has seen all of them, which no fold can undo.
+    Points are left out by blocks of the scene, for a point's neighbours share its error and would vouch for it. The
+    points should be the inliers of a robust fit: their choice has seen all of them, which no fold can undo.
 
     Args:
         moving: (N, 2) points.
@@ -217,7 +215,7 @@ def held_out_rmse(
     fit: Fit = fit_homography,
     weights: ArrayLike | None = None,
 ) -> float:
-    """Check error: root of the mean square of ``held_out_residuals``, fixed pixels; NaN when a fold cannot be fitted."""
+    """Check error: root mean square of ``held_out_residuals``, fixed pixels; NaN when a fold cannot be fitted."""
     held_out = held_out_residuals(moving, fixed, folds, fit, weights)
     return float(np.sqrt(np.mean(held_out**2))) if len(held_out) else float("nan")
 

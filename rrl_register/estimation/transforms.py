@@ -1,7 +1,7 @@
 """Plane transforms: applying, building, fitting, taking apart and judging them.
 
-A transform is a 3 x 3 float64 matrix that maps moving pixels to fixed pixels, (x, y) = (column, row), (0, 0) being the centre of
-the top-left pixel.
+A transform is a 3 x 3 float64 matrix that maps moving pixels to fixed pixels, (x, y) = (column, row), (0, 0) being the
+centre of the top-left pixel.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ class Decomposition:
     """What a transform does around the centre of the moving image.
 
     Attributes:
-        scale: fixed pixels per moving pixel, geometric mean of both directions; negative never, see ``mirrored``.
+        scale: fixed pixels per moving pixel, geometric mean of both directions; never negative, see ``mirrored``.
         rotation_deg: rotation from the x axis towards the y axis (clockwise as seen on the screen), -180..180.
         anisotropy: ratio of the largest to the smallest stretch, >= 1; 1 for a similarity.
         mirrored: whether the transform turns the image over.
-        perspective: largest ratio of the projective depths of two corners, minus 1; 0 for an affine, inf when the horizon
-            crosses the image.
-        corner_displacements: (4, 2) float64, fixed pixels; image of each corner (top left, top right, bottom right, bottom
-            left) minus the corner itself.
+        perspective: largest ratio of the projective depths of two corners, minus 1; 0 for an affine, inf when the
+            horizon crosses the image.
+        corner_displacements: (4, 2) float64, fixed pixels; image of each corner (top left, top right, bottom right,
+            bottom left) minus the corner itself.
     """
 
     scale: float
@@ -77,8 +77,9 @@ def invert(matrix: ArrayLike) -> Matrix:
     try:
         return normalised(np.linalg.inv(np.asarray(matrix, np.float64)))
     except np.linalg.LinAlgError as error:
-        message = "the transform is singular, an invertible one is needed: give the search more or better spread tie points"
-        raise NotRegisteredError(message) from error
+        raise NotRegisteredError(
+            "the transform is singular, an invertible one is needed: try more or better spread tie points"
+        ) from error
 
 
 def compose(*matrices: ArrayLike) -> Matrix:
@@ -108,10 +109,14 @@ def similarity(
         shift: (dx, dy), fixed pixels.
         centre: (x, y) that scale and rotation leave in place.
     """
-    angle = np.deg2rad(rotation_deg)
-    c, s = scale * np.cos(angle), scale * np.sin(angle)
-    turn = np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
-    return translation(centre[0] + shift[0], centre[1] + shift[1]) @ turn @ translation(-centre[0], -centre[1])
+    a = scale * complex(np.exp(1j * np.deg2rad(rotation_deg)))
+    place = complex(*centre)
+    return from_complex(a, place + complex(*shift) - a * place)
+
+
+def from_complex(a: complex, b: complex) -> Matrix:
+    """The similarity fixed = a * moving + b on points x + iy."""
+    return np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag], [0.0, 0.0, 1.0]])
 
 
 def centre_of(shape: tuple[int, ...]) -> tuple[float, float]:
@@ -126,9 +131,9 @@ def corners_of(shape: tuple[int, ...]) -> Points:
 
 
 def residuals(matrix: ArrayLike, moving: ArrayLike, fixed: ArrayLike) -> NDArray[np.float64]:
-    """Distance (N,) in fixed pixels between the images of the moving points and the fixed points; inf beyond the horizon."""
-    distance: NDArray[np.float64] = np.hypot(*(project(matrix, moving) - np.asarray(fixed, np.float64)).T)
-    return np.nan_to_num(distance, nan=np.inf)
+    """Distance (N,) in fixed pixels of the mapped moving points from the fixed points; inf on the horizon."""
+    distance = np.hypot(*(project(matrix, moving) - np.asarray(fixed, np.float64)).T)
+    return np.where(np.isfinite(distance), distance, np.inf)
 
 
 def fit_translation(moving: ArrayLike, fixed: ArrayLike, weights: ArrayLike | None = None) -> Matrix:
@@ -168,13 +173,13 @@ def fit_similarity(moving: ArrayLike, fixed: ArrayLike, weights: ArrayLike | Non
     """
     m, f, w = _checked(moving, fixed, weights, 2, "similarity")
     mean_m, mean_f = w @ m / w.sum(), w @ f / w.sum()
-    zm, zf = (m - mean_m) @ [1, 1j], (f - mean_f) @ [1, 1j]
+    (xm, ym), (xf, yf) = (m - mean_m).T, (f - mean_f).T
+    zm, zf = xm + 1j * ym, xf + 1j * yf
     spread = float(w @ np.abs(zm) ** 2)
     if spread <= (_DEGENERATE * (1 + np.abs(m).max())) ** 2 * w.sum():
-        raise NotRegisteredError(_degenerate_message(len(m), "similarity", "in one place", "two different places"))
+        raise _degenerate(len(m), "similarity", "in one place", "two different places")
     a = complex((w * zf) @ zm.conj()) / spread
-    turn = np.array([[a.real, -a.imag], [a.imag, a.real]])
-    return _affine_matrix(turn, mean_f - turn @ mean_m)
+    return from_complex(a, complex(*mean_f) - a * complex(*mean_m))
 
 
 def fit_affine(moving: ArrayLike, fixed: ArrayLike, weights: ArrayLike | None = None) -> Matrix:
@@ -196,7 +201,7 @@ def fit_affine(moving: ArrayLike, fixed: ArrayLike, weights: ArrayLike | None = 
     root = np.sqrt(w)[:, None]
     solution, _, _, singular = np.linalg.lstsq(root * (m - mean_m), root * (f - mean_f), rcond=None)
     if singular[1] <= _DEGENERATE * singular[0]:
-        raise NotRegisteredError(_degenerate_message(len(m), "affine", "on one line", "points off it"))
+        raise _degenerate(len(m), "affine", "on one line", "points off it")
     turn = solution.T
     return _affine_matrix(turn, mean_f - turn @ mean_m)
 
@@ -204,8 +209,8 @@ def fit_affine(moving: ArrayLike, fixed: ArrayLike, weights: ArrayLike | None = 
 def fit_homography(moving: ArrayLike, fixed: ArrayLike, weights: ArrayLike | None = None) -> Matrix:
     """Weighted least-squares homography, minimising distances in the fixed image.
 
-    Source: direct linear transform on normalised points (Hartley, "In defense of the eight-point algorithm", 1997), then
-    Gauss-Newton on the transfer error, which the linear solution only approximates.
+    Source: direct linear transform on normalised points (Hartley, "In defense of the eight-point algorithm", 1997),
+    then Gauss-Newton on the transfer error, which the linear solution only approximates.
 
     Args:
         moving: (N, 2) points, N >= 4 and no three of the four on one line.
@@ -269,21 +274,19 @@ def is_sane(
     if not np.isfinite(array).all() or abs(np.linalg.det(array)) < 1e-15:
         return "the transform is singular or not finite"
     parts = decompose(array, shape)
-    low, high = scale_range
-    checks = (
-        (not np.isfinite(parts.perspective), "the transform folds the image over (its horizon crosses the image)"),
-        (parts.mirrored, "the transform turns the image over (its orientation flips)"),
-        (not low <= parts.scale <= high, f"the transform scales by {parts.scale:.3g}, {low:g} to {high:g} is plausible"),
-        (
-            parts.anisotropy > max_anisotropy,
-            f"the transform stretches one direction {parts.anisotropy:.3g} times the other, {max_anisotropy:g} is plausible",
-        ),
-        (
-            parts.perspective > max_perspective,
-            f"the transform's perspective is {parts.perspective:.3g}, {max_perspective:g} is plausible",
-        ),
-    )
-    return next((reason for failed, reason in checks if failed), None)
+    if not np.isfinite(parts.perspective):
+        return "the transform folds the image over (its horizon crosses the image)"
+    if parts.mirrored:
+        return "the transform turns the image over (its orientation flips)"
+    if not scale_range[0] <= parts.scale <= scale_range[1]:
+        return f"the transform scales by {parts.scale:.3g}, {scale_range[0]:g} to {scale_range[1]:g} is plausible"
+    if parts.anisotropy > max_anisotropy:
+        return (
+            f"the transform stretches one way {parts.anisotropy:.3g} times the other, {max_anisotropy:g} is plausible"
+        )
+    if parts.perspective > max_perspective:
+        return f"the transform has a perspective of {parts.perspective:.3g}, {max_perspective:g} is plausible"
+    return None
 
 
 def _checked(
@@ -294,17 +297,21 @@ def _checked(
     f = np.asarray(fixed, np.float64).reshape(-1, 2)
     w = np.ones(len(m)) if weights is None else np.asarray(weights, np.float64)
     if len(m) != len(f) or w.shape != (len(m),):
-        raise ValueError(f"{len(m)} moving points, {len(f)} fixed points and weights of shape {w.shape} do not correspond")
+        raise ValueError(f"{len(m)} moving points, {len(f)} fixed points, weights of shape {w.shape}: not one of each")
     used = w > 0
     if used.sum() < needed:
         raise NotRegisteredError(
-            f"{int(used.sum())} tie points, at least {needed} are needed for a {model}: try more keypoints or a simpler model"
+            f"{int(used.sum())} tie points, at least {needed} are needed for a transform of the kind {model}: "
+            "try more keypoints or a simpler model"
         )
     return m[used], f[used], w[used]
 
 
-def _degenerate_message(n: int, model: str, seen: str, needed: str) -> str:
-    return f"{n} tie points lie {seen}, a {model} needs {needed}: try more keypoints or a simpler model"
+def _degenerate(n: int, model: str, seen: str, needed: str) -> NotRegisteredError:
+    return NotRegisteredError(
+        f"{n} tie points lie {seen}, a transform of the kind {model} needs {needed}: "
+        "try more keypoints or a simpler model"
+    )
 
 
 def _affine_matrix(turn: NDArray[np.float64], shift: NDArray[np.float64]) -> Matrix:
@@ -316,18 +323,18 @@ def _normalising(points: Points, weights: NDArray[np.float64]) -> Matrix:
     centroid = weights @ points / weights.sum()
     distance = float(weights @ np.hypot(*(points - centroid).T) / weights.sum())
     scale = np.sqrt(2) / distance if distance > 0 else 1.0
-    return similarity(scale) @ translation(-centroid[0], -centroid[1])
+    return similarity(scale, shift=(-scale * centroid[0], -scale * centroid[1]))
 
 
 def _direct_linear(moving: Points, fixed: Points, root: NDArray[np.float64]) -> Matrix:
-    """Null vector of the homography's linear equations; ``root``: (2 N,) root of the weights, x and y of a point in turn."""
+    """Null vector of the homography's linear equations; ``root``: (2 N,) roots of the weights, x and y in turn."""
     source = np.column_stack([moving, np.ones(len(moving))])
     rows = np.zeros((len(moving), 2, 9))
     rows[:, 0, :3] = rows[:, 1, 3:6] = source
     rows[:, :, 6:] = -fixed[:, :, None] * source[:, None, :]
     _, singular, right = np.linalg.svd(root[:, None] * rows.reshape(-1, 9))
     if singular[7] <= _DEGENERATE * singular[0]:
-        raise NotRegisteredError(_degenerate_message(len(moving), "homography", "almost on one line", "four places, no three of them in line"))
+        raise _degenerate(len(moving), "homography", "almost on one line", "four places, no three of them in line")
     matrix: Matrix = right[8].reshape(3, 3)
     return matrix
 

@@ -63,7 +63,8 @@ def gather_evidence(
 
     Args:
         matrix: ``(3, 3)`` moving -> fixed.
-        fixed, moving: ``(N, 2)`` tie points.
+        fixed: ``(N, 2)`` tie points.
+        moving: ``(N, 2)`` the same places in the moving image.
         score: ``(N,)`` probabilities by the network.
         residual: ``(N,)`` their residuals under ``matrix``, fixed px.
         threshold: Largest residual of an inlier.
@@ -93,13 +94,13 @@ def refusal(evidence: Evidence, min_inliers: int) -> str | None:
         return f"{evidence.implausible}: check that both images show one place, or narrow the search with --max-shift"
     if evidence.n_inliers < min_inliers:
         return (
-            f"{evidence.n_inliers} of {evidence.n_tie_points} tie points agree on a transform, {min_inliers} are needed: "
-            "check that both images show one place; try --keypoints 3000, another --support or other bands"
+            f"{evidence.n_inliers} of {evidence.n_tie_points} tie points agree on a transform, {min_inliers} are "
+            "needed: check that both images show one place; try --keypoints 3000, another --support or other bands"
         )
     if evidence.over_chance < MIN_OVER_CHANCE:
         return (
-            f"tie points agree only {evidence.over_chance:.1f} times as often as by chance, {MIN_OVER_CHANCE:g} times is "
-            "needed: check that both images show one place; try another --support or other bands"
+            f"tie points agree only {evidence.over_chance:.1f} times as often as by chance, {MIN_OVER_CHANCE:g} times "
+            "is needed: check that both images show one place; try another --support or other bands"
         )
     if evidence.coverage < MIN_COVERAGE:
         return (

@@ -1,8 +1,8 @@
 """Coarse search: rotation, scale and shift of a whole scene, found without a starting point.
 
-The moving image is turned and scaled by every hypothesis of a grid; all shifts of a hypothesis are tried at once by an FFT
-correlation of orientation features. The best ones are then refined by local search. Both happen on reduced images, which
-also drowns what differs between spectra most: texture and speckle.
+The moving image is turned and scaled by every hypothesis of a grid; all shifts of a hypothesis are tried at once by an
+FFT correlation of orientation features. The best ones are then refined by local search. Both happen on reduced images,
+which also drowns what differs between spectra most: texture and speckle.
 """
 
 from __future__ import annotations
@@ -39,23 +39,25 @@ REFINE_SIDE = 288
 """Longest side of the images on which the best hypotheses are refined, px."""
 ROTATION_STEP_DEG = 3.0
 """Step between rotations: half of it moves the rim of a scanned image by 2.5 px, which the features bear."""
-SCALE_STEP = 1.05
+SCALE_STEP = 1.06
 """Ratio of neighbouring scales, chosen likewise."""
 
 _MIN_OVERLAP = 0.3
-"""Share of the smaller valid area; a smaller overlap is scored as if it had this size, for tiny ones correlate by chance."""
+"""Share of the smaller valid area; a smaller overlap is scored as if it had this size, for tiny ones fit by chance."""
 _PEAKS_PER_MAP = 2
 _PEAK_RADIUS = 6
 """Shifts this near to a peak (chessboard) belong to it, scanned px."""
-_SPARE = 2
+_SPARE = 1
 """Guesses refined beyond the number asked for: refinement may merge some or change their order."""
+_APART = 0.15
+"""Mean corner distance of two guesses worth refining, as a share of the longer side: nearer ones end in one place."""
 _DISTINCT = 0.06
-"""Mean corner distance from which two hypotheses are two, as a share of the longer side."""
+"""Mean corner distance from which two refined hypotheses are two, as a share of the longer side."""
 
 _ORIENTATIONS = 6
-_POINT_STEP = 24
+_POINT_STEP = 28
 _POINT_HALF = 20
-_REFINEMENTS = ((10, Model.SIMILARITY), (6, Model.AFFINE), (4, Model.AFFINE))
+_REFINEMENTS = ((10, Model.SIMILARITY), (5, Model.AFFINE))
 """Search radius (refined px) and model of each round of refinement."""
 _REFINE_THRESHOLD = 2.0
 _REFINE_MIN_INLIERS = 8
@@ -113,7 +115,7 @@ def coarse_hypotheses(
 ) -> list[Hypothesis]:
     """Search rotation, scale and shift of the moving image exhaustively; refine, judge and rank the best.
 
-    Hypotheses are counted from the identity: what is known of the transform is to be applied to the moving image before.
+    Hypotheses are counted from the identity: what is known of the transform is to be applied to the image before.
 
     Args:
         fixed: (H, W) float32 in [0, 1].
@@ -126,20 +128,20 @@ def coarse_hypotheses(
         n: hypotheses at most.
 
     Returns:
-        Distinct hypotheses, best first; empty when an image has no valid pixel. That there is one is no verdict.
+        Distinct hypotheses, best first; empty when an image has no valid pixel. To have one is no verdict.
     """
     longest = max(*fixed.shape, *moving.shape)
     reach = longest / 3 if max_shift is None else max_shift
     scene = _Scene.of(fixed, fixed_valid, moving, moving_valid, SCAN_SIDE)
     if not (scene.fixed_valid.any() and scene.moving_valid.any()):
         return []
-    far = _DISTINCT * longest
     peaks = _scan(scene, _Template.of(scene, reach), rotations, scales)
-    guesses = _distinct([(height, scene.to_full(matrix)) for height, matrix in peaks], moving.shape, far)[: n + _SPARE]
+    peaks = [(height, scene.to_full(matrix)) for height, matrix in peaks]
+    guesses = _distinct(peaks, moving.shape, _APART * longest)[: n + _SPARE]
     detail = _Scene.of(fixed, fixed_valid, moving, moving_valid, REFINE_SIDE)
     template = _Template.of(detail, reach)
     judged = [_judged(detail, template, matrix) for matrix in _refined(detail, template, guesses)]
-    ranked = _distinct([(hypothesis.score, hypothesis.matrix) for hypothesis in judged], moving.shape, far)[:n]
+    ranked = _distinct([(each.score, each.matrix) for each in judged], moving.shape, _DISTINCT * longest)[:n]
     return [hypothesis for matrix in ranked for hypothesis in judged if hypothesis.matrix is matrix]
 
 
@@ -174,7 +176,7 @@ class _Scene:
         return compose(invert(self.fixed_scale), matrix, self.moving_scale)
 
     def warped(self, matrix: Matrix, shape: tuple[int, ...]) -> tuple[Image, Mask]:
-        """The reduced moving image under a transform on a canvas of ``shape``, and which of the pixels are valid."""
+        """The reduced moving image under a transform on a canvas of ``shape``, and which of its pixels are valid."""
         size = (shape[1], shape[0])
         image = cv2.warpPerspective(self.moving, matrix, size, flags=cv2.INTER_LINEAR)
         valid = cv2.warpPerspective(self.moving_valid.astype(np.float32), matrix, size, flags=cv2.INTER_LINEAR)
@@ -192,7 +194,7 @@ def _reduced(image: Image, valid: Mask, factor: float) -> tuple[Image, Mask, Mat
 
 
 def _features(image: Image, valid: Mask) -> Image:
-    """Orientation harmonics (C, H, W) less their mean: two scenes that merely share a main direction then do not correlate."""
+    """Orientation harmonics (C, H, W) less their mean, lest two scenes correlate that merely share a main direction."""
     harmonics = orientation_harmonics(image, valid)
     mean = harmonics.sum(axis=(1, 2)) / max(int(valid.sum()), 1)
     return np.asarray((harmonics - mean[:, None, None]) * valid, np.float32)
@@ -218,7 +220,7 @@ class _Template:
 
     @classmethod
     def of(cls, scene: _Scene, max_shift: float) -> _Template:
-        """Transform the features; the moving canvas is larger by the reach on every side, so that no shift wraps around."""
+        """Transform the features at the canvas's size, so that no shift wraps around."""
         reach = max(1, int(np.ceil(max_shift / scene.factor)))
         size = [scipy.fft.next_fast_len(side + 2 * reach, real=True) for side in scene.fixed.shape]
         features = _features(scene.fixed, scene.fixed_valid)
@@ -250,13 +252,14 @@ class _Template:
         return np.asarray(product / np.sqrt(np.maximum(overlap, self.least_overlap)), np.float32)
 
     def match(self, scene: _Scene, matrix: Matrix) -> tuple[float, float]:
-        """Correlation under one reduced transform: per root of the overlap, as in ``surface``, and normalised, -1..1."""
+        """Correlation under a reduced transform: per root of the overlap, as in ``surface``, and normalised, -1..1."""
         image, valid = scene.warped(matrix, scene.fixed.shape)
         features = _features(image, valid)
         product = float(np.vdot(self.features, features))
         overlap = float((valid & scene.fixed_valid).sum())
         energy = float((self.features**2 * valid).sum()) * float((features**2 * scene.fixed_valid).sum())
-        return product / np.sqrt(max(overlap, self.least_overlap)), product / np.sqrt(energy) if energy > 0 else 0.0
+        height = product / float(np.sqrt(max(overlap, self.least_overlap)))
+        return height, product / float(np.sqrt(energy)) if energy > 0 else 0.0
 
 
 def _scan(

@@ -18,8 +18,11 @@ from rrl_register.matching.refine import local_peaks
 from rrl_register.matching.tie_points import Matches, TiePoints
 from rrl_register.nn import Spectrum
 from rrl_register.patches import PatchCutter
-from rrl_register.structure import Image, Mask, oriented_gradients
+from rrl_register.structure import Image, oriented_gradients
 from rrl_register.working import WorkingPair
+
+N_ORIENTATIONS = 6
+"""Directions of the gradients that are correlated: as sharp as CFOG's nine, at two thirds of the cost."""
 
 Indices = NDArray[np.int64]
 Patches = NDArray[np.float32]
@@ -59,17 +62,28 @@ class Scene:
 
     @classmethod
     def of(
-        cls, pair: WorkingPair, support: int, spectra: tuple[Spectrum, Spectrum], scorer: PatchScorer, config: MatchConfig
+        cls,
+        pair: WorkingPair,
+        support: int,
+        spectra: tuple[Spectrum, Spectrum],
+        scorer: PatchScorer,
+        config: MatchConfig,
     ) -> Scene:
         """Prepares a pair."""
         cutter = PatchCutter(pair.fixed, pair.fixed_valid, support)
-        channels = oriented_gradients(pair.fixed, pair.fixed_valid)
+        channels = oriented_gradients(pair.fixed, pair.fixed_valid, N_ORIENTATIONS)
         return cls(pair, support, cutter, channels, spectra, scorer, config)
 
     @property
     def margin(self) -> int:
         """Least distance of keypoints from the edge of the data, px: beyond it a patch would show mostly filling."""
         return self.support // 4
+
+    @property
+    def correlation_half(self) -> int:
+        """Half the side of the correlated window, px: three quarters of a patch's ground, less in small images."""
+        shortest: int = min(self.pair.fixed.shape)
+        return min(3 * self.support // 4, 64, shortest // 6)
 
     def scored(self, fixed: Patches, moving: Patches, left: Indices, right: Indices) -> NDArray[np.float32]:
         """Probabilities of pairs (fixed ``left``, moving ``right``), each patch through its own encoder."""
@@ -90,8 +104,8 @@ def keypoint_pass(scene: Scene, matrix: Matrix, radius: float) -> Matches:
     """
     config = scene.config
     placed, valid = scene.pair.placed(matrix)
-    fixed = detect(scene.pair.fixed, scene.pair.fixed_valid, config.n_keypoints, scene.margin)
-    moving = detect(placed, valid, config.n_keypoints, scene.margin)
+    fixed = _by_tiles(detect(scene.pair.fixed, scene.pair.fixed_valid & valid, config.n_keypoints, scene.margin))
+    moving = detect(placed, valid & scene.pair.fixed_valid, config.n_keypoints, scene.margin)
     if not (len(fixed) and len(moving)):
         return Matches(_no_tie_points(), len(fixed), len(moving), 0)
     fixed_patches = scene.fixed_cutter.cut(fixed)
@@ -109,7 +123,7 @@ def keypoint_pass(scene: Scene, matrix: Matrix, radius: float) -> Matches:
     return Matches(tie_points, len(fixed), len(moving), len(left))
 
 
-def guided_pass(scene: Scene, matrix: Matrix, radius: int, half: int, n_points: int, n_peaks: int = 2) -> Matches:
+def guided_pass(scene: Scene, matrix: Matrix, radius: int, n_points: int, n_peaks: int = 2) -> Matches:
     """Ties keypoints of the fixed image to places of the moving one, to a fraction of a pixel.
 
     Around where the estimate puts each keypoint, the peaks of the correlation of oriented gradients are the candidates.
@@ -118,7 +132,6 @@ def guided_pass(scene: Scene, matrix: Matrix, radius: int, half: int, n_points: 
         scene: The pair.
         matrix: ``(3, 3)`` estimate so far, reduced moving px -> reduced fixed px.
         radius: How far the estimate may be off along x and y, px.
-        half: Half the side of the correlation window, px.
         n_points: Keypoints at most.
         n_peaks: Candidates for each keypoint.
     """
@@ -126,7 +139,8 @@ def guided_pass(scene: Scene, matrix: Matrix, radius: int, half: int, n_points: 
     points = detect(scene.pair.fixed, scene.pair.fixed_valid & valid, n_points, scene.margin)
     if not len(points):
         return Matches(_no_tie_points(), 0, 0, 0)
-    peaks = local_peaks(scene.fixed_channels, oriented_gradients(placed, valid), points, half, radius, n_peaks)
+    channels = oriented_gradients(placed, valid, N_ORIENTATIONS)
+    peaks = local_peaks(scene.fixed_channels, channels, points, scene.correlation_half, radius, n_peaks)
     left, rank = np.nonzero(peaks.valid & np.isfinite(peaks.positions).all(axis=2))
     places = peaks.positions[left, rank]
     fixed_patches = scene.fixed_cutter.cut(points)
@@ -136,6 +150,12 @@ def guided_pass(scene: Scene, matrix: Matrix, radius: int, half: int, n_points: 
     kept = _best_of_left(left, score * np.clip(peaks.correlation[left, rank], 0, 1), score >= scene.config.min_score)
     tie_points = TiePoints(points[left[kept]], project(invert(matrix), places[kept]), score[kept].astype(np.float64))
     return Matches(tie_points, len(points), len(places), len(left))
+
+
+def _by_tiles(points: NDArray[np.float64], side: float = 128.0) -> NDArray[np.float64]:
+    """Points in the order of tiles: neighbours share candidates, which then are encoded once for all of them."""
+    column, row = (points // side).T
+    return points[np.lexsort((points[:, 0], column, row))]
 
 
 def _no_tie_points() -> TiePoints:

@@ -40,7 +40,8 @@ class LocalPeaks:
         positions: (N, k, 2) float64, (x, y) on the moving channels; NaN where there is no such peak.
         correlation: (N, k) float32, normalised correlation at the peak, -1..1; 0 where there is none.
         valid: (N, k) bool, whether the peak exists and its window holds enough structure in both images.
-        prominence: (N,) float32, height of the first peak above the mean of its search area, in standard deviations of it.
+        prominence: (N,) float32, height of the highest correlation above the mean of its search area, in standard
+            deviations of it.
     """
 
     positions: NDArray[np.float64]
@@ -67,8 +68,8 @@ def local_peaks(
 ) -> LocalPeaks:
     """Search windows of the fixed image in the moving image, each around its own place.
 
-    Each pixel's mean over its channels is taken off first: an invalid pixel, all 0, then neither adds to a correlation nor makes
-    an edge, and only the direction of the structure counts. Correlations are computed by batched FFT.
+    Each pixel's mean over its channels is taken off first: an invalid pixel, all 0, then neither adds to a correlation
+    nor makes an edge, and only the direction of the structure counts. Correlations are computed by batched FFT.
 
     Args:
         fixed_channels: (H, W, C) float32, as of ``oriented_gradients``.
@@ -134,7 +135,8 @@ def _surfaces(
 def _correlate(template: Image, searched: Image, lags: int) -> Image:
     """Sum over channels of the correlation of (N, C, s, s) windows in (N, C, s + lags - 1, s + lags - 1) ones."""
     size = scipy.fft.next_fast_len(searched.shape[-1], real=True)  # no lag that is kept wraps around
-    spectrum = scipy.fft.rfft2(searched, (size, size)) * scipy.fft.rfft2(template, (size, size)).conj()
+    spectrum = scipy.fft.rfft2(searched, (size, size))
+    spectrum *= scipy.fft.rfft2(template, (size, size)).conj()
     return np.asarray(scipy.fft.irfft2(spectrum.sum(axis=1), (size, size))[:, :lags, :lags], np.float32)
 
 
@@ -143,16 +145,16 @@ def _window_norms(moving: Image, side: int) -> NDArray[np.float32]:
     energy = np.einsum("ijk,ijk->ij", moving, moving)
     total = cv2.boxFilter(energy, cv2.CV_64F, (side, side), normalize=False, borderType=cv2.BORDER_CONSTANT)
     half = side // 2
-    return np.sqrt(np.maximum(total[half:-half, half:-half], 0)).astype(np.float32)
+    return np.asarray(np.sqrt(np.maximum(total[half:-half, half:-half], 0)), np.float32)
 
 
 def _peaks(surfaces: NDArray[np.float32], k: int) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
-    """Shifts (N, k, 2) from the centre and heights (N, k) of the k highest peaks; NaN and -inf where there are fewer."""
+    """Shifts (N, k, 2) from the centre and heights (N, k) of the k highest peaks; NaN and -inf where there are less."""
     n, lags, _ = surfaces.shape
     highest = maximum_filter(surfaces, size=(1,) + (2 * _PEAK_SEPARATION + 1,) * 2, mode="nearest")
     candidates = np.where((surfaces == highest) & (surfaces > 0), surfaces, -np.inf)
     candidates[:, [0, -1], :] = candidates[:, :, [0, -1]] = -np.inf
-    flat = candidates.reshape(n, -1)
+    flat = candidates.reshape(n, lags * lags)
     order = np.argsort(-flat, axis=1, kind="stable")[:, :k]
     height = np.take_along_axis(flat, order, axis=1)
     row, column = np.divmod(np.where(np.isfinite(height), order, lags * (lags // 2) + lags // 2), lags)
@@ -185,6 +187,6 @@ def _structured(
 
 
 def _prominence(surfaces: NDArray[np.float32]) -> NDArray[np.float32]:
-    flat = surfaces.reshape(len(surfaces), -1)
+    flat = surfaces.reshape(len(surfaces), surfaces.shape[1] * surfaces.shape[2])
     spread = np.maximum(flat.std(axis=1), 1e-6)
     return np.asarray((flat.max(axis=1) - flat.mean(axis=1)) / spread, np.float32)

@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from rrl_register.config import Device, Kind
 from rrl_register.errors import UsageError
 from rrl_register.nn import RRLNet, Spectrum
+from rrl_register.nn.folding import fold_batch_norms
 from rrl_register.nn.weights import load_weights
 
 PATCHES_PER_BATCH = {"cpu": 64, "cuda": 2048}
+PAIRS_PER_BATCH = {"cpu": 192, "cuda": 2048}
 Patches = NDArray[np.float32]
 
 
@@ -23,7 +25,7 @@ class Scorer:
     Args:
         weights: Weights file; None: those shipped.
         device: Where to run.
-        network: A network to use instead of reading weights, with ``name`` for the record.
+        network: A network to use instead of reading weights; its batch norms are folded in place.
         name: Of the weights of ``network``.
 
     Raises:
@@ -40,9 +42,12 @@ class Scorer:
     ) -> None:
         self.device = _device(device)
         net, self.name = (network, name) if network is not None else load_weights(weights)
-        self._net = net.eval().to(self.device, memory_format=torch.channels_last)
+        self._net = net.eval()
+        fold_batch_norms(self._net)
+        self._net.on(self.device)
         self._dtype = fastest_dtype(self.device)
         self._batch = PATCHES_PER_BATCH[self.device.type]
+        self._pairs = PAIRS_PER_BATCH[self.device.type]
 
     def describe(self, patches: Patches, spectrum: Spectrum) -> NDArray[np.float32]:
         """Unit descriptors ``(N, 128)`` of patches ``(N, 1, 64, 64)``."""
@@ -53,15 +58,19 @@ class Scorer:
             ]
         return torch.cat(parts).numpy() if parts else np.empty((0, 128), np.float32)
 
-    def score(self, visible: Patches, other: Patches, left: NDArray[np.int64], right: NDArray[np.int64]) -> NDArray[np.float32]:
+    def score(
+        self, visible: Patches, other: Patches, left: NDArray[np.int64], right: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
         """Probabilities that patches match.
 
         Pairs are taken in the order of ``left``, so that each visible patch is encoded once; of the other spectrum
         only what a batch needs is held, which bounds the memory whatever the number of pairs.
 
         Args:
-            visible, other: Patches ``(N, 1, 64, 64)`` and ``(M, 1, 64, 64)``.
-            left, right: ``(P,)`` which pairs to score, indices into ``visible`` and ``other``.
+            visible: Patches ``(N, 1, 64, 64)``.
+            other: Patches ``(M, 1, 64, 64)``.
+            left: ``(P,)`` the visible patch of each pair.
+            right: ``(P,)`` its patch of the other spectrum.
 
         Returns:
             ``(P,)`` probabilities.
@@ -69,8 +78,8 @@ class Scorer:
         scores = np.empty(len(left), np.float32)
         order = np.argsort(left, kind="stable")
         with torch.inference_mode(), self._precision():
-            for i in range(0, len(order), self._batch):
-                rows = order[i : i + self._batch]
+            for i in range(0, len(order), self._pairs):
+                rows = order[i : i + self._pairs]
                 a, at_a = np.unique(left[rows], return_inverse=True)
                 b, at_b = np.unique(right[rows], return_inverse=True)
                 encoded = self._net.encode(self._tensor(visible[a]), Spectrum.VISIBLE)

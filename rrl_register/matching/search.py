@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from rrl_register.config import EstimateConfig
 from rrl_register.estimation.ransac import Model, RobustFit, robust_fit
-from rrl_register.estimation.transforms import Matrix, compose, is_sane, residuals
+from rrl_register.estimation.transforms import Matrix, compose, corners_of, is_sane, project, residuals
 from rrl_register.estimation.verdict import Evidence, confidence, gather_evidence
 from rrl_register.matching.coarse import (
     GEOREFERENCED_ROTATIONS,
@@ -37,9 +37,11 @@ KEYPOINT_MIN_INLIERS = 10
 KEYPOINT_MIN_OVER_CHANCE = 3.0
 WIDE_RADIUS = 20
 NARROW_RADIUS = 12
-TRIAL_POINTS = 250
-FINAL_POINTS = 700
+TRIAL_POINTS = 160
+FINAL_POINTS = 400
 DECISIVE_CONFIDENCE = 0.98
+SETTLED = 3.0
+"""A fit that moves the corners by less has found all its tie points within the search radius."""
 
 
 @dataclass(frozen=True)
@@ -151,18 +153,25 @@ class Search:
         return sane and n >= KEYPOINT_MIN_INLIERS and n >= KEYPOINT_MIN_OVER_CHANCE * chance * len(fit.inliers)
 
     def _refine(self, estimate: Estimate) -> Estimate:
-        """Two more guided searches with more points, the model freed to a homography."""
+        """A search with more points and the model freed to a homography; a second one if that moved the image."""
         for _ in range(2):
             better = self._guided(estimate.matrix, NARROW_RADIUS, FINAL_POINTS, Model.HOMOGRAPHY)
             if better is None:
                 break
+            moved = self._moved(estimate.matrix, better.matrix)
             estimate = better
+            if moved < SETTLED:
+                break
         return estimate
 
+    def _moved(self, before: Matrix, after: Matrix) -> float:
+        """Mean distance between where two transforms put the corners of the moving image, px."""
+        corners = corners_of(self.scene.pair.moving.shape)
+        return float(np.linalg.norm(project(before, corners) - project(after, corners), axis=1).mean())
+
     def _guided(self, matrix: Matrix, radius: int, n_points: int, model: Model) -> Estimate | None:
-        half = self.scene.support // 2
         with self.stage("guided"):
-            matches = self.counts.add(guided_pass(self.scene, matrix, radius, half, n_points))
+            matches = self.counts.add(guided_pass(self.scene, matrix, radius, n_points))
         with self.stage("estimate"):
             fit = self._fit(matches, model, self.config.threshold)
             if fit is None:

@@ -13,7 +13,7 @@ from rrl_register.nn.blocks import STAGE_CHANNELS, conv_block, dense_head
 from rrl_register.nn.interaction import Interaction
 
 HEAD_STAGES = (2, 3, 4)
-"""Stages (0-based) that carry MLPP heads: the third to the fifth. The fifth's stage head is the metric network itself."""
+"""Stages (0-based) with MLPP heads: the third to the fifth. The fifth's stage head is the metric network itself."""
 
 
 class Aggregation(nn.Module):

@@ -31,4 +31,5 @@ class Decoder(nn.Module):
 
     def forward(self, last_stage: Tensor) -> Tensor:
         """Rebuilds patches ``(N, 1, 64, 64)``, values in (0, 1), from ALFE's last stage ``(N, 256, 4, 4)``."""
-        return self.output(self.stages(last_stage))
+        rebuilt: Tensor = self.output(self.stages(last_stage))
+        return rebuilt

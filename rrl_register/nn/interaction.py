@@ -31,9 +31,7 @@ class FeatureGate(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.feature = conv_block(channels, channels, kernel=1)
-        self.gate = nn.Sequential(
-            nn.Conv2d(channels, channels, 1, bias=False), nn.BatchNorm2d(channels), nn.Sigmoid()
-        )
+        self.gate = nn.Sequential(nn.Conv2d(channels, channels, 1, bias=False), nn.BatchNorm2d(channels), nn.Sigmoid())
 
     def forward(self, stage: Tensor) -> Gated:
         """Turns a stage output ``(N, C, H, W)`` into its feature and its gate."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 def mgla_kernel_size(length: int) -> int:
-    """Width of the 1-D convolution along a dimension of ``length``: int((log2 length + 1) / 2), made odd by adding 1."""
+    """Width of the 1-D convolution along a dimension of ``length``: int((log2 length + 1) / 2), plus 1 if even."""
     k = int((math.log2(length) + 1) / 2)
     return k if k % 2 else k + 1
 

@@ -16,7 +16,7 @@ from rrl_register.nn.aggregation import Aggregation, HeadLogits, MLPPHeads
 from rrl_register.nn.alfe import ALFE, DescriptorHead
 from rrl_register.nn.blocks import PATCH_SIZE, STAGE_CHANNELS, dense_head
 from rrl_register.nn.decoder import Decoder
-from rrl_register.nn.interaction import FeatureGate, Gated, interact
+from rrl_register.nn.interaction import FeatureGate, Gated, Interaction, interact
 
 
 class Spectrum(StrEnum):
@@ -83,9 +83,14 @@ class RRLNet(nn.Module):
         return module
 
     def describe(self, patches: Tensor, spectrum: Spectrum) -> Tensor:
-        """Descriptors only: ``(N, 1, 64, 64)`` in [0, 1] -> unit vectors ``(N, 128)``."""
+        """Descriptors only: ``(N, 1, 64, 64)`` in [0, 1] -> unit vectors ``(N, 128)``.
+
+        Raises:
+            ValueError: If the patches have another shape.
+        """
         branch = self.branch(spectrum)
-        return branch.descriptor(branch.encoder(standardise(patches))[-1])
+        descriptors: Tensor = branch.descriptor(branch.encoder(standardise(_checked(patches)))[-1])
+        return descriptors
 
     def encode(self, patches: Tensor, spectrum: Spectrum) -> PatchFeatures:
         """Everything that depends on one patch alone.
@@ -97,20 +102,23 @@ class RRLNet(nn.Module):
         Raises:
             ValueError: If the patches have another shape.
         """
-        if patches.ndim != 4 or patches.shape[1:] != (1, PATCH_SIZE, PATCH_SIZE):
-            raise ValueError(f"patches of shape {tuple(patches.shape)}, (N, 1, {PATCH_SIZE}, {PATCH_SIZE}) needed")
         branch = self.branch(spectrum)
-        stages = branch.encoder(standardise(patches))
+        stages = branch.encoder(standardise(_checked(patches)))
         gated = tuple(gate(stage) for gate, stage in zip(branch.gates, stages, strict=True))
         return PatchFeatures(spectrum, gated, branch.descriptor(stages[-1]), stages[-1])
 
     def score(self, visible: PatchFeatures, other: PatchFeatures) -> Tensor:
-        """Probabilities ``(N,)`` that patch i of the one and patch i of the other show the same place."""
+        """Probabilities ``(N,)`` that patch i of the one and patch i of the other show the same place.
+
+        Raises:
+            ValueError: If the features are of the wrong spectra, or of different numbers of patches.
+        """
         return torch.sigmoid(self.logits(visible, other))
 
     def logits(self, visible: PatchFeatures, other: PatchFeatures) -> Tensor:
         """What ``score`` puts through its sigmoid, ``(N,)``, single precision."""
-        return self.metric(self.aggregation(_interactions(visible, other))[-1])[:, 0].float()
+        logits: Tensor = self.metric(self.aggregation(_interactions(visible, other))[-1])
+        return logits[:, 0].float()
 
     def training_logits(self, visible: PatchFeatures, other: PatchFeatures) -> tuple[Tensor, HeadLogits]:
         """The network's logits and those of the MLPP heads.
@@ -133,7 +141,13 @@ class RRLNet(nn.Module):
         decoder = self.branch(features.spectrum).decoder
         if decoder is None:
             raise RuntimeError("the decoders have been pruned: build RRLNet(training_heads=True) to train")
-        return decoder(features.last_stage)
+        rebuilt: Tensor = decoder(features.last_stage)
+        return rebuilt
+
+    def on(self, device: torch.device) -> RRLNet:
+        """Moves the network to a device, in place, channels-last: the layout that its parts are written for."""
+        self.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return self
 
     def prune(self) -> RRLNet:
         """Drops the MLPP heads and both decoders, in place; what ``encode`` and ``score`` return does not change."""
@@ -149,7 +163,15 @@ def standardise(patches: Tensor) -> Tensor:
     return ((patches - mean) / (std + 1e-2)).contiguous(memory_format=torch.channels_last)
 
 
-def _interactions(visible: PatchFeatures, other: PatchFeatures) -> list:
+def _checked(patches: Tensor) -> Tensor:
+    if patches.ndim != 4 or patches.shape[1:] != (1, PATCH_SIZE, PATCH_SIZE):
+        raise ValueError(f"patches of shape {tuple(patches.shape)}, (N, 1, {PATCH_SIZE}, {PATCH_SIZE}) needed")
+    return patches
+
+
+def _interactions(visible: PatchFeatures, other: PatchFeatures) -> list[Interaction]:
     if (visible.spectrum, other.spectrum) != (Spectrum.VISIBLE, Spectrum.OTHER):
         raise ValueError(f"features of ({visible.spectrum}, {other.spectrum}), (visible, other) needed in this order")
+    if len(visible) != len(other):
+        raise ValueError(f"features of {len(visible)} visible and {len(other)} other patches, pairs of them needed")
     return [interact(a, b) for a, b in zip(visible.stages, other.stages, strict=True)]

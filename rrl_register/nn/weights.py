@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from importlib.resources import as_file, files
 from pathlib import Path
 
@@ -31,7 +30,7 @@ def save_weights(path: Path, state: dict[str, Tensor], notes: dict[str, str]) ->
     pruned = {k: _half(state[k]) for k in names}
     temporary = path.with_name(path.name + ".partial")
     save_file(pruned, str(temporary), {**notes, "schema": SCHEMA, "checksum": checksum(pruned)})
-    os.replace(temporary, path)
+    temporary.replace(path)
 
 
 def load_weights(path: Path | None = None) -> tuple[RRLNet, str]:

@@ -1,4 +1,4 @@
-"""What kind of image this is, and how it becomes one grey image between 0 and 1."""
+"""What kind of image this is: optical, infrared or SAR, by its names, values and speckle."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from rrl_register.config import Kind, ReadConfig
-from rrl_register.errors import InputError
 from rrl_register.raster.reader import RasterInfo, open_info, read_sample
 
 _Array = npt.NDArray[Any]
@@ -25,10 +24,6 @@ _IR_WORDS = frozenset(
 _VISIBLE_WORDS = frozenset(
     {"red", "green", "blue", "pan", "panchromatic", "visible"} | {"b2", "b02", "b3", "b03", "b4", "b04"}
 )
-
-_PERCENTILES = (0.5, 99.5)
-_LOG_GAIN = 20.0
-"""How strongly bright targets of linear SAR amplitudes are compressed."""
 
 _WINDOW = 16
 """Side of the windows in which speckle is measured, px."""
@@ -100,30 +95,6 @@ def guess_kind(
     if any(is_speckled(band, valid) for band in distinct):
         return Guess(Kind.SAR, True)
     return Guess(Kind.IR, False)
-
-
-def to_grey(bands: npt.NDArray[np.float32], valid: npt.NDArray[np.bool_], kind: Kind) -> npt.NDArray[np.float32]:
-    """Make one grey image: mean of the bands, stretched between the 0.5th and the 99.5th percentile.
-
-    Linear SAR amplitudes are compressed by a logarithm afterwards; values in decibels are logarithms already.
-
-    Args:
-        bands: (B, H, W) float32.
-        valid: (H, W) bool.
-        kind: What the image shows.
-
-    Returns:
-        (H, W) float32 in [0, 1], 0 where not valid.
-
-    Raises:
-        InputError: No valid pixel, or one value everywhere.
-    """
-    mean = bands.mean(axis=0, dtype=np.float32)
-    low, high = _stretch_limits(mean[valid])
-    grey = np.clip((mean - low) / (high - low), 0, 1)
-    if kind is Kind.SAR and low >= 0:
-        grey = np.log1p(_LOG_GAIN * grey) / np.log1p(_LOG_GAIN)
-    return np.where(valid, grey, 0).astype(np.float32)
 
 
 class Speckle(NamedTuple):
@@ -230,18 +201,6 @@ def _in_decibels(bands: npt.NDArray[np.float32], valid: npt.NDArray[np.bool_], i
 def _all_equal(bands: npt.NDArray[np.float32]) -> bool:
     """Whether a grey image was stored as colours."""
     return len(bands) > 1 and all(np.array_equal(bands[0], band) for band in bands[1:])
-
-
-def _stretch_limits(values: npt.NDArray[np.float32]) -> tuple[float, float]:
-    if values.size == 0:
-        raise InputError("the image has no valid pixel; needed an image; try other bands")
-    low, high = map(float, np.percentile(values, _PERCENTILES))
-    if high <= low:
-        # Content in less than 1 % of the pixels is content still.
-        low, high = float(values.min()), float(values.max())
-    if high <= low:
-        raise InputError(f"the image has the value {low:g} in all its valid pixels; needed content; try other bands")
-    return low, high
 
 
 def _usable_windows(band: _Array, valid: _Array) -> _Array:

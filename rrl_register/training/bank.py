@@ -16,7 +16,7 @@ from torch import Tensor
 
 from rrl_register.config import Kind
 from rrl_register.errors import InputError
-from rrl_register.raster.radiometry import to_grey
+from rrl_register.raster.stretch import to_grey
 
 OTHER_KIND = {"sar": Kind.SAR, "nir": Kind.IR, "lwir": Kind.IR, "ir": Kind.IR}
 MAX_POINTS = 4000
@@ -74,10 +74,7 @@ def load_bank(
         raise InputError(f"no {table}: a folder with pairs.csv and its images is needed")
     with table.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    bank = [
-        _load_pair(folder, row, device)
-        for row in _chosen(rows, validation, max_residual_px, groups)
-    ]
+    bank = [_load_pair(folder, row, device) for row in _chosen(rows, validation, max_residual_px, groups)]
     if not bank:
         raise InputError(f"{table} leaves no pair to use: check its sets and residual_px (at most {max_residual_px})")
     return bank
@@ -130,11 +127,11 @@ def _planes(colour: NDArray[np.uint8]) -> NDArray[np.float32]:
 def _without_border(other: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Where there is data: zeros count as missing only in areas larger than dark pixels form by themselves."""
     empty = cv2.morphologyEx((other == 0).astype(np.uint8), cv2.MORPH_OPEN, np.ones((9, 9), np.uint8))
-    return cv2.dilate(empty, np.ones((3, 3), np.uint8)) == 0
+    return np.asarray(cv2.dilate(empty, np.ones((3, 3), np.uint8)) == 0)
 
 
 def fill_invalid(grey: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """The image with the mean of its valid pixels where there is no data, so that patches see no false edge of black."""
+    """The image with the mean of its valid pixels where there is no data, so that patches see no edge of black."""
     if valid.all() or not valid.any():
         return grey
     return np.where(valid, grey, grey[valid].mean()).astype(np.float32)
@@ -153,11 +150,11 @@ def _points(grey: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.f
     """Corners of both images: what is a corner in one spectrum only has to be told apart as well."""
     inner = cv2.erode(np.pad(valid, 1).astype(np.uint8), np.ones((2 * EDGE_PX + 1,) * 2, np.uint8))[1:-1, 1:-1]
     inner[:EDGE_PX], inner[-EDGE_PX:], inner[:, :EDGE_PX], inner[:, -EDGE_PX:] = 0, 0, 0, 0
-    found = [_corners(image, inner) for image in grey]
+    found = [_corners(image, np.asarray(inner, np.uint8)) for image in grey]
     return np.concatenate(found).astype(np.float32)
 
 
 def _corners(image: NDArray[np.float32], mask: NDArray[np.uint8]) -> NDArray[np.float32]:
     smooth = cv2.GaussianBlur(image, (0, 0), 1.2)
     corners = cv2.goodFeaturesToTrack(smooth, MAX_POINTS // 2, 0.002, 4, mask=mask)
-    return np.empty((0, 2), np.float32) if corners is None else corners.reshape(-1, 2)
+    return np.empty((0, 2), np.float32) if corners is None else np.asarray(corners, np.float32).reshape(-1, 2)

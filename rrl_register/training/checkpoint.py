@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +42,7 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
     """Writes a checkpoint so that a crash leaves the old one or the new one, never half of either."""
     temporary = path.with_name(path.name + ".partial")
     torch.save(content, temporary)
-    os.replace(temporary, path)
+    temporary.replace(path)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any] | None:

@@ -48,12 +48,12 @@ class TrainingConfig:
     joint_phase: PhaseConfig = PhaseConfig(1500, 64, 6e-4)
     group_weights: dict[str, float] = field(
         default_factory=lambda: {
-            "sar_s1s2": 3.0,
+            "sar_s1s2": 2.5,
             "sar_1m": 0.7,
-            "nir_ground": 2.0,
+            "nir_ground": 1.5,
             "nir_naip": 0.5,
-            "lwir_road": 3.0,
-            "ir_satellite": 0.8,
+            "lwir_road": 4.0,
+            "ir_satellite": 1.2,
             "nir_ground+simulated": 0.7,
             "lwir_road+simulated": 0.4,
             "sar_s1s2+simulated": 0.4,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -21,7 +20,7 @@ from rrl_register.training.checkpoint import (
     save_checkpoint,
 )
 from rrl_register.training.config import PhaseConfig, TrainingConfig
-from rrl_register.training.sampling import PatchSampler
+from rrl_register.training.sampling import PatchBatch, PatchSampler
 from rrl_register.training.steps import Losses, descriptor_step, joint_step
 from rrl_register.training.validation import draw_validation, validate
 
@@ -40,7 +39,7 @@ class Trainer:
         self.log = JsonLines(config.output / "log.jsonl")
         self.checkpoint = config.output / "checkpoint.pt"
         torch.manual_seed(config.seed)
-        self.net = RRLNet().to(self.device, memory_format=torch.channels_last)
+        self.net = RRLNet().on(self.device)
         self.mean = ExponentialMovingAverage(self.net, config.ema)
         self.optimizer = torch.optim.AdamW(self.net.parameters(), lr=0.0, weight_decay=1e-2, betas=(0.9, 0.98))
         self.step = 0
@@ -82,7 +81,7 @@ class Trainer:
         with torch.autocast(self.device.type, dtype):
             losses = self._losses(batch)
         self.optimizer.zero_grad(set_to_none=True)
-        losses.total.backward()
+        torch.autograd.backward(losses.total)
         nn.utils.clip_grad_norm_(self.net.parameters(), 5.0)
         self.optimizer.step()
         self.mean.update(self.net)
@@ -98,12 +97,12 @@ class Trainer:
             return first, self.step
         return self.config.joint_phase, self.step - first.steps
 
-    def _losses(self, batch: Any) -> Losses:
+    def _losses(self, batch: PatchBatch) -> Losses:
         if self.step < self.config.descriptor_phase.steps:
             return descriptor_step(self.net, batch, self.radiometry, self.config.losses)
         return joint_step(self.net, batch, self.radiometry, self.config.losses, self.generator)
 
-    def _draw_validation(self) -> dict[str, list[Any]]:
+    def _draw_validation(self) -> dict[str, list[PatchBatch]]:
         bank = load_bank(self.config.data, validation=True, device=self.device)
         generator = torch.Generator().manual_seed(95)
         sampler = PatchSampler(bank, self.config.group_weights, self.config.geometry, generator)
@@ -111,7 +110,7 @@ class Trainer:
         return draw_validation(sampler, groups, VALIDATION_BATCHES)
 
     def _validate(self) -> None:
-        averaged = RRLNet().to(self.device, memory_format=torch.channels_last)
+        averaged = RRLNet().on(self.device)
         averaged.load_state_dict(self.mean.state)
         metric = self.step > self.config.descriptor_phase.steps
         with torch.autocast(self.device.type, torch.bfloat16):

@@ -13,7 +13,9 @@ def descriptor_loss(visible: Tensor, other: Tensor, near: Tensor, ignore: Tensor
     """Softmax over the batch in both directions (InfoNCE), near misses as further negatives.
 
     Args:
-        visible, other, near: Unit descriptors ``(N, D)``.
+        visible: Unit descriptors ``(N, D)``.
+        other: Those of the patches that match.
+        near: Those of the near misses.
         ignore: ``(N, N)`` bool, pairs that are no negatives although they differ in number.
         temperature: Divides the similarities.
     """

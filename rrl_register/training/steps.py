@@ -85,7 +85,7 @@ def _negatives(
 def _score(
     net: RRLNet, visible: PatchFeatures, moving: PatchFeatures, wrong: Tensor, near_misses: bool
 ) -> tuple[Tensor, HeadLogits]:
-    """Logits of the positives first, then of all negatives; ``moving`` holds the right patches, then the near misses."""
+    """Logits of the positives, then of all negatives; ``moving`` holds the right patches, then the near misses."""
     n = len(visible)
     rows = torch.arange(n, device=wrong.device)
     left, right = [rows, rows], [rows, wrong]

@@ -8,12 +8,12 @@ import torch
 
 from rrl_register.nn import RRLNet, Spectrum
 from rrl_register.training.metrics import fpr95
-from rrl_register.training.sampling import PatchBatch
+from rrl_register.training.sampling import PatchBatch, PatchSampler
 
 VALIDATION_BATCH = 64
 
 
-def draw_validation(sampler, groups: Sequence[str], batches: int) -> dict[str, list[PatchBatch]]:
+def draw_validation(sampler: PatchSampler, groups: Sequence[str], batches: int) -> dict[str, list[PatchBatch]]:
     """A fixed set of batches of each group."""
     return {g: [sampler.draw(VALIDATION_BATCH, g) for _ in range(batches)] for g in groups}
 

@@ -1,0 +1,151 @@
+"""FPR95 of RRL-Net and of hand-made descriptors on sets of patches.
+
+python benchmarks/patch_fpr95.py PATCH_DIR [--weights FILE] [--every K] [--json OUT]
+
+PATCH_DIR holds ``<set>_images.npy``, (N, 2, 64, 64) uint8, a visible patch and one of another spectrum each, and
+``<set>_labels.npy``, (N,), not 0 where they match. Sets whose name begins with ``sar`` hold linear amplitudes.
+
+Printed is, in per cent, how many wrong pairs pass where 95 % of the right ones do, by
+
+* RRL-Net: its probabilities;
+* descriptor: the cosine of its descriptors, without the relation part;
+* oriented gradients: the correlation of channels of oriented gradients (after CFOG, Ye et al. 2019), averaged over cells;
+* RootSIFT: one SIFT descriptor in the middle that covers the patch (Arandjelovic and Zisserman 2012).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from tables import markdown_table
+
+from rrl_register.errors import InputError, RegistrationError
+from rrl_register.matching.scoring import Scorer
+from rrl_register.nn import Spectrum
+from rrl_register.patches import PATCH_SIZE
+from rrl_register.raster.writer import check_output, write_json
+from rrl_register.structure import oriented_gradients
+from rrl_register.training.metrics import fpr95
+
+Patches = NDArray[np.float32]
+
+CELLS = 16
+"""Cells a side that channels are averaged over: coarser ones are worse on every family."""
+SIFT_SIZE = PATCH_SIZE / 6
+"""SIFT looks at four bins of three scales a side, and a keypoint's size is twice its scale."""
+LOG_GAIN = 20.0
+"""As ``rrl_register.raster.radiometry`` compresses linear SAR amplitudes."""
+METHODS = ("RRL-Net", "descriptor", "oriented gradients", "RootSIFT")
+
+
+def main() -> None:
+    """Read the arguments, print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("patches", type=Path, metavar="PATCH_DIR", help="folder of the sets")
+    parser.add_argument("--weights", type=Path, help="weights to use; default: those shipped")
+    parser.add_argument("--every", type=int, default=1, help="take every K-th pair of each set", metavar="K")
+    parser.add_argument("--json", type=Path, help="write the figures here too", metavar="OUT")
+    arguments = parser.parse_args()
+    try:
+        run(arguments.patches, arguments.weights, arguments.every, arguments.json)
+    except RegistrationError as error:
+        sys.exit(f"Error: {error}")
+
+
+def run(folder: Path, weights: Path | None, every: int, output: Path | None) -> None:
+    """Measure every set, print the table and write the figures."""
+    if output:
+        check_output(output, overwrite=True)
+    names = sorted(path.name.removesuffix("_images.npy") for path in folder.glob("*_images.npy"))
+    if not names:
+        raise InputError(f"no *_images.npy in {folder}: give a folder of patch sets")
+    scorer = Scorer(weights)
+    sets: dict[str, dict[str, float]] = {}
+    for name in names:
+        visible, other, labels = load_set(folder, name, every)
+        sets[name] = {"n": len(labels), **measure(visible, other, labels, scorer)}
+        print(f"{name}: {len(labels)} pairs", file=sys.stderr)
+    rows = [[name, str(figures["n"]), *(f"{figures[m]:.2f}" for m in METHODS)] for name, figures in sets.items()]
+    print(markdown_table(["FPR95, %", "pairs", *METHODS], rows))
+    if output:
+        result: dict[str, Any] = {"weights": scorer.name, "patches": str(folder), "every": every, "fpr95": sets}
+        write_json(output, result, overwrite=True)
+
+
+def load_set(folder: Path, name: str, every: int = 1) -> tuple[Patches, Patches, NDArray[np.bool_]]:
+    """Read a set as the pipeline would show it to the network.
+
+    Returns:
+        Visible patches and those of the other spectrum, (N, 1, 64, 64) in [0, 1], and which pairs match, (N,).
+
+    Raises:
+        InputError: An array is missing or of another shape.
+    """
+    try:
+        images = np.load(folder / f"{name}_images.npy", mmap_mode="r")[::every]
+        labels = np.load(folder / f"{name}_labels.npy")[::every]
+    except (OSError, ValueError) as error:
+        raise InputError(f"the set {name} in {folder} cannot be read ({error}): make it again") from error
+    if images.shape != (len(labels), 2, PATCH_SIZE, PATCH_SIZE) or images.dtype != np.uint8:
+        raise InputError(
+            f"{name}_images.npy is {images.dtype} {images.shape} for {len(labels)} labels, "
+            f"uint8 (N, 2, {PATCH_SIZE}, {PATCH_SIZE}) is needed: make it again"
+        )
+    visible, other = (images[:, i, None].astype(np.float32) / 255 for i in (0, 1))
+    if name.startswith("sar"):
+        other = np.log1p(LOG_GAIN * other) / np.float32(np.log1p(LOG_GAIN))
+    return visible, other, labels != 0
+
+
+def measure(visible: Patches, other: Patches, labels: NDArray[np.bool_], scorer: Scorer) -> dict[str, float]:
+    """FPR95 by method, per cent."""
+    row = np.arange(len(labels))
+    similarities = (
+        scorer.score(visible, other, row, row),
+        cosine(scorer.describe(visible, Spectrum.VISIBLE), scorer.describe(other, Spectrum.OTHER)),
+        cosine(gradient_descriptors(visible), gradient_descriptors(other)),
+        cosine(root_sift(visible), root_sift(other)),
+    )
+    return {method: round(fpr95(labels, s), 3) for method, s in zip(METHODS, similarities, strict=True)}
+
+
+def cosine(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Cosines of the rows of two matrices of unit vectors."""
+    return np.asarray(np.einsum("ij,ij->i", left, right))
+
+
+def gradient_descriptors(patches: Patches) -> NDArray[np.float32]:
+    """Channels of oriented gradients averaged over cells, less their mean: the cosine is then a correlation."""
+    everywhere = np.ones((PATCH_SIZE, PATCH_SIZE), bool)
+    side = PATCH_SIZE // CELLS
+    described = []
+    for patch in patches[:, 0]:
+        channels = oriented_gradients(patch, everywhere)
+        cells = channels.reshape(CELLS, side, CELLS, side, -1).mean(axis=(1, 3))
+        described.append((cells - cells.mean()).ravel())
+    return unit_rows(np.stack(described))
+
+
+def root_sift(patches: Patches) -> NDArray[np.float32]:
+    """Square roots of SIFT descriptors of unit sum, upright, in the middle of the patches."""
+    sift = cv2.SIFT_create()
+    middle = (PATCH_SIZE - 1) / 2
+    keypoint = cv2.KeyPoint(middle, middle, SIFT_SIZE, 0)
+    bytes_ = np.rint(patches[:, 0] * 255).astype(np.uint8)
+    described = np.stack([sift.compute(patch, [keypoint])[1][0] for patch in bytes_])
+    return unit_rows(np.sqrt(described))
+
+
+def unit_rows(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Rows scaled to unit length; rows of zeros stay."""
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+"""How bands become one grey image between 0 and 1; works where no raster library is installed."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from rrl_register.config import Kind
+from rrl_register.errors import InputError
+
+_PERCENTILES = (0.5, 99.5)
+_LOG_GAIN = 20.0
+"""How strongly bright targets of linear SAR amplitudes are compressed."""
+
+
+def to_grey(bands: npt.NDArray[np.float32], valid: npt.NDArray[np.bool_], kind: Kind) -> npt.NDArray[np.float32]:
+    """Make one grey image: mean of the bands, stretched between the 0.5th and the 99.5th percentile.
+
+    Linear SAR amplitudes are compressed by a logarithm afterwards; values in decibels are logarithms already.
+
+    Args:
+        bands: (B, H, W) float32.
+        valid: (H, W) bool.
+        kind: What the image shows.
+
+    Returns:
+        (H, W) float32 in [0, 1], 0 where not valid.
+
+    Raises:
+        InputError: No valid pixel, or one value everywhere.
+    """
+    mean = bands.mean(axis=0, dtype=np.float32)
+    low, high = _stretch_limits(mean[valid])
+    grey = np.clip((mean - low) / (high - low), 0, 1)
+    if kind is Kind.SAR and low >= 0:
+        grey = np.log1p(_LOG_GAIN * grey) / np.log1p(_LOG_GAIN)
+    return np.where(valid, grey, 0).astype(np.float32)
+
+
+def _stretch_limits(values: npt.NDArray[np.float32]) -> tuple[float, float]:
+    if values.size == 0:
+        raise InputError("the image has no valid pixel; needed an image; try other bands")
+    low, high = map(float, np.percentile(values, _PERCENTILES))
+    if high <= low:
+        # Content in less than 1 % of the pixels is content still.
+        low, high = float(values.min()), float(values.max())
+    if high <= low:
+        raise InputError(f"the image has the value {low:g} in all its valid pixels; needed content; try other bands")
+    return low, high

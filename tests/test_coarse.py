@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rrl_register.estimation.transforms import centre_of, corners_of, invert, project, similarity
+from rrl_register.matching.coarse import (
+    GEOREFERENCED_ROTATIONS,
+    GEOREFERENCED_SCALES,
+    UNREFERENCED_ROTATIONS,
+    UNREFERENCED_SCALES,
+    Hypothesis,
+    coarse_hypotheses,
+    rotation_grid,
+    scale_grid,
+)
+
+SHAPE = (240, 320)
+CENTRE = centre_of(SHAPE)
+
+
+def scene(seed: int = 0) -> np.ndarray:
+    """Overlapping polygons of random grey: edges of all lengths and directions."""
+    rng = np.random.default_rng(seed)
+    image = np.full(SHAPE, 0.5, np.float32)
+    for _ in range(120):
+        place = rng.uniform(0, SHAPE[::-1], 2) + rng.normal(0, 25, (4, 2))
+        cv2.fillConvexPoly(image, cv2.convexHull(place.astype(np.int32)), float(rng.uniform(0, 1)))
+    return cv2.GaussianBlur(image, (0, 0), 1.0)
+
+
+def other_spectrum(image: np.ndarray, seed: int = 1) -> np.ndarray:
+    """A radiometry with inverted contrast here and there, blur and noise."""
+    noise = np.random.default_rng(seed).normal(0, 0.05, image.shape)
+    return (cv2.GaussianBlur(np.abs(1.4 * image - 0.5), (0, 0), 1.0) + noise).astype(np.float32)
+
+
+FIXED = scene()
+ALL = np.ones(SHAPE, bool)
+
+
+def taken(truth: np.ndarray, shape: tuple[int, int] = SHAPE) -> tuple[np.ndarray, np.ndarray]:
+    """The moving image (and its mask) that ``truth`` maps onto the fixed one."""
+    to_moving, size = invert(truth), shape[::-1]
+    image = cv2.warpPerspective(other_spectrum(FIXED), to_moving, size, flags=cv2.INTER_LINEAR)
+    valid = cv2.warpPerspective(np.ones(SHAPE, np.float32), to_moving, size) > 0.99
+    return np.where(valid, image, 0).astype(np.float32), valid
+
+
+def corner_error(found: Hypothesis, truth: np.ndarray, shape: tuple[int, int] = SHAPE) -> float:
+    corners = corners_of(shape)
+    return float(np.linalg.norm(project(found.matrix, corners) - project(truth, corners), axis=1).mean())
+
+
+@pytest.mark.parametrize(
+    ("rotation", "scale", "shift"), [(0, 1, (0, 0)), (14, 1.12, (40, -25)), (-17, 0.86, (-60, 30)), (4, 1.2, (85, 0))]
+)
+def test_rotation_scale_and_shift_are_found(rotation: float, scale: float, shift: tuple[float, float]) -> None:
+    truth = similarity(scale, rotation, shift, CENTRE)
+    best = coarse_hypotheses(FIXED, ALL, *taken(truth))[0]
+    assert corner_error(best, truth) < 3
+    assert best.rotation_deg == pytest.approx(rotation, abs=1)
+    assert best.scale == pytest.approx(scale, rel=0.02)
+    assert best.score > 6
+
+
+def test_perspective_is_followed_in_part() -> None:
+    truth = similarity(1.05, 5, (15, 10), CENTRE) @ np.array([[1, 0.02, 0], [0, 1, 0], [1e-4, -1e-4, 1]])
+    assert corner_error(coarse_hypotheses(FIXED, ALL, *taken(truth))[0], truth) < 0.03 * SHAPE[1]
+
+
+def test_the_small_search_of_a_georeferenced_pair_suffices_for_a_small_error() -> None:
+    truth = similarity(1.02, -3, (30, 20), CENTRE)
+    found = coarse_hypotheses(
+        FIXED, ALL, *taken(truth), rotations=GEOREFERENCED_ROTATIONS, scales=GEOREFERENCED_SCALES, max_shift=100
+    )
+    assert corner_error(found[0], truth) < 3
+
+
+def test_a_quarter_turn_and_double_scale_are_found_when_asked_for() -> None:
+    truth = similarity(1.9, 95, (10, -10), CENTRE)
+    moving, valid = taken(truth)
+    found = coarse_hypotheses(
+        FIXED, ALL, moving, valid, rotations=rotation_grid(180, 5), scales=scale_grid(1.5, 2, 1.08), max_shift=40
+    )
+    assert corner_error(found[0], truth) < 5
+
+
+def test_images_may_differ_in_shape() -> None:
+    shape = (200, 260)
+    truth = similarity(1.04, 6, (30, 20), centre_of(shape))
+    moving, valid = taken(truth, shape)
+    assert corner_error(coarse_hypotheses(FIXED, ALL, moving, valid)[0], truth, shape) < 3
+
+
+def test_black_borders_do_not_draw_the_search() -> None:
+    """Both images carry the same wedge of nodata, which only a shift of nothing would lay on itself."""
+    truth = similarity(1, 5, (25, -15), CENTRE)
+    moving, valid = taken(truth)
+    wedge = np.add.outer(np.arange(SHAPE[0]), np.arange(SHAPE[1])) < 130
+    fixed_valid, valid = ~wedge, valid & ~wedge
+    found = coarse_hypotheses(
+        np.where(wedge, 0, FIXED), fixed_valid, np.where(valid, moving, 0), valid, rotations=rotation_grid(6)
+    )
+    assert corner_error(found[0], truth) < 3
+
+
+def test_hypotheses_are_ranked_and_distinct() -> None:
+    found = coarse_hypotheses(FIXED, ALL, *taken(similarity(1, 5, (10, 5), CENTRE)), rotations=rotation_grid(6), n=3)
+    assert 1 < len(found) <= 3
+    assert [h.score for h in found] == sorted((h.score for h in found), reverse=True)
+    assert corner_error(found[0], found[1].matrix) > 0.05 * SHAPE[1]
+    assert found[0].correlation > 2 * found[1].correlation
+
+
+def test_another_scene_scores_far_lower() -> None:
+    rotations = rotation_grid(6)
+    right = coarse_hypotheses(FIXED, ALL, *taken(np.eye(3)), rotations=rotations)[0]
+    wrong = coarse_hypotheses(FIXED, ALL, other_spectrum(scene(seed=7)), ALL, rotations=rotations)[0]
+    assert wrong.score < 0.6 * right.score
+    assert wrong.correlation < 0.6 * right.correlation
+
+
+def test_the_shift_stays_within_its_bound() -> None:
+    moving, valid = taken(similarity(1, 0, (80, 0), CENTRE))
+    for hypothesis in coarse_hypotheses(FIXED, ALL, moving, valid, rotations=rotation_grid(6), max_shift=30):
+        assert np.linalg.norm(project(hypothesis.matrix, [CENTRE])[0] - CENTRE) < 30 + 0.06 * SHAPE[1]
+
+
+def test_repeated_searches_agree_exactly() -> None:
+    moving, valid = taken(similarity(1, 5, (10, 5), CENTRE))
+    first, second = (coarse_hypotheses(FIXED, ALL, moving, valid, rotations=rotation_grid(6)) for _ in range(2))
+    assert all(np.array_equal(a.matrix, b.matrix) and a.score == b.score for a, b in zip(first, second, strict=True))
+
+
+def test_nothing_valid_means_no_hypothesis() -> None:
+    assert coarse_hypotheses(FIXED, ALL, FIXED, ~ALL) == []
+    assert coarse_hypotheses(FIXED, ~ALL, FIXED, ALL) == []
+
+
+def test_flat_images_raise_nothing() -> None:
+    flat = np.full(SHAPE, 0.5, np.float32)
+    assert all(np.isfinite(h.score) for h in coarse_hypotheses(flat, ALL, flat, ALL, rotations=(0.0,), scales=(1.0,)))
+
+
+@given(st.floats(0, 179), st.floats(0.5, 10))
+def test_rotations_reach_both_limits_and_hold_zero(limit: float, step: float) -> None:
+    grid = np.array(rotation_grid(limit, step))
+    assert grid[0] == -limit and grid[-1] == limit
+    assert 0 in grid
+    assert np.diff(grid).max(initial=0) <= step + 1e-9
+
+
+def test_the_whole_turn_has_no_direction_twice() -> None:
+    grid = np.array(rotation_grid(180, 5))
+    assert len(grid) == 72
+    assert np.diff(grid) == pytest.approx(5)
+
+
+@given(st.floats(0.3, 1), st.floats(1, 3), st.floats(1.01, 1.3))
+def test_scales_reach_both_limits(low: float, high: float, step: float) -> None:
+    grid = np.array(scale_grid(low, high, step))
+    assert grid[0] == pytest.approx(low) and grid[-1] == pytest.approx(high)
+    assert (grid[1:] / grid[:-1]).max(initial=1) <= step * (1 + 1e-6)
+
+
+def test_default_grids_hold_the_identity() -> None:
+    for grid in (UNREFERENCED_SCALES, GEOREFERENCED_SCALES):
+        assert any(scale == pytest.approx(1, rel=0.01) for scale in grid)
+    for grid in (UNREFERENCED_ROTATIONS, GEOREFERENCED_ROTATIONS):
+        assert 0 in grid
+
+
+@pytest.mark.shared_data
+@pytest.mark.parametrize("family", ["nir_ground", "lwir_road", "sar_s1s2"])
+def test_real_pairs_are_found_turned_scaled_and_shifted(shared_data: Path, family: str) -> None:
+    with (shared_data / "train" / "pairs.csv").open() as file:
+        row = next(row for row in csv.DictReader(file) if row["set"] == family)
+    fixed, aligned = (
+        cv2.imread(str(shared_data / "train" / row[name]), cv2.IMREAD_GRAYSCALE).astype(np.float32) / 255
+        for name in ("vis", "other")
+    )
+    shape = fixed.shape
+    truth = similarity(1.05, -7, (0.06 * shape[1], -0.04 * shape[0]), centre_of(shape))
+    moving = cv2.warpPerspective(aligned, invert(truth), shape[::-1])
+    valid = cv2.warpPerspective(np.ones(shape, np.float32), invert(truth), shape[::-1]) > 0.99
+    best = coarse_hypotheses(fixed, np.ones(shape, bool), moving, valid)[0]
+    assert corner_error(best, truth, shape) < 0.03 * max(shape)

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rrl_register.keypoints import corner_response, detect, spread_grid
+from rrl_register.structure import eroded
+
+
+def texture(shape: tuple[int, int] = (200, 260), seed: int = 0) -> np.ndarray:
+    noise = np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+    image = cv2.GaussianBlur(noise, (0, 0), 2.0)
+    return ((image - image.min()) / np.ptp(image)).astype(np.float32)
+
+
+IMAGE = texture()
+ALL = np.ones(IMAGE.shape, bool)
+
+
+def holed() -> np.ndarray:
+    valid = ALL.copy()
+    valid[60:120, 100:180] = False
+    return valid
+
+
+def at(mask: np.ndarray, points: np.ndarray) -> np.ndarray:
+    return mask[points[:, 1].astype(int), points[:, 0].astype(int)]
+
+
+@pytest.mark.parametrize("find", [detect, spread_grid])
+def test_points_keep_their_distance_from_borders(find) -> None:
+    valid = holed()
+    points = find(np.where(valid, IMAGE, 0), valid, margin=10)
+    assert len(points) > 20
+    assert points.dtype == np.float64
+    assert at(eroded(np.pad(valid, 1), 10)[1:-1, 1:-1], points).all()
+
+
+@pytest.mark.parametrize("find", [detect, spread_grid])
+def test_no_point_is_found_where_nothing_is_valid_or_nothing_shows(find) -> None:
+    assert find(IMAGE, np.zeros(IMAGE.shape, bool)).shape == (0, 2)
+    assert find(np.full(IMAGE.shape, 0.5, np.float32), ALL).shape == (0, 2)
+
+
+@given(st.integers(1, 300))
+def test_no_more_points_than_asked_for_and_none_twice(n: int) -> None:
+    points = detect(IMAGE, ALL, n)
+    assert len(points) == min(n, len(detect(IMAGE, ALL, 10_000)))
+    assert len(np.unique(points, axis=0)) == len(points)
+
+
+def test_points_spread_over_the_scene_though_one_corner_is_richest() -> None:
+    image = 0.5 + 0.02 * (texture(seed=1) - 0.5)
+    image[:60, :60] = IMAGE[:60, :60]
+    points = detect(image.astype(np.float32), ALL, 80)
+    quadrants = np.bincount((points[:, 0] > 130).astype(int) + 2 * (points[:, 1] > 100), minlength=4)
+    assert quadrants.min() >= 12
+
+
+def test_the_corners_of_a_square_are_found_and_its_sides_are_not() -> None:
+    image = np.zeros((120, 120), np.float32)
+    image[40:80, 30:90] = 1
+    points = detect(image, np.ones(image.shape, bool), 4)
+    corners = np.array([[30, 40], [89, 40], [30, 79], [89, 79]])
+    distance = np.linalg.norm(points[:, None] - corners, axis=-1)
+    assert distance.min(axis=0).max() < 4
+    assert distance.min(axis=1).max() < 4
+
+
+def test_inverted_contrast_has_the_same_corners() -> None:
+    np.testing.assert_allclose(corner_response(IMAGE, ALL), corner_response(1 - IMAGE, ALL), atol=1e-3)
+
+
+def test_a_shifted_image_has_shifted_points() -> None:
+    points, shifted = detect(IMAGE[:180, :240], ALL[:180, :240], 150), detect(IMAGE[7:187, 5:245], ALL[:180, :240], 150)
+    distance = np.linalg.norm(points[:, None] - [5, 7] - shifted, axis=-1).min(axis=1)
+    assert (distance < 1.5).mean() > 0.7
+
+
+def test_the_grid_has_one_point_in_every_cell() -> None:
+    points = spread_grid(IMAGE, ALL, step=20, margin=0)
+    cells = np.unique(points.astype(int) // 20, axis=0)
+    assert len(points) == len(cells) == 10 * 13

@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rrl_register.estimation.ransac import (
+    Model,
+    RobustFit,
+    held_out_residuals,
+    held_out_rmse,
+    refit,
+    robust_fit,
+    robust_homography,
+    robust_similarity,
+    spatial_folds,
+)
+from rrl_register.estimation.transforms import fit_homography, fit_similarity, project, residuals, similarity
+
+TRUTH = {
+    Model.SIMILARITY: similarity(1.1, 8, (20, -12)),
+    Model.AFFINE: np.array([[1.05, 0.1, 4.0], [-0.07, 0.95, 9.0], [0, 0, 1]]),
+    Model.HOMOGRAPHY: np.array([[1.05, 0.1, 4.0], [-0.07, 0.95, 9.0], [1e-4, -5e-5, 1]]),
+}
+
+
+def contaminated(
+    model: Model, n_good: int, n_bad: int, noise: float = 0.5, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    moving = rng.uniform(0, 800, (n_good + n_bad, 2))
+    fixed = project(TRUTH[model], moving) + rng.normal(0, noise, moving.shape)
+    fixed[n_good:] = rng.uniform(0, 800, (n_bad, 2))
+    return moving, fixed
+
+
+@pytest.mark.parametrize("model", list(Model))
+def test_the_transform_is_found_among_twice_as_many_outliers(model: Model) -> None:
+    moving, fixed = contaminated(model, 80, 160)
+    fit = robust_fit(moving, fixed, 3.0, model)
+    assert fit is not None
+    assert fit.inliers[:80].mean() > 0.95
+    assert fit.inliers[80:].mean() < 0.05
+    assert residuals(fit.matrix, moving[:80], project(TRUTH[model], moving[:80])).max() < 0.8
+
+
+@given(st.integers(0, 1000))
+@settings(max_examples=15, deadline=None)
+def test_a_similarity_is_found_from_few_points(seed: int) -> None:
+    moving, fixed = contaminated(Model.SIMILARITY, 10, 20, noise=0.3, seed=seed)
+    fit = robust_similarity(moving, fixed, 2.0)
+    assert fit is not None
+    assert fit.inliers[:10].all()
+
+
+def test_weights_decide_between_two_motions() -> None:
+    rng = np.random.default_rng(0)
+    moving = rng.uniform(0, 800, (60, 2))
+    fixed = moving + np.where(np.arange(60)[:, None] < 25, (30, 0), (0, -30))
+    trust = np.where(np.arange(60) < 25, 1.0, 0.2)
+    unweighted, weighted = robust_similarity(moving, fixed), robust_similarity(moving, fixed, weights=trust)
+    assert unweighted is not None and not unweighted.inliers[:25].any()
+    assert weighted is not None and weighted.inliers[:25].all()
+
+
+@pytest.mark.parametrize("model", list(Model))
+def test_repeated_runs_agree_to_the_last_bit(model: Model) -> None:
+    moving, fixed = contaminated(model, 50, 150)
+    first, second = (robust_fit(moving, fixed, 3.0, model, seed=4) for _ in range(2))
+    assert first is not None and second is not None
+    assert np.array_equal(first.matrix, second.matrix)
+
+
+@pytest.mark.parametrize("model", list(Model))
+@pytest.mark.parametrize("n", [0, 1, 2, 3, 4])
+def test_points_on_one_spot_give_none(model: Model, n: int) -> None:
+    points = np.full((n, 2), 7.0)
+    assert robust_fit(points, points, 3.0, model) is None
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 3])
+def test_too_few_points_for_a_homography_give_none(n: int) -> None:
+    points = np.random.default_rng(0).uniform(0, 100, (n, 2))
+    assert robust_homography(points, points) is None
+
+
+@pytest.mark.parametrize("model", [Model.AFFINE, Model.HOMOGRAPHY])
+def test_points_on_one_line_give_none(model: Model) -> None:
+    points = np.column_stack([np.arange(30.0), 3 * np.arange(30.0)]) * 10
+    assert robust_fit(points, points + 4, 3.0, model) is None
+
+
+def test_models_can_be_named_by_text() -> None:
+    moving, fixed = contaminated(Model.AFFINE, 40, 10)
+    fit = robust_fit(moving, fixed, model="affine")
+    assert isinstance(fit, RobustFit)
+    np.testing.assert_array_equal(fit.matrix[2], [0, 0, 1])
+
+
+def test_refit_lets_a_stiff_start_grow_into_a_richer_model() -> None:
+    moving, fixed = contaminated(Model.HOMOGRAPHY, 100, 30, noise=0.2)
+    start = fit_similarity(moving[:100], fixed[:100])
+    grown = refit(moving, fixed, start, 30.0, Model.HOMOGRAPHY)
+    assert grown is not None
+    final = refit(moving, fixed, grown.matrix, 2.0, Model.HOMOGRAPHY)
+    assert final is not None
+    assert residuals(final.matrix, moving[:100], project(TRUTH[Model.HOMOGRAPHY], moving[:100])).max() < 0.5
+
+
+def test_refit_without_inliers_gives_none() -> None:
+    moving, fixed = contaminated(Model.AFFINE, 30, 0)
+    assert refit(moving, fixed, similarity(shift=(5000, 0)), 3.0, Model.AFFINE) is None
+
+
+@given(st.integers(5, 400), st.integers(2, 8))
+def test_folds_share_the_points_out(n: int, folds: int) -> None:
+    fold = spatial_folds(np.random.default_rng(n).uniform(0, 100, (n, 2)), folds)
+    assert fold.shape == (n,)
+    assert fold.min() >= 0 and fold.max() < folds
+
+
+def test_folds_are_spread_and_points_side_by_side_share_one() -> None:
+    rng = np.random.default_rng(0)
+    places = rng.uniform(0, 1000, (200, 2))
+    fold = spatial_folds(np.concatenate([places, places + 0.01]))
+    assert (fold[:200] == fold[200:]).mean() > 0.95
+    assert (np.bincount(fold) > 50).all()
+    for index in range(5):
+        assert np.ptp(places[fold[:200] == index], axis=0).min() > 600
+
+
+def test_check_error_of_exact_points_is_zero() -> None:
+    moving, fixed = contaminated(Model.HOMOGRAPHY, 60, 0, noise=0)
+    assert held_out_rmse(moving, fixed) < 1e-6
+
+
+def test_check_error_exceeds_the_fit_error_and_meets_the_noise() -> None:
+    moving, fixed = contaminated(Model.HOMOGRAPHY, 60, 0, noise=1.0)
+    matrix = fit_homography(moving, fixed)
+    fit_rmse = np.sqrt((residuals(matrix, moving, fixed) ** 2).mean())
+    assert fit_rmse < held_out_rmse(moving, fixed) < 2.0
+
+
+def test_a_point_does_not_vouch_for_itself() -> None:
+    moving, fixed = contaminated(Model.SIMILARITY, 60, 0, noise=0.0)
+    fixed[3] += 40
+    held_out = held_out_residuals(moving, fixed, fit=fit_similarity)
+    assert held_out[3] == pytest.approx(np.hypot(40, 40), rel=1e-6)
+
+
+def test_check_error_of_too_few_points_is_nan() -> None:
+    points = np.random.default_rng(0).uniform(0, 100, (4, 2))
+    assert np.isnan(held_out_rmse(points, points))
+    assert np.isnan(held_out_rmse(points[:0], points[:0]))

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from rrl_register.structure import edge_strength, eroded, gradients, orientation_harmonics, oriented_gradients
+
+
+def texture(shape: tuple[int, int] = (120, 160), seed: int = 0, sigma: float = 2.0) -> np.ndarray:
+    noise = np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+    image = cv2.GaussianBlur(noise, (0, 0), sigma)
+    return ((image - image.min()) / np.ptp(image)).astype(np.float32)
+
+
+ALL = np.ones((120, 160), bool)
+
+
+@pytest.mark.parametrize("describe", [oriented_gradients, orientation_harmonics])
+def test_inverted_contrast_changes_nothing(describe) -> None:
+    image = texture()
+    np.testing.assert_allclose(describe(image, ALL), describe(1 - image, ALL), atol=1e-3)
+
+
+@pytest.mark.parametrize("describe", [oriented_gradients, orientation_harmonics, edge_strength])
+def test_gain_and_offset_change_nothing(describe) -> None:
+    image = texture()
+    np.testing.assert_allclose(describe(image, ALL), describe(0.3 * image + 0.4, ALL), atol=1e-2)
+
+
+def test_channels_have_unit_length_where_there_is_structure() -> None:
+    channels = oriented_gradients(texture(), ALL, n_orientations=6)
+    assert channels.shape == (120, 160, 6)
+    assert channels.dtype == np.float32
+    length = np.linalg.norm(channels, axis=-1)
+    assert length.max() <= 1
+    assert np.median(length) > 0.9
+
+
+@pytest.mark.parametrize(("angle", "channel"), [(0, 0), (60, 3), (120, 6), (160, 8)])
+def test_the_strongest_channel_is_the_gradients_direction(angle: float, channel: int) -> None:
+    y, x = np.mgrid[:100, :100].astype(np.float32)
+    along = x * np.cos(np.deg2rad(angle)) + y * np.sin(np.deg2rad(angle))
+    channels = oriented_gradients(np.sin(along / 4).astype(np.float32), np.ones((100, 100), bool), 9)
+    assert channels[50, 50].argmax() == channel
+
+
+def test_harmonics_of_one_direction_have_its_doubled_angle() -> None:
+    y, x = np.mgrid[:100, :100].astype(np.float32)
+    angle = np.deg2rad(35)
+    image = ((x * np.cos(angle) + y * np.sin(angle)) / 150).astype(np.float32)
+    cosine, sine, cosine2, sine2 = orientation_harmonics(image, np.ones((100, 100), bool))[:, 50, 50]
+    assert (cosine, sine) == pytest.approx((np.cos(2 * angle), np.sin(2 * angle)), abs=0.1)
+    assert (cosine2, sine2) == pytest.approx((np.cos(4 * angle), np.sin(4 * angle)), abs=0.1)
+
+
+def holed() -> tuple[np.ndarray, np.ndarray]:
+    """A flat image with an invalid area of another value, whose border would be its only edge."""
+    image = np.full((120, 160), 0.7, np.float32)
+    valid = ALL.copy()
+    valid[30:70, 40:90] = False
+    valid[:, :12] = False
+    image[~valid] = 0
+    return image, valid
+
+
+def test_the_border_of_the_valid_area_is_no_edge() -> None:
+    image, valid = holed()
+    gx, gy = gradients(image, valid)
+    assert max(np.abs(gx).max(), np.abs(gy).max()) < 1e-5
+    assert np.abs(oriented_gradients(image, valid)).max() < 0.1
+    assert np.abs(orientation_harmonics(image, valid)).max() < 0.1
+
+
+@pytest.mark.parametrize("fill", [0.0, 1.0, np.float32(1e4)])
+def test_what_invalid_pixels_hold_has_no_influence(fill: float) -> None:
+    valid = holed()[1]
+    image = texture()
+    filled = np.where(valid, image, np.float32(fill))
+    for describe in (oriented_gradients, edge_strength):
+        np.testing.assert_allclose(describe(filled, valid), describe(np.where(valid, image, 0), valid), atol=1e-4)
+
+
+def test_invalid_pixels_are_zero() -> None:
+    valid = holed()[1]
+    assert not oriented_gradients(texture(), valid)[~valid].any()
+    assert not orientation_harmonics(texture(), valid)[:, ~valid].any()
+    assert not edge_strength(texture(), valid)[~valid].any()
+
+
+def test_an_image_without_valid_pixels_has_no_structure() -> None:
+    nothing = np.zeros((40, 50), bool)
+    image = np.zeros((40, 50), np.float32)
+    assert not oriented_gradients(image, nothing).any()
+    assert not edge_strength(image, nothing).any()
+
+
+def test_dim_areas_have_as_strong_edges_as_bright_ones() -> None:
+    image = texture((120, 240), sigma=1.5)
+    image[:, 120:] *= 0.1
+    strength = edge_strength(image, np.ones(image.shape, bool))
+    left, right = strength[:, 20:80].mean(), strength[:, 160:220].mean()
+    assert right == pytest.approx(left, rel=0.35)
+
+
+def test_erosion_is_a_chessboard_distance_and_spares_the_image_border() -> None:
+    valid = np.ones((20, 20), bool)
+    valid[10, 10] = False
+    inner = eroded(valid, 3)
+    assert inner[0, 0] and inner[14, 10] and not inner[13, 13]
+    assert eroded(np.ones((20, 20), bool), 3).all()
