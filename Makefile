@@ -1,6 +1,6 @@
 # rrl_register: `make demo` and `make test` set up what they need first.
 #
-#   TORCH_INDEX=https://download.pytorch.org/whl/cpu make setup
+#   TORCH_INDEX=<address of a package index with CPU builds> make setup
 #
 # asks that index for PyTorch as well: on Linux the default index serves the CUDA build, which is some gigabytes larger.
 
@@ -46,4 +46,4 @@ types: setup  ## check types
 	$(BIN)/mypy
 
 clean:  ## remove the environment, caches and what the demo wrote
-	rm -rf $(VENV) runs build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(DEMO) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

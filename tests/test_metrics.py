@@ -18,13 +18,8 @@ labelled = st.lists(st.tuples(st.booleans(), few_values | st.floats(0, 1)), min_
 
 def independent_fpr95(labels: np.ndarray, scores: np.ndarray) -> float:
     false, true, _ = independent_roc_curve(labels, scores, drop_intermediate=False)
-    # Of points of one recall the leftmost counts: no wrong pair has to be let in for it.
-    recall, first = np.unique(true, return_index=True)
-    return 100 * float(np.interp(0.95, recall, false[first] if 0.95 in recall else false[_last(true)]))
-
-
-def _last(true: np.ndarray) -> np.ndarray:
-    return np.searchsorted(true, np.unique(true), side="right") - 1
+    exact = false[true == 0.95]
+    return 100 * float(exact.min() if len(exact) else np.interp(0.95, true, false))
 
 
 @given(labelled)
@@ -34,3 +29,59 @@ def test_the_curve_and_its_reading_are_those_of_scikit_learn(pairs: list[tuple[b
     expected_false, expected_true, _ = independent_roc_curve(labels, scores, drop_intermediate=False)
     assert np.allclose(false, expected_false)
     assert np.allclose(true, expected_true)
+    assert np.isclose(fpr95(labels, scores), independent_fpr95(labels, scores))
+
+
+@given(labelled)
+def test_the_order_of_the_pairs_does_not_matter(pairs: list[tuple[bool, float]]) -> None:
+    labels, scores = zip(*pairs, strict=True)
+    assert fpr95(labels, scores) == fpr95(labels[::-1], scores[::-1])
+
+
+@given(labelled, st.floats(0.1, 10), st.floats(-5, 5))
+def test_only_the_order_of_the_scores_matters(pairs: list[tuple[bool, float]], gain: float, offset: float) -> None:
+    labels = [matches for matches, _ in pairs]
+    ranks = np.unique([score for _, score in pairs], return_inverse=True)[1]
+    assert fpr95(labels, gain * ranks + offset) == fpr95(labels, [score for _, score in pairs])
+
+
+def test_scores_that_part_the_classes_let_nothing_wrong_in() -> None:
+    assert fpr95([1] * 40 + [0] * 40, np.r_[np.linspace(0.6, 1, 40), np.linspace(0, 0.5, 40)]) == 0
+    assert fpr95([1] * 40 + [0] * 40, np.r_[np.linspace(0, 0.5, 40), np.linspace(0.6, 1, 40)]) == 100
+
+
+def test_between_two_recalls_the_curve_is_a_line() -> None:
+    """Ten matches: at recall 0.9 one of four wrong pairs is in, at recall 1, one score lower, all are."""
+    labels = [1] * 9 + [0] + [1] + [0] * 3
+    scores = [9.0] * 9 + [8.0] + [7.0] * 4
+    assert fpr95(labels, scores) == pytest.approx(25 + 0.5 * 75)
+
+
+def test_at_exactly_95_in_100_no_further_wrong_pair_counts() -> None:
+    labels = [1] * 19 + [0] * 4 + [1]
+    assert fpr95(labels, np.arange(24, 0, -1)) == 0
+
+
+def test_one_score_for_all_is_no_better_than_chance() -> None:
+    assert fpr95([1, 0, 1, 0, 0], [0.5] * 5) == pytest.approx(95)
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf])
+def test_infinite_scores_are_ties_as_well(value: float) -> None:
+    assert fpr95([1, 0, 1, 0], [value] * 4) == pytest.approx(95)
+
+
+@pytest.mark.parametrize(
+    ("labels", "scores", "message"),
+    [
+        ([1, 1], [0.1, 0.2], "2 of 2 pairs match"),
+        ([0, 0], [0.1, 0.2], "0 of 2 pairs match"),
+        ([], [], "both classes are needed"),
+        ([1, 0], [0.1, np.nan], "NaN"),
+        ([1, 0], [0.1, 0.2, 0.3], "one length"),
+        ([[1, 0]], [[0.1, 0.2]], "two vectors"),
+    ],
+)
+def test_what_makes_no_curve_is_refused(labels: list[int], scores: list[float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        fpr95(labels, scores)

@@ -12,6 +12,7 @@ from rrl_register.config import Device, Kind
 from rrl_register.errors import UsageError
 from rrl_register.nn import RRLNet, Spectrum
 from rrl_register.nn.folding import fold_batch_norms
+from rrl_register.nn.precision import autocast
 from rrl_register.nn.weights import load_weights
 
 PATCHES_PER_BATCH = {"cpu": 64, "cuda": 2048}
@@ -45,13 +46,12 @@ class Scorer:
         self._net = net.eval()
         fold_batch_norms(self._net)
         self._net.on(self.device)
-        self._dtype = fastest_dtype(self.device)
         self._batch = PATCHES_PER_BATCH[self.device.type]
         self._pairs = PAIRS_PER_BATCH[self.device.type]
 
     def describe(self, patches: Patches, spectrum: Spectrum) -> NDArray[np.float32]:
         """Unit descriptors ``(N, 128)`` of patches ``(N, 1, 64, 64)``."""
-        with torch.inference_mode(), self._precision():
+        with torch.inference_mode(), autocast(self.device):
             parts = [
                 self._net.describe(self._tensor(patches[i : i + self._batch]), spectrum).float().cpu()
                 for i in range(0, len(patches), self._batch)
@@ -77,7 +77,7 @@ class Scorer:
         """
         scores = np.empty(len(left), np.float32)
         order = np.argsort(left, kind="stable")
-        with torch.inference_mode(), self._precision():
+        with torch.inference_mode(), autocast(self.device):
             for i in range(0, len(order), self._pairs):
                 rows = order[i : i + self._pairs]
                 a, at_a = np.unique(left[rows], return_inverse=True)
@@ -91,22 +91,12 @@ class Scorer:
     def _tensor(self, patches: Patches) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(patches)).to(self.device)
 
-    def _precision(self) -> torch.autocast:
-        return torch.autocast(self.device.type, self._dtype, enabled=self._dtype != torch.float32)
-
 
 def spectra(fixed_kind: Kind, moving_kind: Kind) -> tuple[Spectrum, Spectrum]:
     """The encoders of a pair: the optical image takes the visible one; between two alike the fixed image does."""
     if moving_kind is Kind.OPTICAL and fixed_kind is not Kind.OPTICAL:
         return Spectrum.OTHER, Spectrum.VISIBLE
     return Spectrum.VISIBLE, Spectrum.OTHER
-
-
-def fastest_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 where the hardware multiplies it, else single precision: emulated bfloat16 is slower than that."""
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    return torch.bfloat16 if torch.cpu._is_amx_tile_supported() else torch.float32
 
 
 def _device(device: Device) -> torch.device:

@@ -56,7 +56,8 @@ def load_checkpoint(path: Path) -> dict[str, Any] | None:
     try:
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise InputError(f"{path} is no checkpoint of this program: remove it to start afresh ({error})") from error
+        seen = str(error).splitlines()[0]
+        raise InputError(f"{path} is no checkpoint of this program ({seen}): remove it to start afresh") from error
     return content
 
 

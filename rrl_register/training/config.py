@@ -86,8 +86,11 @@ def load_training_config(path: Path, **overrides: Any) -> TrainingConfig:
     try:
         settings = (yaml.safe_load(path.read_text()) or {}) | {k: v for k, v in overrides.items() if v is not None}
         return _build(settings)
-    except (OSError, yaml.YAMLError, TypeError, KeyError) as error:
-        raise InputError(f"{path} is no training configuration: {error}") from error
+    except (OSError, yaml.YAMLError, TypeError, AttributeError) as error:
+        seen = " ".join(str(error).split())
+        raise InputError(
+            f"{path} is no training configuration ({seen}): give the fields of TrainingConfig as YAML, data and output at least"
+        ) from error
 
 
 _PARTS = {
@@ -103,8 +106,19 @@ def _build(settings: dict[str, Any]) -> TrainingConfig:
     fields: dict[str, Any] = {}
     for name, value in settings.items():
         if name in _PARTS:
-            value = {k: tuple(v) if isinstance(v, list) else v for k, v in value.items()}
-            fields[name] = _PARTS[name](**value)
+            fields[name] = _PARTS[name](**{k: _plain(v) for k, v in value.items()})
         else:
             fields[name] = Path(value) if name in ("data", "output") else value
     return TrainingConfig(**fields)
+
+
+def _plain(value: Any) -> Any:
+    """Lists as tuples; ``1e-3``, which YAML takes for text because it has no point, as a number."""
+    if isinstance(value, list):
+        return tuple(_plain(v) for v in value)
+    if not isinstance(value, str):
+        return value
+    try:
+        return float(value)
+    except ValueError:
+        return value

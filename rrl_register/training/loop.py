@@ -10,6 +10,8 @@ import torch
 from torch import nn
 
 from rrl_register.nn import RRLNet
+from rrl_register.nn.memory import keep_freed_memory
+from rrl_register.nn.precision import autocast
 from rrl_register.training.augmentation import Radiometry
 from rrl_register.training.bank import load_bank
 from rrl_register.training.checkpoint import (
@@ -31,6 +33,7 @@ class Trainer:
     """Trains RRL-Net as a configuration says; a second call with the same output folder goes on where it stopped."""
 
     def __init__(self, config: TrainingConfig) -> None:
+        keep_freed_memory()
         self.config = config
         self.device = torch.device(_device(config.device))
         if config.threads:
@@ -77,8 +80,7 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         batch = self.sampler.draw(phase.batch)
-        dtype = torch.bfloat16
-        with torch.autocast(self.device.type, dtype):
+        with autocast(self.device):
             losses = self._losses(batch)
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(losses.total)
@@ -113,7 +115,7 @@ class Trainer:
         averaged = RRLNet().on(self.device)
         averaged.load_state_dict(self.mean.state)
         metric = self.step > self.config.descriptor_phase.steps
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with autocast(self.device):
             self.log.write(step=self.step, fpr95=validate(averaged, self.validation, metric))
 
     def _save(self) -> None:

@@ -28,11 +28,15 @@ def descriptor_loss(visible: Tensor, other: Tensor, near: Tensor, ignore: Tensor
 
 
 def hard_negatives(visible: Tensor, other: Tensor, ignore: Tensor, top: int, generator: torch.Generator) -> Tensor:
-    """For each visible patch one of the ``top`` most similar wrong others, drawn at random; indices ``(N,)``."""
-    similarity = (visible @ other.T).masked_fill(ignore, -2.0)
-    best = similarity.topk(min(top, len(other) - 1), dim=1).indices
-    drawn = torch.randint(best.shape[1], (len(best),), generator=generator).to(best.device)
-    return best.gather(1, drawn[:, None])[:, 0]
+    """For each visible patch one of the ``top`` most similar wrong others, drawn at random; indices ``(N,)``.
+
+    Where fewer than ``top`` are not ignored, one of those.
+    """
+    hidden = -2.0  # below any similarity of unit vectors
+    best = (visible @ other.T).masked_fill(ignore, hidden).topk(min(top, len(other) - 1), dim=1)
+    count = (best.values > hidden).sum(1).clamp(min=1)
+    drawn = (torch.rand(len(count), generator=generator).to(count.device) * count).long()
+    return best.indices.gather(1, drawn[:, None])[:, 0]
 
 
 def match_loss(logits: Tensor, heads: HeadLogits, labels: Tensor, head_weight: float) -> Tensor:

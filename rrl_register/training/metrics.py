@@ -24,7 +24,7 @@ def roc_curve(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.float64]
     if positive.all() or not positive.any():
         raise ValueError(f"{positive.sum()} of {positive.size} pairs match: both classes are needed")
     order = np.argsort(-value, kind="stable")
-    last_of_tie = np.r_[np.diff(value[order]) != 0, True]
+    last_of_tie = np.r_[value[order][1:] != value[order][:-1], True]
     true = np.cumsum(positive[order])[last_of_tie]
     false = np.cumsum(~positive[order])[last_of_tie]
     return np.r_[0, false / false[-1]], np.r_[0, true / true[-1]]

@@ -1,0 +1,129 @@
+"""A scorer without the relation part: probabilities from the descriptor's cosine, calibrated on training pairs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from scipy.special import expit
+
+from rrl_register.errors import InputError
+from rrl_register.matching.scoring import Patches, Scorer
+from rrl_register.nn import RRLNet, Spectrum
+from rrl_register.training.bank import load_bank
+from rrl_register.training.config import LossConfig
+from rrl_register.training.losses import hard_negatives
+from rrl_register.training.sampling import GeometryConfig, PatchSampler
+
+PAIRS_PER_GROUP = 64
+SEED = 0
+
+
+@dataclass(frozen=True)
+class LabelledPairs:
+    """Pairs of patches as the relation part is trained on them: right ones, hard negatives, near misses.
+
+    Attributes:
+        visible, other: Patches, (N, 1, 64, 64) and (2 N, 1, 64, 64).
+        left, right: (3 N,) the pairs, a third of each sort in this order.
+    """
+
+    visible: Patches
+    other: Patches
+    left: NDArray[np.int64]
+    right: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What makes a probability of a cosine: the cosine of probability 1/2, and how fast it rises there."""
+
+    threshold: float
+    scale: float
+
+
+class DescriptorScorer(Scorer):
+    """The descriptor alone: its cosine through a logistic function.
+
+    Args:
+        network: The network; its relation part is not used.
+        name: Of its weights.
+        calibration: From cosine to probability.
+    """
+
+    def __init__(self, network: RRLNet, name: str, calibration: Calibration) -> None:
+        super().__init__(network=network, name=f"{name}, descriptor alone")
+        self._calibration = calibration
+
+    def score(
+        self, visible: Patches, other: Patches, left: NDArray[np.int64], right: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        """Probabilities that patches match, as ``Scorer.score``."""
+        similarity = cosines(self, visible, other, left, right)
+        return np.asarray(expit((similarity - self._calibration.threshold) / self._calibration.scale), np.float32)
+
+
+def cosines(
+    scorer: Scorer, visible: Patches, other: Patches, left: NDArray[np.int64], right: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """Cosines of the descriptors of pairs, (P,)."""
+    one = scorer.describe(visible, Spectrum.VISIBLE)[left]
+    return np.asarray(np.einsum("ij,ij->i", one, scorer.describe(other, Spectrum.OTHER)[right]))
+
+
+def held_out_pairs(train: Path, scorer: Scorer) -> LabelledPairs:
+    """Draw patches of the training pairs that training keeps for validation, as many of each set.
+
+    Hard negatives are hard for the descriptor of ``scorer``: the network's candidates come by it.
+
+    Args:
+        train: Folder with ``pairs.csv``.
+        scorer: A network.
+
+    Raises:
+        InputError: The pairs cannot be read.
+    """
+    generator = torch.Generator().manual_seed(SEED)
+    bank = load_bank(train, validation=True, device=torch.device("cpu"))
+    groups = sorted({pair.group for pair in bank})
+    sampler = PatchSampler(bank, dict.fromkeys(groups, 1.0), GeometryConfig(), generator)
+    visible, right_ones, near, wrong = [], [], [], []
+    for batch in (sampler.draw(PAIRS_PER_GROUP, group) for group in groups):
+        one = torch.from_numpy(scorer.describe(batch.visible.numpy(), Spectrum.VISIBLE))
+        other = torch.from_numpy(scorer.describe(batch.other.numpy(), Spectrum.OTHER))
+        chosen = hard_negatives(one, other, batch.too_close(), LossConfig().hard_top, generator)
+        wrong.append(chosen.numpy() + sum(map(len, visible)))
+        visible.append(batch.visible.numpy())
+        right_ones.append(batch.other.numpy())
+        near.append(batch.near.numpy())
+    row = np.arange(sum(map(len, visible)))
+    others = np.concatenate([*right_ones, *near])
+    return LabelledPairs(
+        np.concatenate(visible), others, np.tile(row, 3), np.concatenate([row, *wrong, row + len(row)])
+    )
+
+
+def calibrate(scorer: Scorer, pairs: LabelledPairs) -> Calibration:
+    """Fit the logistic function to labelled pairs (Platt 1999), right and wrong ones of equal weight in all.
+
+    Raises:
+        InputError: Right pairs are not more alike than wrong ones.
+    """
+    similarity = cosines(scorer, pairs.visible, pairs.other, pairs.left, pairs.right)
+    n = len(similarity) // 3
+    sign = np.repeat([1.0, -1.0], [n, 2 * n])
+    weight = np.repeat([1.0, 0.5], [n, 2 * n]) / (2 * n)
+
+    def loss(line: NDArray[np.float64]) -> float:
+        return float(weight @ np.logaddexp(0, -sign * (line[0] * similarity + line[1])))
+
+    slope, offset = minimize(loss, np.array([1.0, 0.0]), method="BFGS").x
+    if slope <= 0:
+        raise InputError(
+            "by the descriptor right pairs are no more alike than wrong ones: trained weights are needed, give --weights"
+        )
+    return Calibration(threshold=float(-offset / slope), scale=float(1 / slope))

@@ -1,0 +1,18 @@
+"""The number format that a device multiplies fastest."""
+
+from __future__ import annotations
+
+import torch
+
+
+def fastest_dtype(device: torch.device) -> torch.dtype:
+    """bfloat16 where the hardware multiplies it, else single precision: emulated bfloat16 is slower than that."""
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    return torch.bfloat16 if torch.cpu._is_amx_tile_supported() else torch.float32
+
+
+def autocast(device: torch.device) -> torch.autocast:
+    """A context in which networks compute in the device's fastest format."""
+    dtype = fastest_dtype(device)
+    return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
