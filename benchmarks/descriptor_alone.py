@@ -17,7 +17,7 @@ from rrl_register.nn import RRLNet, Spectrum
 from rrl_register.training.bank import load_bank
 from rrl_register.training.config import LossConfig
 from rrl_register.training.losses import hard_negatives
-from rrl_register.training.sampling import GeometryConfig, PatchSampler
+from rrl_register.training.sampling import GeometryConfig, PatchBatch, PatchSampler
 
 PAIRS_PER_GROUP = 64
 SEED = 0
@@ -91,20 +91,22 @@ def held_out_pairs(train: Path, scorer: Scorer) -> LabelledPairs:
     bank = load_bank(train, validation=True, device=torch.device("cpu"))
     groups = sorted({pair.group for pair in bank})
     sampler = PatchSampler(bank, dict.fromkeys(groups, 1.0), GeometryConfig(), generator)
-    visible, right_ones, near, wrong = [], [], [], []
-    for batch in (sampler.draw(PAIRS_PER_GROUP, group) for group in groups):
-        one = torch.from_numpy(scorer.describe(batch.visible.numpy(), Spectrum.VISIBLE))
-        other = torch.from_numpy(scorer.describe(batch.other.numpy(), Spectrum.OTHER))
-        chosen = hard_negatives(one, other, batch.too_close(), LossConfig().hard_top, generator)
-        wrong.append(chosen.numpy() + sum(map(len, visible)))
-        visible.append(batch.visible.numpy())
-        right_ones.append(batch.other.numpy())
-        near.append(batch.near.numpy())
-    row = np.arange(sum(map(len, visible)))
-    others = np.concatenate([*right_ones, *near])
+    batches = [sampler.draw(PAIRS_PER_GROUP, group) for group in groups]
+    wrong = [_hard_negatives(batch, scorer, generator) for batch in batches]
+    first = np.cumsum([0, *(len(w) for w in wrong)])
+    row = np.arange(first[-1])
     return LabelledPairs(
-        np.concatenate(visible), others, np.tile(row, 3), np.concatenate([row, *wrong, row + len(row)])
+        visible=np.concatenate([batch.visible for batch in batches]),
+        other=np.concatenate([batch.other for batch in batches] + [batch.near for batch in batches]),
+        left=np.tile(row, 3),
+        right=np.concatenate([row, *(w + start for w, start in zip(wrong, first[:-1], strict=True)), row + len(row)]),
     )
+
+
+def _hard_negatives(batch: PatchBatch, scorer: Scorer, generator: torch.Generator) -> NDArray[np.int64]:
+    visible = torch.from_numpy(scorer.describe(batch.visible.numpy(), Spectrum.VISIBLE))
+    other = torch.from_numpy(scorer.describe(batch.other.numpy(), Spectrum.OTHER))
+    return hard_negatives(visible, other, batch.too_close(), LossConfig().hard_top, generator).numpy()
 
 
 def calibrate(scorer: Scorer, pairs: LabelledPairs) -> Calibration:
@@ -123,7 +125,5 @@ def calibrate(scorer: Scorer, pairs: LabelledPairs) -> Calibration:
 
     slope, offset = minimize(loss, np.array([1.0, 0.0]), method="BFGS").x
     if slope <= 0:
-        raise InputError(
-            "by the descriptor right pairs are no more alike than wrong ones: trained weights are needed, give --weights"
-        )
+        raise InputError("right pairs are no more alike than wrong ones by the descriptor: give --weights of a trained network")
     return Calibration(threshold=float(-offset / slope), scale=float(1 / slope))

@@ -195,7 +195,8 @@ def _scorer(variant: str, shipped: Scorer, network: RRLNet, store: Store) -> Sco
 def acceptance(scorer: Scorer, pairs: LabelledPairs) -> dict[str, float]:
     """Share of right pairs, hard negatives and near misses that a variant takes for matches."""
     accepted = scorer.score(pairs.visible, pairs.other, pairs.left, pairs.right) >= MatchConfig().min_score
-    return {sort: round(float(part.mean()), 4) for sort, part in zip(SORTS, np.split(accepted, len(SORTS)), strict=True)}
+    shares = accepted.reshape(len(SORTS), -1).mean(axis=1)
+    return {sort: round(float(share), 4) for sort, share in zip(SORTS, shares, strict=True)}
 
 
 def attempt(pair: Row, root: Path, scorer: Scorer) -> Row:

@@ -9,7 +9,7 @@ Printed is, in per cent, how many wrong pairs pass where 95 % of the right ones 
 
 * RRL-Net: its probabilities;
 * descriptor: the cosine of its descriptors, without the relation part;
-* oriented gradients: the correlation of channels of oriented gradients (after CFOG, Ye et al. 2019), averaged over cells;
+* oriented gradients: the correlation of their channels (after CFOG, Ye et al. 2019), averaged over cells;
 * RootSIFT: one SIFT descriptor in the middle that covers the patch (Arandjelovic and Zisserman 2012).
 """
 
@@ -134,7 +134,7 @@ def gradient_descriptors(patches: Patches) -> NDArray[np.float32]:
 
 def root_sift(patches: Patches) -> NDArray[np.float32]:
     """Square roots of SIFT descriptors of unit sum, upright, in the middle of the patches."""
-    sift = cv2.SIFT_create()
+    sift = cv2.SIFT.create()
     middle = (PATCH_SIZE - 1) / 2
     keypoint = cv2.KeyPoint(middle, middle, SIFT_SIZE, 0)
     bytes_ = np.rint(patches[:, 0] * 255).astype(np.uint8)
@@ -144,7 +144,7 @@ def root_sift(patches: Patches) -> NDArray[np.float32]:
 
 def unit_rows(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     """Rows scaled to unit length; rows of zeros stay."""
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+    return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -67,17 +68,46 @@ def register(
         UsageError: If the request contradicts itself.
     """
     config = config or RegisterConfig()
+    return _result(search(Path(fixed), Path(moving), config, scorer), config)
+
+
+@dataclass(frozen=True)
+class Searched:
+    """A pair after the search, before the verdict.
+
+    Attributes:
+        scene: The pair.
+        scorer: The network.
+        estimate: The best transform found, right or wrong; None if there is none.
+        counts: Points looked at and pairs scored.
+        seconds: By stage.
+    """
+
+    scene: Scene
+    scorer: Scorer
+    estimate: Estimate | None
+    counts: Counts
+    seconds: dict[str, float]
+
+
+def search(fixed: Path, moving: Path, config: RegisterConfig, scorer: Scorer | None = None) -> Searched:
+    """Does all of ``register`` but judge: for those who study the evidence.
+
+    Raises:
+        InputError, UsageError: As ``register``.
+    """
     clock = StageClock()
     with clock("read"):
-        pair = read_pair(Path(fixed), Path(moving), config.read)
+        pair = read_pair(fixed, moving, config.read)
+        max_shift = max_shift_px(config.match.max_shift, pair)
     with clock("load"):
         scorer = scorer or Scorer(config.match.weights, config.match.device)
     with clock("prepare"):
         support = config.match.support or default_support(pair.fixed_kind, pair.moving_kind, pair.fixed.shape)
         scene = Scene.of(pair, support, spectra(pair.fixed_kind, pair.moving_kind), scorer, config.match)
     counts = Counts()
-    estimate = Search(scene, config.estimate, max_shift_px(config.match.max_shift, pair), clock, counts).run()
-    return _result(scene, scorer, estimate, counts, config, clock)
+    estimate = Search(scene, config.estimate, max_shift, clock, counts).run()
+    return Searched(scene, scorer, estimate, counts, clock.seconds)
 
 
 def max_shift_px(text: str | None, pair: WorkingPair) -> float:
@@ -105,9 +135,8 @@ def max_shift_px(text: str | None, pair: WorkingPair) -> float:
     return length / pair.fixed_factor
 
 
-def _result(
-    scene: Scene, scorer: Scorer, estimate: Estimate | None, counts: Counts, config: RegisterConfig, clock: StageClock
-) -> Registration:
+def _result(searched: Searched, config: RegisterConfig) -> Registration:
+    scene, estimate, counts = searched.scene, searched.estimate, searched.counts
     pair = scene.pair
     reason = NO_ESTIMATE if estimate is None else refusal(estimate.evidence, config.estimate.min_inliers)
     matrix = pair.to_files(estimate.matrix) if estimate and reason is None else None
@@ -126,9 +155,10 @@ def _result(
         rmse_px=_in_file_px(evidence.rmse_px if evidence else None, pair),
         check_rmse_px=_in_file_px(evidence.check_rmse_px if evidence else None, pair),
         confidence=round(estimate.confidence, 4) if estimate else 0.0,
-        seconds=clock.seconds,
-        device=str(scorer.device),
-        weights=scorer.name,
+        evidence=evidence.figures() if evidence else {},
+        seconds=searched.seconds,
+        device=str(searched.scorer.device),
+        weights=searched.scorer.name,
         fixed_kind=pair.fixed_kind.value,
         moving_kind=pair.moving_kind.value,
         support_px=scene.support,

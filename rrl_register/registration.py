@@ -33,6 +33,7 @@ class Registration:
         rmse_px: Of the inliers under the fit, fixed px.
         check_rmse_px: Of points kept out of the fit by blocks of the scene, fixed px.
         confidence: Probability that the transform is right, 0-1.
+        evidence: What the confidence is made of, by name (see ``estimation.verdict.Evidence``).
         seconds: By stage.
         device, weights, version: What made it.
         fixed_kind, moving_kind: What the images were taken for.
@@ -54,6 +55,7 @@ class Registration:
     rmse_px: float | None
     check_rmse_px: float | None
     confidence: float
+    evidence: dict[str, float | None]
     seconds: dict[str, float]
     device: str
     weights: str

@@ -68,6 +68,7 @@ def make_registration() -> Callable[..., Registration]:
             "rmse_px": 0.8,
             "check_rmse_px": 1.1,
             "confidence": 0.9,
+            "evidence": {"share": 0.6},
             "seconds": {"read": 1.0, "match": 2.0},
             "device": "cpu",
             "weights": "test",

@@ -43,18 +43,18 @@ def test_maps_are_twice_as_wide_as_the_stages(aggregation: Aggregation, interact
 def test_a_stage_sees_the_pooled_result_before_and_both_private_maps(
     aggregation: Aggregation, interactions: list[Interaction]
 ) -> None:
-    outputs = aggregation(interactions)
+    outputs = list(aggregation(interactions))
     private = torch.cat([interactions[3].private_fixed, interactions[3].private_moving], 1)
     inputs = torch.cat([functional.max_pool2d(outputs[2], 2), private], 1)
     assert torch.allclose(outputs[3], aggregation.blocks[3](inputs), atol=1e-5)
 
 
 def test_aggregation_looks_at_private_features_alone(aggregation: Aggregation, interactions: list[Interaction]) -> None:
-    before = aggregation(interactions)[-1]
+    before = list(aggregation(interactions))[-1]
     common = changed(interactions, "common_fixed", "common_moving")
-    assert torch.equal(aggregation(common)[-1], before)
+    assert torch.equal(list(aggregation(common))[-1], before)
     for name in ("private_fixed", "private_moving"):
-        assert not torch.allclose(aggregation(changed(interactions, name))[-1], before, atol=1e-3)
+        assert not torch.allclose(list(aggregation(changed(interactions, name)))[-1], before, atol=1e-3)
 
 
 def test_the_metric_network_pools_and_has_three_dense_layers() -> None:
@@ -72,7 +72,7 @@ def heads() -> MLPPHeads:
 
 
 def logits_of(heads: MLPPHeads, aggregation: Aggregation, interactions: list[Interaction]) -> tuple[Tensor, Tensor]:
-    found = heads(aggregation(interactions), interactions)
+    found = heads(list(aggregation(interactions)), interactions)
     return torch.stack(found.stages), torch.stack(found.modules)
 
 
@@ -99,7 +99,7 @@ def test_module_heads_look_at_the_sum_of_the_common_features(
 def test_stage_heads_look_at_the_third_and_fourth_aggregated_maps(
     heads: MLPPHeads, interactions: list[Interaction], aggregation: Aggregation
 ) -> None:
-    maps = aggregation(interactions)
+    maps = list(aggregation(interactions))
     before = heads(maps, interactions).stages
     for stage in range(5):
         after = heads([m + (index == stage) for index, m in enumerate(maps)], interactions).stages

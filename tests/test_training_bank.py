@@ -47,10 +47,13 @@ def names(bank: list[PairImages]) -> set[str]:
     return {pair.name for pair in bank}
 
 
-def test_a_tenth_is_kept_for_validation_and_stays_there() -> None:
-    chosen = [is_validation(f"made/{i}") for i in range(2000)]
-    assert 0.08 < np.mean(chosen) < 0.12
-    assert [i for i in range(40) if chosen[i]] == [i for i in range(40) if is_validation(f"made/{i}")]
+def test_a_tenth_is_kept_for_validation() -> None:
+    assert 0.08 < np.mean([is_validation(f"made/{i}") for i in range(2000)]) < 0.12
+
+
+def test_a_pair_never_changes_sides() -> None:
+    """What trained once would make a later validation too good, so these are pinned."""
+    assert [i for i in range(60) if is_validation(f"made/{i}")] == [1, 12, 13, 48, 52, 54, 58]
 
 
 def test_no_pair_is_on_both_sides(make_folder: Callable[..., Path]) -> None:
@@ -79,12 +82,11 @@ def test_planes_lie_at_full_and_at_half_resolution(make_folder: Callable[..., Pa
     assert not pair.has_colours
 
 
-def test_colours_are_kept_where_there_are_any(make_folder: Callable[..., Path]) -> None:
+def test_colours_are_kept_where_there_are_any(make_folder: Callable[..., Path], tmp_path: Path) -> None:
     pair = load_bank(make_folder(3, vis="colour.png"), validation=False, device=CPU)[0]
     assert pair.has_colours
-    assert tuple(pair.levels[0].shape) == (5, 120, 140)
-    read = cv2.imread(str(make_folder(3) / "colour.png"))
-    assert read is not None
+    blue_green_red = cv2.imread(str(tmp_path / "colour.png")).transpose(2, 0, 1)
+    assert np.array_equal(pair.levels[0][2:].numpy(), blue_green_red[::-1])
 
 
 def test_badly_aligned_pairs_and_other_sets_are_left_out(make_folder: Callable[..., Path]) -> None:

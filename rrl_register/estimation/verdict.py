@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import math
 from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
 
 import cv2
 import numpy as np
@@ -21,7 +26,8 @@ class Evidence:
     """What speaks for a transform.
 
     Attributes:
-        n_tie_points: Tie points that the last search brought.
+        n_points: Keypoints that the last search tried to tie.
+        n_tie_points: Those that the network accepted a place for.
         n_inliers: Those that agree with the transform.
         over_chance: Share of inliers over the share that would fall within the threshold if tie points were spread
             over their search area at random.
@@ -32,6 +38,7 @@ class Evidence:
         implausible: Why no two images of one place lie to each other like this, or None.
     """
 
+    n_points: int
     n_tie_points: int
     n_inliers: int
     over_chance: float
@@ -42,9 +49,26 @@ class Evidence:
     implausible: str | None
 
     @property
-    def inlier_ratio(self) -> float:
-        """Inliers over tie points."""
+    def share(self) -> float:
+        """Inliers over keypoints tried, 0-1."""
+        return self.n_inliers / max(1, self.n_points)
+
+    @property
+    def precision(self) -> float:
+        """Inliers over tie points, 0-1."""
         return self.n_inliers / max(1, self.n_tie_points)
+
+    def figures(self) -> dict[str, float | None]:
+        """The numbers that the confidence is made of; None for what is not known."""
+        known = {
+            "n_points": self.n_points,
+            "share": self.share,
+            "precision": self.precision,
+            "over_chance": self.over_chance,
+            "coverage": self.coverage,
+            "mean_score": self.mean_score,
+        }
+        return {name: round(value, 4) if np.isfinite(value) else None for name, value in known.items()}
 
 
 def gather_evidence(
@@ -54,6 +78,7 @@ def gather_evidence(
     score: NDArray[np.float64],
     residual: NDArray[np.float64],
     *,
+    n_points: int,
     threshold: float,
     radius: float,
     overlap_px: float,
@@ -67,6 +92,7 @@ def gather_evidence(
         moving: ``(N, 2)`` the same places in the moving image.
         score: ``(N,)`` probabilities by the network.
         residual: ``(N,)`` their residuals under ``matrix``, fixed px.
+        n_points: Keypoints that were tried.
         threshold: Largest residual of an inlier.
         radius: Half the side of the square that was searched for each tie point.
         overlap_px: Area that both images cover, fixed px.
@@ -77,6 +103,7 @@ def gather_evidence(
     chance = min(1.0, np.pi * threshold**2 / (2 * radius + 1) ** 2)
     check = held_out_rmse(moving[inlier], fixed[inlier]) if n >= 10 else float("nan")
     return Evidence(
+        n_points=n_points,
         n_tie_points=len(fixed),
         n_inliers=n,
         over_chance=n / max(1, len(fixed)) / chance,
@@ -116,12 +143,46 @@ def refusal(evidence: Evidence, min_inliers: int) -> str | None:
     return None
 
 
+ENOUGH_INLIERS = 100
+"""More prove nothing more: a search with more keypoints is not a surer one."""
+FEATURES = ("log_inliers", "log_share", "log_precision", "coverage", "mean_score")
+
+
+def features(figures: dict[str, float | None]) -> list[float]:
+    """What the confidence model sees of the evidence, in the order of ``FEATURES``.
+
+    Args:
+        figures: ``Evidence.figures()`` and ``n_inliers``.
+    """
+    share, precision = figures["share"] or 0.0, figures["precision"] or 0.0
+    return [
+        math.log(1 + min(figures["n_inliers"] or 0, ENOUGH_INLIERS)),
+        math.log(share + 0.01),
+        math.log(precision + 0.01),
+        figures["coverage"] or 0.0,
+        figures["mean_score"] or 0.0,
+    ]
+
+
 def confidence(evidence: Evidence) -> float:
-    """Probability, 0-1, that the transform is right, by a logistic model of the evidence."""
+    """Probability, 0-1, that the transform is right, by a logistic model of the evidence.
+
+    The model is fitted by ``pipelines/calibrate_confidence.py`` on registrations of training pairs with known answers.
+    """
     if evidence.implausible or not evidence.n_inliers:
         return 0.0
-    logit = -9.0 + 2.2 * np.log(evidence.n_inliers) + 1.2 * np.log(max(evidence.over_chance, 1e-3))
-    return float(1 / (1 + np.exp(-logit)))
+    model = _confidence_model()
+    seen = features(evidence.figures() | {"n_inliers": evidence.n_inliers})
+    logit = model["intercept"] + sum(
+        model["coefficients"][name] * value for name, value in zip(FEATURES, seen, strict=True)
+    )
+    return 1 / (1 + math.exp(-logit))
+
+
+@cache
+def _confidence_model() -> dict[str, Any]:
+    model: dict[str, Any] = json.loads((files("rrl_register.estimation") / "confidence.json").read_text())
+    return model
 
 
 def _hull_area(points: NDArray[np.float64]) -> float:

@@ -10,17 +10,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
-import scipy.fft
-from numpy.typing import NDArray
 
 from rrl_register.estimation.ransac import Model, robust_fit
 from rrl_register.estimation.transforms import (
     Matrix,
     Points,
     centre_of,
-    compose,
     corners_of,
     decompose,
     invert,
@@ -30,8 +26,9 @@ from rrl_register.estimation.transforms import (
     translation,
 )
 from rrl_register.keypoints import spread_grid
+from rrl_register.matching.correlation import ReducedPair, Template
 from rrl_register.matching.refine import local_peaks
-from rrl_register.structure import Image, Mask, orientation_harmonics, oriented_gradients
+from rrl_register.structure import Image, Mask, oriented_gradients
 
 SCAN_SIDE = 192
 """Longest side of the images that are scanned, px."""
@@ -42,8 +39,6 @@ ROTATION_STEP_DEG = 3.0
 SCALE_STEP = 1.06
 """Ratio of neighbouring scales, chosen likewise."""
 
-_MIN_OVERLAP = 0.3
-"""Share of the smaller valid area; a smaller overlap is scored as if it had this size, for tiny ones fit by chance."""
 _PEAKS_PER_MAP = 2
 _PEAK_RADIUS = 6
 """Shifts this near to a peak (chessboard) belong to it, scanned px."""
@@ -132,138 +127,21 @@ def coarse_hypotheses(
     """
     longest = max(*fixed.shape, *moving.shape)
     reach = longest / 3 if max_shift is None else max_shift
-    scene = _Scene.of(fixed, fixed_valid, moving, moving_valid, SCAN_SIDE)
-    if not (scene.fixed_valid.any() and scene.moving_valid.any()):
+    pair = ReducedPair.of(fixed, fixed_valid, moving, moving_valid, SCAN_SIDE)
+    if not (pair.fixed_valid.any() and pair.moving_valid.any()):
         return []
-    peaks = _scan(scene, _Template.of(scene, reach), rotations, scales)
-    peaks = [(height, scene.to_full(matrix)) for height, matrix in peaks]
+    peaks = _scan(pair, Template.of(pair, reach), rotations, scales)
+    peaks = [(height, pair.to_full(matrix)) for height, matrix in peaks]
     guesses = _distinct(peaks, moving.shape, _APART * longest)[: n + _SPARE]
-    detail = _Scene.of(fixed, fixed_valid, moving, moving_valid, REFINE_SIDE)
-    template = _Template.of(detail, reach)
+    detail = ReducedPair.of(fixed, fixed_valid, moving, moving_valid, REFINE_SIDE)
+    template = Template.of(detail, reach)
     judged = [_judged(detail, template, matrix) for matrix in _refined(detail, template, guesses)]
     ranked = _distinct([(each.score, each.matrix) for each in judged], moving.shape, _DISTINCT * longest)[:n]
     return [hypothesis for matrix in ranked for hypothesis in judged if hypothesis.matrix is matrix]
 
 
-@dataclass(frozen=True)
-class _Scene:
-    """Both images, reduced, and the transforms from their reduced pixels to their own."""
-
-    fixed: Image
-    fixed_valid: Mask
-    fixed_scale: Matrix
-    moving: Image
-    moving_valid: Mask
-    moving_scale: Matrix
-
-    @classmethod
-    def of(cls, fixed: Image, fixed_valid: Mask, moving: Image, moving_valid: Mask, side: int) -> _Scene:
-        """Reduce both images by one factor, so that the longest of their sides becomes ``side``; never enlarge them."""
-        factor = max(1.0, max(*fixed.shape, *moving.shape) / side)
-        return cls(*_reduced(fixed, fixed_valid, factor), *_reduced(moving, moving_valid, factor))
-
-    @property
-    def factor(self) -> float:
-        """Fixed pixels per reduced pixel."""
-        return float(np.sqrt(self.fixed_scale[0, 0] * self.fixed_scale[1, 1]))
-
-    def to_full(self, matrix: Matrix) -> Matrix:
-        """A transform between the reduced images as one between the images."""
-        return compose(self.fixed_scale, matrix, invert(self.moving_scale))
-
-    def to_reduced(self, matrix: Matrix) -> Matrix:
-        """A transform between the images as one between the reduced images."""
-        return compose(invert(self.fixed_scale), matrix, self.moving_scale)
-
-    def warped(self, matrix: Matrix, shape: tuple[int, ...]) -> tuple[Image, Mask]:
-        """The reduced moving image under a transform on a canvas of ``shape``, and which of its pixels are valid."""
-        size = (shape[1], shape[0])
-        image = cv2.warpPerspective(self.moving, matrix, size, flags=cv2.INTER_LINEAR)
-        valid = cv2.warpPerspective(self.moving_valid.astype(np.float32), matrix, size, flags=cv2.INTER_LINEAR)
-        return np.asarray(image, np.float32), np.asarray(valid > 0.9)
-
-
-def _reduced(image: Image, valid: Mask, factor: float) -> tuple[Image, Mask, Matrix]:
-    """Image and mask averaged over ``factor`` pixels, invalid ones left out, and the transform back to their pixels."""
-    height, width = (max(1, round(side / factor)) for side in image.shape)
-    weight = cv2.resize(valid.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
-    total = cv2.resize(np.where(valid, image, 0).astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
-    x, y = image.shape[1] / width, image.shape[0] / height
-    back = np.array([[x, 0.0, (x - 1) / 2], [0.0, y, (y - 1) / 2], [0.0, 0.0, 1.0]])
-    return np.asarray(total / np.maximum(weight, 1e-3), np.float32), np.asarray(weight > 0.5), back
-
-
-def _features(image: Image, valid: Mask) -> Image:
-    """Orientation harmonics (C, H, W) less their mean, lest two scenes correlate that merely share a main direction."""
-    harmonics = orientation_harmonics(image, valid)
-    mean = harmonics.sum(axis=(1, 2)) / max(int(valid.sum()), 1)
-    return np.asarray((harmonics - mean[:, None, None]) * valid, np.float32)
-
-
-@dataclass(frozen=True)
-class _Template:
-    """What the reduced fixed image contributes to every correlation.
-
-    Attributes:
-        features: (C, H, W) orientation features.
-        features_spectrum: conjugate spectrum of the features.
-        valid_spectrum: conjugate spectrum of the mask.
-        reach: largest shift along x and y, reduced px.
-        least_overlap: pixels that a smaller overlap is scored as.
-    """
-
-    features: Image
-    features_spectrum: NDArray[np.complex64]
-    valid_spectrum: NDArray[np.complex64]
-    reach: int
-    least_overlap: float
-
-    @classmethod
-    def of(cls, scene: _Scene, max_shift: float) -> _Template:
-        """Transform the features at the canvas's size, so that no shift wraps around."""
-        reach = max(1, int(np.ceil(max_shift / scene.factor)))
-        size = [scipy.fft.next_fast_len(side + 2 * reach, real=True) for side in scene.fixed.shape]
-        features = _features(scene.fixed, scene.fixed_valid)
-        return cls(
-            features=features,
-            features_spectrum=scipy.fft.rfft2(features, size).conj(),
-            valid_spectrum=scipy.fft.rfft2(scene.fixed_valid.astype(np.float32), size).conj(),
-            reach=reach,
-            least_overlap=_MIN_OVERLAP * float(min(scene.fixed_valid.sum(), scene.moving_valid.sum())) + 1.0,
-        )
-
-    @property
-    def canvas(self) -> tuple[int, int]:
-        """(H, W) of the canvas that the moving image is drawn on: the fixed image and the reach around it."""
-        return self.features.shape[1] + 2 * self.reach, self.features.shape[2] + 2 * self.reach
-
-    def surface(self, scene: _Scene, matrix: Matrix) -> Image:
-        """Correlation per root of the overlap for all shifts around a reduced transform.
-
-        Element (reach + dy, reach + dx) belongs to the transform followed by a shift of the moving image by (-dx, -dy).
-        """
-        image, valid = scene.warped(translation(self.reach, self.reach) @ matrix, self.canvas)
-        size = [scipy.fft.next_fast_len(side, real=True) for side in self.canvas]
-        lags = 2 * self.reach + 1
-        spectrum = np.einsum("cij,cij->ij", scipy.fft.rfft2(_features(image, valid), size), self.features_spectrum)
-        product = scipy.fft.irfft2(spectrum, size)[:lags, :lags]
-        overlap_spectrum = scipy.fft.rfft2(valid.astype(np.float32), size) * self.valid_spectrum
-        overlap = scipy.fft.irfft2(overlap_spectrum, size)[:lags, :lags]
-        return np.asarray(product / np.sqrt(np.maximum(overlap, self.least_overlap)), np.float32)
-
-    def match(self, scene: _Scene, matrix: Matrix) -> tuple[float, float]:
-        """Correlation under a reduced transform: per root of the overlap, as in ``surface``, and normalised, -1..1."""
-        image, valid = scene.warped(matrix, scene.fixed.shape)
-        features = _features(image, valid)
-        product = float(np.vdot(self.features, features))
-        overlap = float((valid & scene.fixed_valid).sum())
-        energy = float((self.features**2 * valid).sum()) * float((features**2 * scene.fixed_valid).sum())
-        height = product / float(np.sqrt(max(overlap, self.least_overlap)))
-        return height, product / float(np.sqrt(energy)) if energy > 0 else 0.0
-
-
 def _scan(
-    scene: _Scene, template: _Template, rotations: Sequence[float], scales: Sequence[float]
+    pair: ReducedPair, template: Template, rotations: Sequence[float], scales: Sequence[float]
 ) -> list[tuple[float, Matrix]]:
     """Peaks (height, reduced transform) of the correlation over all hypotheses."""
     reach = template.reach
@@ -271,8 +149,8 @@ def _scan(
     peaks: list[tuple[float, Matrix]] = []
     for rotation in rotations:
         for scale in scales:
-            turn = similarity(scale, rotation, centre=centre_of(scene.moving.shape))
-            surface = np.where(within, template.surface(scene, turn), 0)
+            turn = similarity(scale, rotation, centre=centre_of(pair.moving.shape))
+            surface = np.where(within, template.surface(pair, turn), 0)
             peaks += [(height, translation(reach - x, reach - y) @ turn) for height, x, y in _highest(surface)]
     return peaks
 
@@ -305,39 +183,39 @@ def _distinct(ranked: list[tuple[float, Matrix]], shape: tuple[int, ...], far: f
     return [matrix for matrix, _ in kept]
 
 
-def _refined(scene: _Scene, template: _Template, guesses: Sequence[Matrix]) -> list[Matrix]:
+def _refined(pair: ReducedPair, template: Template, guesses: Sequence[Matrix]) -> list[Matrix]:
     """Each guess after local search, or as it was where that does not improve the correlation."""
-    fixed = oriented_gradients(scene.fixed, scene.fixed_valid, _ORIENTATIONS)
-    points = spread_grid(scene.fixed, scene.fixed_valid, _POINT_STEP)
+    fixed = oriented_gradients(pair.fixed, pair.fixed_valid, _ORIENTATIONS)
+    points = spread_grid(pair.fixed, pair.fixed_valid, _POINT_STEP)
     best = []
     for guess in guesses:
-        start = scene.to_reduced(guess)
-        found = _refine(scene, fixed, points, start)
-        better = found is not None and template.match(scene, found)[0] > template.match(scene, start)[0]
-        best.append(scene.to_full(found) if found is not None and better else guess)
+        start = pair.to_reduced(guess)
+        found = _refine(pair, fixed, points, start)
+        better = template.match(pair, found)[0] > template.match(pair, start)[0]
+        best.append(pair.to_full(found) if better else guess)
     return best
 
 
-def _refine(scene: _Scene, fixed: Image, points: Points, matrix: Matrix) -> Matrix | None:
-    """Improve a reduced transform by local search and robust fits, each round with less room and a freer model."""
+def _refine(pair: ReducedPair, fixed: Image, points: Points, matrix: Matrix) -> Matrix:
+    """Improve a reduced transform by local search and robust fits, as long as enough points agree on one."""
     for radius, model in _REFINEMENTS:
-        image, valid = scene.warped(matrix, scene.fixed.shape)
+        image, valid = pair.warped(matrix, pair.fixed.shape)
         peaks = local_peaks(fixed, oriented_gradients(image, valid, _ORIENTATIONS), points, _POINT_HALF, radius, 1)
         good = peaks.valid[:, 0]
         moving = project(invert(matrix), peaks.positions[good, 0])
         fit = robust_fit(moving, points[good], _REFINE_THRESHOLD, model, peaks.correlation[good, 0])
-        if fit is None or fit.inliers.sum() < _REFINE_MIN_INLIERS or is_sane(fit.matrix, scene.moving.shape):
-            return None
+        if fit is None or fit.inliers.sum() < _REFINE_MIN_INLIERS or is_sane(fit.matrix, pair.moving.shape):
+            break
         matrix = fit.matrix
     return matrix
 
 
-def _judged(scene: _Scene, template: _Template, matrix: Matrix) -> Hypothesis:
+def _judged(pair: ReducedPair, template: Template, matrix: Matrix) -> Hypothesis:
     """Compare a transform with the same one at all other shifts."""
-    reduced = scene.to_reduced(matrix)
-    height, correlation = template.match(scene, reduced)
-    others = template.surface(scene, reduced)[_within(template.reach)]
+    reduced = pair.to_reduced(matrix)
+    height, correlation = template.match(pair, reduced)
+    others = template.surface(pair, reduced)[_within(template.reach)]
     middle = float(np.median(others))
     spread = 1.4826 * float(np.median(np.abs(others - middle))) + 1e-9
-    parts = decompose(matrix, scene.moving.shape)
+    parts = decompose(matrix, pair.moving.shape)
     return Hypothesis(matrix, (height - middle) / spread, correlation, parts.rotation_deg, parts.scale)

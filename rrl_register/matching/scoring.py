@@ -16,7 +16,7 @@ from rrl_register.nn.precision import autocast
 from rrl_register.nn.weights import load_weights
 
 PATCHES_PER_BATCH = {"cpu": 64, "cuda": 2048}
-PAIRS_PER_BATCH = {"cpu": 192, "cuda": 2048}
+PAIRS_PER_BATCH = {"cpu": 96, "cuda": 2048}
 Patches = NDArray[np.float32]
 
 
@@ -84,8 +84,8 @@ class Scorer:
                 b, at_b = np.unique(right[rows], return_inverse=True)
                 encoded = self._net.encode(self._tensor(visible[a]), Spectrum.VISIBLE)
                 moving = self._net.encode(self._tensor(other[b]), Spectrum.OTHER)
-                pair = encoded[torch.from_numpy(at_a)], moving[torch.from_numpy(at_b)]
-                scores[rows] = self._net.score(*pair).float().cpu().numpy()
+                score = self._net.score(encoded, moving, torch.from_numpy(at_a), torch.from_numpy(at_b))
+                scores[rows] = score.float().cpu().numpy()
         return scores
 
     def _tensor(self, patches: Patches) -> torch.Tensor:

@@ -155,7 +155,7 @@ class Search:
     def _refine(self, estimate: Estimate) -> Estimate:
         """A search with more points and the model freed to a homography; a second one if that moved the image."""
         for _ in range(2):
-            better = self._guided(estimate.matrix, NARROW_RADIUS, FINAL_POINTS, Model.HOMOGRAPHY)
+            better = self._guided(estimate.matrix, NARROW_RADIUS, FINAL_POINTS, Model.HOMOGRAPHY, n_peaks=1)
             if better is None:
                 break
             moved = self._moved(estimate.matrix, better.matrix)
@@ -169,9 +169,9 @@ class Search:
         corners = corners_of(self.scene.pair.moving.shape)
         return float(np.linalg.norm(project(before, corners) - project(after, corners), axis=1).mean())
 
-    def _guided(self, matrix: Matrix, radius: int, n_points: int, model: Model) -> Estimate | None:
+    def _guided(self, matrix: Matrix, radius: int, n_points: int, model: Model, n_peaks: int = 2) -> Estimate | None:
         with self.stage("guided"):
-            matches = self.counts.add(guided_pass(self.scene, matrix, radius, n_points))
+            matches = self.counts.add(guided_pass(self.scene, matrix, radius, n_points, n_peaks))
         with self.stage("estimate"):
             fit = self._fit(matches, model, self.config.threshold)
             if fit is None:
@@ -194,6 +194,7 @@ class Search:
             points.moving,
             points.score,
             residual,
+            n_points=matches.n_fixed,
             threshold=self.config.threshold,
             radius=radius,
             overlap_px=float((valid & pair.fixed_valid).sum()),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -30,15 +30,16 @@ class Aggregation(nn.Module):
             for before, c in zip(carried, STAGE_CHANNELS, strict=True)
         )
 
-    def forward(self, interactions: Sequence[Interaction]) -> list[Tensor]:
-        """Returns the aggregated maps of the five stages, from ``(N, 32, 64, 64)`` to ``(N, 512, 4, 4)``."""
-        outputs: list[Tensor] = []
+    def forward(self, interactions: Iterable[Interaction]) -> Iterator[Tensor]:
+        """Yields the aggregated maps of the five stages, from ``(N, 32, 64, 64)`` to ``(N, 512, 4, 4)``.
+
+        One after the other, so that who needs the last one only need not hold the others.
+        """
+        carried: list[Tensor] = []
         for block, pair in zip(self.blocks, interactions, strict=True):
-            inputs = [pair.private_fixed, pair.private_moving]
-            if outputs:
-                inputs.insert(0, functional.max_pool2d(outputs[-1], 2))
-            outputs.append(block(torch.cat(inputs, 1)))
-        return outputs
+            aggregated = block(torch.cat([*carried, pair.private_fixed, pair.private_moving], 1))
+            carried = [functional.max_pool2d(aggregated, 2)]
+            yield aggregated
 
 
 class HeadLogits(NamedTuple):

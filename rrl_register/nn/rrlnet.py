@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -107,17 +108,40 @@ class RRLNet(nn.Module):
         gated = tuple(gate(stage) for gate, stage in zip(branch.gates, stages, strict=True))
         return PatchFeatures(spectrum, gated, branch.descriptor(stages[-1]), stages[-1])
 
-    def score(self, visible: PatchFeatures, other: PatchFeatures) -> Tensor:
-        """Probabilities ``(N,)`` that patch i of the one and patch i of the other show the same place.
+    def score(
+        self,
+        visible: PatchFeatures,
+        other: PatchFeatures,
+        left: Tensor | None = None,
+        right: Tensor | None = None,
+    ) -> Tensor:
+        """Probabilities ``(N,)`` that pairs of patches show the same place.
+
+        Args:
+            visible: Features of the visible patches.
+            other: Features of the others.
+            left: Indices ``(N,)`` into ``visible``; None: all of them, in their order.
+            right: Indices ``(N,)`` into ``other``; None: all of them, in their order.
 
         Raises:
-            ValueError: If the features are of the wrong spectra, or of different numbers of patches.
+            ValueError: If the spectra are not (visible, other), or the lengths differ.
         """
-        return torch.sigmoid(self.logits(visible, other))
+        return torch.sigmoid(self.logits(visible, other, left, right))
 
-    def logits(self, visible: PatchFeatures, other: PatchFeatures) -> Tensor:
-        """What ``score`` puts through its sigmoid, ``(N,)``, single precision."""
-        logits: Tensor = self.metric(self.aggregation(_interactions(visible, other))[-1])
+    def logits(
+        self,
+        visible: PatchFeatures,
+        other: PatchFeatures,
+        left: Tensor | None = None,
+        right: Tensor | None = None,
+    ) -> Tensor:
+        """What ``score`` puts through its sigmoid, ``(N,)``, single precision.
+
+        Of the five stages only one is held for all pairs at a time: the first ones are large.
+        """
+        for aggregated in self.aggregation(_interactions(visible, other, left, right)):
+            last = aggregated
+        logits: Tensor = self.metric(last)
         return logits[:, 0].float()
 
     def training_logits(self, visible: PatchFeatures, other: PatchFeatures) -> tuple[Tensor, HeadLogits]:
@@ -128,8 +152,8 @@ class RRLNet(nn.Module):
         """
         if self.heads is None:
             raise RuntimeError("the MLPP heads have been pruned: build RRLNet(training_heads=True) to train")
-        interactions = _interactions(visible, other)
-        aggregated = self.aggregation(interactions)
+        interactions = list(_interactions(visible, other))
+        aggregated = list(self.aggregation(interactions))
         return self.metric(aggregated[-1])[:, 0].float(), self.heads(aggregated, interactions)
 
     def reconstruct(self, features: PatchFeatures) -> Tensor:
@@ -169,9 +193,18 @@ def _checked(patches: Tensor) -> Tensor:
     return patches
 
 
-def _interactions(visible: PatchFeatures, other: PatchFeatures) -> list[Interaction]:
+def _interactions(
+    visible: PatchFeatures, other: PatchFeatures, left: Tensor | None = None, right: Tensor | None = None
+) -> Iterator[Interaction]:
+    """What the pairs have in common and alone, stage by stage."""
     if (visible.spectrum, other.spectrum) != (Spectrum.VISIBLE, Spectrum.OTHER):
         raise ValueError(f"features of ({visible.spectrum}, {other.spectrum}), (visible, other) needed in this order")
-    if len(visible) != len(other):
-        raise ValueError(f"features of {len(visible)} visible and {len(other)} other patches, pairs of them needed")
-    return [interact(a, b) for a, b in zip(visible.stages, other.stages, strict=True)]
+    n_left, n_right = (len(f if i is None else i) for f, i in ((visible, left), (other, right)))
+    if n_left != n_right:
+        raise ValueError(f"features of {n_left} visible and {n_right} other patches, pairs of them needed")
+    for a, b in zip(visible.stages, other.stages, strict=True):
+        yield interact(_picked(a, left), _picked(b, right))
+
+
+def _picked(stage: Gated, index: Tensor | None) -> Gated:
+    return stage if index is None else Gated(stage.feature[index], stage.gate[index])

@@ -23,6 +23,10 @@ class ExponentialMovingAverage:
 
     def __init__(self, network: nn.Module, decay: float) -> None:
         self.decay = decay
+        self.restart(network)
+
+    def restart(self, network: nn.Module) -> None:
+        """Forgets the past: the mean is the network's present state."""
         self.updates = 0
         self.state = {k: v.detach().clone() for k, v in network.state_dict().items()}
 

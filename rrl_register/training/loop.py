@@ -76,6 +76,9 @@ class Trainer:
     def _train_step(self) -> None:
         began = time.monotonic()
         phase, at = self._phase()
+        if at == 0:
+            # The metric network is at its random start until now: its mean would remember that for long.
+            self.mean.restart(self.net)
         rate = learning_rate(phase, at)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -108,7 +111,7 @@ class Trainer:
         bank = load_bank(self.config.data, validation=True, device=self.device)
         generator = torch.Generator().manual_seed(95)
         sampler = PatchSampler(bank, self.config.group_weights, self.config.geometry, generator)
-        groups = sorted({p.group for p in bank})
+        groups = [g for g in sampler.groups if g in {p.group for p in bank}]
         return draw_validation(sampler, groups, VALIDATION_BATCHES)
 
     def _validate(self) -> None:

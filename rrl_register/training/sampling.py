@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from rrl_register.errors import InputError
 from rrl_register.nn.blocks import PATCH_SIZE
 from rrl_register.training.bank import PairImages
 
@@ -82,13 +83,22 @@ class PatchSampler:
                 self._groups[pair.group].append(pair)
                 if pair.has_colours:
                     self._groups[f"{pair.group}+simulated"].append(pair)
-        self._weights = {g: w for g, w in weights.items() if w > 0 and self._groups[g]}
+        self._weights = {g: w for g, w in weights.items() if w > 0 and g in self._groups}
         self._geometry = geometry
         self._generator = generator
         self._images_per_batch = images_per_batch
 
+    @property
+    def groups(self) -> list[str]:
+        """Groups that can be drawn, whatever their weight."""
+        return sorted(self._groups)
+
     def draw(self, n: int, group: str | None = None) -> PatchBatch:
-        """A batch of about ``n`` pairs (a multiple of the images per batch), of one group."""
+        """A batch of about ``n`` pairs (a multiple of the images per batch), of one group.
+
+        Raises:
+            InputError: If no group is asked for and no group that there is has a weight.
+        """
         group = group or self._draw_group()
         images = self._groups[group]
         chosen = torch.randperm(len(images), generator=self._generator)[: self._images_per_batch].tolist()
@@ -97,6 +107,11 @@ class PatchSampler:
         return _concatenate(parts)
 
     def _draw_group(self) -> str:
+        if not self._weights:
+            there = ", ".join(self.groups) or "none, all images have too few corners"
+            raise InputError(
+                f"no group can be drawn: group_weights has to give one of them a weight (there are: {there})"
+            )
         names = list(self._weights)
         drawn = torch.multinomial(torch.tensor([self._weights[n] for n in names]), 1, generator=self._generator)
         return names[int(drawn)]

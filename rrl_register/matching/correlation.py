@@ -1,0 +1,142 @@
+"""Correlation of two whole scenes by their orientation features, for all shifts at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import scipy.fft
+from numpy.typing import NDArray
+
+from rrl_register.estimation.transforms import Matrix, compose, invert, translation
+from rrl_register.structure import Image, Mask, orientation_harmonics
+
+_MIN_OVERLAP = 0.3
+"""Share of the smaller valid area; a smaller overlap is scored as if it had this size, for tiny ones fit by chance."""
+
+
+@dataclass(frozen=True)
+class ReducedPair:
+    """Both images, reduced by the same factor.
+
+    Attributes:
+        fixed: (H, W) float32.
+        fixed_valid: (H, W) bool.
+        fixed_scale: (3, 3) transform reduced -> full fixed pixels.
+        moving: (h, w) float32.
+        moving_valid: (h, w) bool.
+        moving_scale: (3, 3) transform reduced -> full moving pixels.
+    """
+
+    fixed: Image
+    fixed_valid: Mask
+    fixed_scale: Matrix
+    moving: Image
+    moving_valid: Mask
+    moving_scale: Matrix
+
+    @classmethod
+    def of(cls, fixed: Image, fixed_valid: Mask, moving: Image, moving_valid: Mask, side: int) -> ReducedPair:
+        """Reduce both images by one factor, so that the longest of their sides becomes ``side``; never enlarge them."""
+        factor = max(1.0, max(*fixed.shape, *moving.shape) / side)
+        return cls(*_reduced(fixed, fixed_valid, factor), *_reduced(moving, moving_valid, factor))
+
+    @property
+    def factor(self) -> float:
+        """Fixed pixels per reduced pixel."""
+        return float(np.sqrt(self.fixed_scale[0, 0] * self.fixed_scale[1, 1]))
+
+    def to_full(self, matrix: Matrix) -> Matrix:
+        """A transform between the reduced images as one between the images."""
+        return compose(self.fixed_scale, matrix, invert(self.moving_scale))
+
+    def to_reduced(self, matrix: Matrix) -> Matrix:
+        """A transform between the images as one between the reduced images."""
+        return compose(invert(self.fixed_scale), matrix, self.moving_scale)
+
+    def warped(self, matrix: Matrix, shape: tuple[int, ...]) -> tuple[Image, Mask]:
+        """The reduced moving image under a transform on a canvas of ``shape``, and which of its pixels are valid."""
+        size = (shape[1], shape[0])
+        image = cv2.warpPerspective(self.moving, matrix, size, flags=cv2.INTER_LINEAR)
+        valid = cv2.warpPerspective(self.moving_valid.astype(np.float32), matrix, size, flags=cv2.INTER_LINEAR)
+        return np.asarray(image, np.float32), np.asarray(valid > 0.9)
+
+
+def _reduced(image: Image, valid: Mask, factor: float) -> tuple[Image, Mask, Matrix]:
+    """Image and mask averaged over ``factor`` pixels, invalid ones left out, and the transform back to their pixels."""
+    height, width = (max(1, round(side / factor)) for side in image.shape)
+    weight = cv2.resize(valid.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
+    total = cv2.resize(np.where(valid, image, 0).astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
+    x, y = image.shape[1] / width, image.shape[0] / height
+    back = np.array([[x, 0.0, (x - 1) / 2], [0.0, y, (y - 1) / 2], [0.0, 0.0, 1.0]])
+    return np.asarray(total / np.maximum(weight, 1e-3), np.float32), np.asarray(weight > 0.5), back
+
+
+def _features(image: Image, valid: Mask) -> Image:
+    """Orientation harmonics (C, H, W) less their mean, lest two scenes correlate that merely share a main direction."""
+    harmonics = orientation_harmonics(image, valid)
+    mean = harmonics.sum(axis=(1, 2)) / max(int(valid.sum()), 1)
+    return np.asarray((harmonics - mean[:, None, None]) * valid, np.float32)
+
+
+@dataclass(frozen=True)
+class Template:
+    """What the reduced fixed image contributes to every correlation.
+
+    Attributes:
+        features: (C, H, W) orientation features.
+        features_spectrum: conjugate spectrum of the features.
+        valid_spectrum: conjugate spectrum of the mask.
+        reach: largest shift along x and y, reduced px.
+        least_overlap: pixels that a smaller overlap is scored as.
+    """
+
+    features: Image
+    features_spectrum: NDArray[np.complex64]
+    valid_spectrum: NDArray[np.complex64]
+    reach: int
+    least_overlap: float
+
+    @classmethod
+    def of(cls, pair: ReducedPair, max_shift: float) -> Template:
+        """Transform the features at the canvas's size, so that no shift wraps around."""
+        reach = max(1, int(np.ceil(max_shift / pair.factor)))
+        size = [scipy.fft.next_fast_len(side + 2 * reach, real=True) for side in pair.fixed.shape]
+        features = _features(pair.fixed, pair.fixed_valid)
+        return cls(
+            features=features,
+            features_spectrum=scipy.fft.rfft2(features, size).conj(),
+            valid_spectrum=scipy.fft.rfft2(pair.fixed_valid.astype(np.float32), size).conj(),
+            reach=reach,
+            least_overlap=_MIN_OVERLAP * float(min(pair.fixed_valid.sum(), pair.moving_valid.sum())) + 1.0,
+        )
+
+    @property
+    def canvas(self) -> tuple[int, int]:
+        """(H, W) of the canvas that the moving image is drawn on: the fixed image and the reach around it."""
+        return self.features.shape[1] + 2 * self.reach, self.features.shape[2] + 2 * self.reach
+
+    def surface(self, pair: ReducedPair, matrix: Matrix) -> Image:
+        """Correlation per root of the overlap for all shifts around a reduced transform.
+
+        Element (reach + dy, reach + dx) belongs to the transform followed by a shift of the moving image by (-dx, -dy).
+        """
+        image, valid = pair.warped(translation(self.reach, self.reach) @ matrix, self.canvas)
+        size = [scipy.fft.next_fast_len(side, real=True) for side in self.canvas]
+        lags = 2 * self.reach + 1
+        spectrum = np.einsum("cij,cij->ij", scipy.fft.rfft2(_features(image, valid), size), self.features_spectrum)
+        product = scipy.fft.irfft2(spectrum, size)[:lags, :lags]
+        overlap_spectrum = scipy.fft.rfft2(valid.astype(np.float32), size) * self.valid_spectrum
+        overlap = scipy.fft.irfft2(overlap_spectrum, size)[:lags, :lags]
+        return np.asarray(product / np.sqrt(np.maximum(overlap, self.least_overlap)), np.float32)
+
+    def match(self, pair: ReducedPair, matrix: Matrix) -> tuple[float, float]:
+        """Correlation under a reduced transform: per root of the overlap, as in ``surface``, and normalised, -1..1."""
+        image, valid = pair.warped(matrix, pair.fixed.shape)
+        features = _features(image, valid)
+        product = float(np.vdot(self.features, features))
+        overlap = float((valid & pair.fixed_valid).sum())
+        energy = float((self.features**2 * valid).sum()) * float((features**2 * pair.fixed_valid).sum())
+        height = product / float(np.sqrt(max(overlap, self.least_overlap)))
+        return height, product / float(np.sqrt(energy)) if energy > 0 else 0.0

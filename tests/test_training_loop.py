@@ -1,0 +1,215 @@
+"""A whole training, tiny: two phases, one log, one checkpoint, interrupted and gone on with."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from rrl_register.errors import InputError
+from rrl_register.nn.weights import load_weights, save_weights
+from rrl_register.training import loop, validation
+from rrl_register.training.bank import is_validation
+from rrl_register.training.checkpoint import ExponentialMovingAverage, load_checkpoint
+from rrl_register.training.config import PhaseConfig, TrainingConfig, load_training_config
+from rrl_register.training.loop import learning_rate, train
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two pairs to train on and one to validate with: smooth noise, and its negative as another spectrum."""
+    folder = tmp_path_factory.mktemp("data")
+    rng = np.random.default_rng(33)
+    training = [f"t{i}" for i in range(99) if not is_validation(f"made/t{i}")][:2]
+    kept = next(f"v{i}" for i in count() if is_validation(f"made/v{i}"))
+    rows = []
+    for name in (*training, kept):
+        image = cv2.GaussianBlur(rng.integers(0, 256, (112, 112), dtype=np.uint8), (0, 0), 2)
+        cv2.imwrite(str(folder / f"{name}_vis.png"), image)
+        cv2.imwrite(str(folder / f"{name}_other.png"), 255 - image)
+        files = {"vis": f"{name}_vis.png", "other": f"{name}_other.png"}
+        rows.append({"set": "made", "id": name, "family": "nir", **files, "residual_px": "0.1"})
+    with (folder / "pairs.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    return folder
+
+
+@pytest.fixture
+def make_config(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., TrainingConfig]:
+    """Two steps of each phase with batches of four, validated in the middle and at the end."""
+    monkeypatch.setattr(loop, "VALIDATION_BATCHES", 1)
+    monkeypatch.setattr(validation, "VALIDATION_BATCH", 4)
+
+    def make(**changes: Any) -> TrainingConfig:
+        fields: dict[str, Any] = {
+            "data": data,
+            "output": tmp_path / "run",
+            "descriptor_phase": PhaseConfig(2, 4, 1e-3, warmup=1),
+            "joint_phase": PhaseConfig(2, 4, 1e-3, warmup=1),
+            "group_weights": {"made": 1.0},
+            "device": "cpu",
+            "threads": 1,
+            "log_every": 1,
+            "validate_every": 2,
+        }
+        return TrainingConfig(**{**fields, **changes})
+
+    return make
+
+
+def records(config: TrainingConfig) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (config.output / "log.jsonl").read_text().splitlines()]
+
+
+def test_a_run_in_two_goes_does_each_step_once(
+    make_config: Callable[..., TrainingConfig], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    config = make_config()
+    ticks = count()
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: float(next(ticks))))
+    assert train(config, seconds=8) is None
+    stopped = load_checkpoint(config.output / "checkpoint.pt")
+    assert stopped is not None
+    assert 0 < stopped["step"] < 4
+
+    trainer = loop.Trainer(config)
+    assert trainer.step == stopped["step"]
+    assert all(torch.equal(v, stopped["network"][k]) for k, v in trainer.net.state_dict().items())
+    assert all(torch.equal(v, stopped["mean"][k]) for k, v in trainer.mean.state.items())
+    assert trainer.optimizer.state_dict()["state"].keys() == stopped["optimizer"]["state"].keys()
+
+    finished = train(config)
+    assert finished == config.output / "checkpoint.pt"
+    log = records(config)
+    steps = [r for r in log if "fpr95" not in r]
+    assert [r["step"] for r in steps] == [1, 2, 3, 4]
+    assert all(math.isfinite(r["descriptor"]) and r["lr"] > 0 for r in steps)
+    assert ["match" in r for r in steps] == [False, False, True, True]
+
+    validations = {r["step"]: r["fpr95"] for r in log if "fpr95" in r}
+    assert {step: set(v) for step, v in validations.items()} == {
+        2: {"made/descriptor_far", "made/descriptor_near"},
+        4: {"made/descriptor_far", "made/descriptor_near", "made/match_far", "made/match_near"},
+    }
+    assert all(0 <= rate <= 100 for v in validations.values() for rate in v.values())
+
+    assert train(config) == finished
+    assert records(config) == log
+    content = load_checkpoint(finished)
+    assert content is not None
+    save_weights(tmp_path / "made.safetensors", content["mean"], {})
+    assert not any(torch.isnan(p).any() for p in load_weights(tmp_path / "made.safetensors")[0].parameters())
+
+
+def test_one_seed_trains_one_network(make_config: Callable[..., TrainingConfig], tmp_path: Path) -> None:
+    def trained(name: str, seed: int) -> dict[str, torch.Tensor]:
+        phases = {"descriptor_phase": PhaseConfig(1, 4, 1e-3), "joint_phase": PhaseConfig(0, 4, 1e-3)}
+        path = train(make_config(output=tmp_path / name, seed=seed, validate_every=100, **phases))
+        assert path is not None
+        content = load_checkpoint(path)
+        assert content is not None
+        network: dict[str, torch.Tensor] = content["network"]
+        return network
+
+    one, again, other = trained("one", 1), trained("again", 1), trained("other", 2)
+    assert all(torch.equal(value, again[name]) for name, value in one.items())
+    name = "branches.visible.encoder.convs.0.0.weight"
+    assert not torch.equal(one[name], other[name])
+
+
+def test_a_foreign_checkpoint_is_refused_in_one_line(make_config: Callable[..., TrainingConfig]) -> None:
+    config = make_config()
+    config.output.mkdir()
+    (config.output / "checkpoint.pt").write_text("nothing of ours")
+    with pytest.raises(InputError, match="remove it to start afresh") as caught:
+        train(config)
+    assert "\n" not in str(caught.value)
+
+
+def test_groups_that_the_data_have_not_are_refused(make_config: Callable[..., TrainingConfig]) -> None:
+    with pytest.raises(InputError, match="group_weights") as caught:
+        train(make_config(group_weights={"else": 1.0}))
+    assert "made" in str(caught.value)
+
+
+def test_the_rate_rises_then_falls() -> None:
+    phase = PhaseConfig(steps=100, batch=8, learning_rate=2.0, warmup=10)
+    rates = [learning_rate(phase, step) for step in range(100)]
+    assert rates[0] == pytest.approx(0.2)
+    assert rates[:10] == sorted(rates[:10])
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+    assert max(rates) == pytest.approx(2.0, rel=0.03)
+    assert rates[50] == pytest.approx(1.0)
+    assert rates[-1] == pytest.approx(0.02)
+
+
+def test_the_running_mean_forgets_its_start() -> None:
+    network = torch.nn.Linear(1, 1)
+    network.weight.data.fill_(100)
+    mean = ExponentialMovingAverage(network, 0.9)
+    network.weight.data.fill_(1)
+    mean.update(network)
+    assert float(mean.state["weight"]) == pytest.approx(1 + 99 / 11)
+    for _ in range(60):
+        mean.update(network)
+    assert float(mean.state["weight"]) == pytest.approx(1, abs=0.1)
+
+
+def written(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+def test_a_recipe_is_read_from_yaml(tmp_path: Path) -> None:
+    text = """
+data: pictures
+output: run
+joint_phase: {steps: 7, batch: 8, learning_rate: 1e-3}
+geometry: {near_miss: [2, 5]}
+losses: {hard_negatives: false}
+seed: 3
+"""
+    config = load_training_config(written(tmp_path / "recipe.yaml", text), seed=4, device=None)
+    assert (config.data, config.output) == (Path("pictures"), Path("run"))
+    assert config.joint_phase == PhaseConfig(7, 8, 0.001)
+    assert config.geometry.near_miss == (2, 5)
+    assert not config.losses.hard_negatives
+    assert config.seed == 4
+    assert config.device == "auto"
+    assert config.descriptor_phase == TrainingConfig(Path(), Path()).descriptor_phase
+
+
+@pytest.mark.parametrize(
+    ("text", "seen"),
+    [
+        ("data: a\noutput: b\ncolour: red", "colour"),
+        ("data: a\noutput: b\nlosses: {glory: 1}", "glory"),
+        ("data: a\noutput: b\njoint_phase: 7", "int"),
+        ("data: a", "output"),
+        ("- data", "list"),
+        ("data: [a", "recipe.yaml"),
+        (None, "No such file"),
+    ],
+)
+def test_a_recipe_that_cannot_be_followed_is_refused_in_one_line(
+    text: str | None, seen: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "recipe.yaml"
+    if text is not None:
+        written(path, text)
+    with pytest.raises(InputError, match="no training configuration") as caught:
+        load_training_config(path)
+    assert seen in str(caught.value)
+    assert "\n" not in str(caught.value)
