@@ -125,5 +125,7 @@ def calibrate(scorer: Scorer, pairs: LabelledPairs) -> Calibration:
 
     slope, offset = minimize(loss, np.array([1.0, 0.0]), method="BFGS").x
     if slope <= 0:
-        raise InputError("right pairs are no more alike than wrong ones by the descriptor: give --weights of a trained network")
+        raise InputError(
+            "right pairs are no more alike than wrong ones by the descriptor: give --weights of a trained network"
+        )
     return Calibration(threshold=float(-offset / slope), scale=float(1 / slope))

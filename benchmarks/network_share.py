@@ -159,7 +159,7 @@ class Store:
         """Keep a row."""
         self.rows.append(row)
         self.save()
-        said = row["reason"] if row["error"] is None else f"{row['error']:.2f} px"
+        said = row["reason"] or ("no points to compare" if row["error"] is None else f"{row['error']:.2f} px")
         print(f"{row['variant']} {row['id']}: {row['status']}, {row['seconds']:.1f} s, {said}", file=sys.stderr)
 
     def save(self) -> None:

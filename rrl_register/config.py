@@ -50,7 +50,7 @@ class ReadConfig:
 class MatchConfig:
     """Keypoints, patches and what the network accepts."""
 
-    n_keypoints: int = 600
+    n_keypoints: int = 400
     """Keypoints at most in each image."""
     support: int | None = None
     """Side of the ground that a patch covers, working px (64, 96, 128); None: by kind (128 for SAR, else 64)."""

@@ -38,7 +38,7 @@ def gradients(image: Image, valid: Mask, sigma: float = 1.2) -> tuple[Image, Ima
 
 
 def oriented_gradients(
-    image: Image, valid: Mask, n_orientations: int = 9, sigma: float = 1.2, smoothing: float = 1.6
+    image: Image, valid: Mask, n_orientations: int = 9, sigma: float = 0.8, smoothing: float = 1.6
 ) -> Image:
     """Dense channels of oriented gradients, blind to the sign of the contrast.
 

@@ -21,6 +21,8 @@ from rrl_register.structure import Image, Mask
 SAME_RESOLUTION = 1.25
 """Pixel sizes that differ by less than this are left as they are."""
 MIN_SIDE = 48
+WHOLLY_VALID = 0.999
+"""Interpolation weight on valid pixels from which nothing of the others shines through."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,8 @@ class WorkingPair:
         """The moving image on the fixed image's pixels by ``matrix`` (reduced px), and where it holds data there."""
         size = self.fixed.shape[::-1]
         image = cv2.warpPerspective(self.moving, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        valid = cv2.warpPerspective(self.moving_valid.astype(np.uint8), matrix, size, flags=cv2.INTER_NEAREST) > 0
+        weight = cv2.warpPerspective(self.moving_valid.astype(np.float32), matrix, size, flags=cv2.INTER_LINEAR)
+        valid = weight > WHOLLY_VALID
         return np.where(valid, image, 0).astype(np.float32), np.asarray(valid)
 
     def to_files(self, matrix: Matrix) -> Matrix:

@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -17,6 +17,9 @@ from rasterio.enums import ColorInterp
 from rrl_register.matching.tie_points import TiePoints
 from rrl_register.raster.grid import Grid
 from rrl_register.registration import Registration
+
+if TYPE_CHECKING:
+    from rrl_register.nn import RRLNet
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -81,6 +84,38 @@ def make_registration() -> Callable[..., Registration]:
             "inlier": np.array([True, True, True, False, False]),
         }
         return Registration(**{**fields, **changes})
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def make_network() -> Callable[..., RRLNet]:
+    """Builds untrained networks, all the same, whose answers differ widely from pair to pair.
+
+    Without batch norms that know their inputs and a steep last layer, all scores would be nearly 0.5.
+    """
+    import torch  # here, because most tests do without
+
+    from rrl_register.nn import RRLNet, Spectrum
+
+    @torch.no_grad()
+    def build(training_heads: bool = False) -> RRLNet:
+        torch.set_num_threads(1)
+        torch.manual_seed(16)
+        net = RRLNet(training_heads)
+        norms = [module for module in net.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+        for norm in norms:
+            norm.momentum = 1.0
+        encoded = [net.encode(torch.rand(8, 1, 64, 64), spectrum) for spectrum in Spectrum]
+        net.logits(*encoded)
+        for norm in norms:
+            norm.momentum = 0.1
+        logits = net.eval().logits(*encoded)
+        last = net.metric[-1]
+        last.bias.sub_(logits.mean())
+        for parameter in last.parameters():
+            parameter.mul_(2 / logits.std())
+        return net
 
     return build
 

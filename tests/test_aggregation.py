@@ -26,9 +26,7 @@ def aggregation() -> Aggregation:
 @pytest.fixture(scope="module")
 def interactions() -> list[Interaction]:
     generator = torch.Generator().manual_seed(8)
-    return [
-        Interaction(*torch.randn(4, 2, c, s, s, generator=generator)) for c, s in zip(CHANNELS, SIZES, strict=True)
-    ]
+    return [Interaction(*torch.randn(4, 2, c, s, s, generator=generator)) for c, s in zip(CHANNELS, SIZES, strict=True)]
 
 
 def changed(interactions: list[Interaction], *names: str) -> list[Interaction]:

@@ -18,8 +18,10 @@ def normal(seed: int, *shape: int) -> Tensor:
 
 @pytest.fixture
 def pair() -> tuple[Gated, Gated]:
-    shape = (2, 8, 4, 4)
-    return tuple(Gated(normal(seed, *shape), torch.sigmoid(normal(seed + 1, *shape))) for seed in (1, 3))  # type: ignore[return-value]
+    def one(seed: int) -> Gated:
+        return Gated(normal(seed, 2, 8, 4, 4), torch.sigmoid(normal(seed + 1, 2, 8, 4, 4)))
+
+    return one(1), one(3)
 
 
 def test_common_and_private_features_follow_the_formula(pair: tuple[Gated, Gated]) -> None:

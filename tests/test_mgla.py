@@ -34,9 +34,7 @@ def plain_gate(x: Tensor, dimension: int, kernel: Tensor) -> Tensor:
 
 
 # (log2 d + 1) / 2 is 1.5, 2, 2.5, 3, 3.5, 4, 4.5; cut to 1, 2, 2, 3, 3, 4, 4; even ones plus 1.
-@pytest.mark.parametrize(
-    ("length", "kernel"), [(4, 1), (8, 3), (16, 3), (32, 3), (64, 3), (128, 5), (256, 5)]
-)
+@pytest.mark.parametrize(("length", "kernel"), [(4, 1), (8, 3), (16, 3), (32, 3), (64, 3), (128, 5), (256, 5)])
 def test_kernel_sizes_are_those_of_the_formula(length: int, kernel: int) -> None:
     assert mgla_kernel_size(length) == kernel
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -61,9 +62,7 @@ def test_synthetic_sar_is_registered_and_recognised(samples: Path, scorer: Score
     assert mean_corner_error(found.matrix, truth_of(name), found.moving_grid.shape) < 3.0
 
 
-def test_no_georeference_and_another_resolution(
-    samples: Path, tmp_path: Path, scorer: Scorer, truth_of: Truth
-) -> None:
+def test_no_georeference_and_another_resolution(samples: Path, tmp_path: Path, scorer: Scorer, truth_of: Truth) -> None:
     """A PNG at half the resolution: the transform is one of the PNG's own pixels."""
     with rasterio.open(samples / "rgb_nir_moving.tif") as source:
         moving = source.read(1)
@@ -132,3 +131,24 @@ def test_max_shift_in_pixels_and_metres(sample_pair: WorkingPair) -> None:
 def test_max_shift_that_is_no_length(sample_pair: WorkingPair, text: str) -> None:
     with pytest.raises(UsageError, match="max-shift"):
         max_shift_px(text, sample_pair)
+
+
+@pytest.mark.shared_data
+@pytest.mark.parametrize(
+    ("name", "limit_px"), [("sar-145", 3.0), ("nir-urban_0004", 2.0), ("lwir-FLIR_04512", 5.0), ("naip-VA", 2.0)]
+)
+def test_real_pairs_of_every_family(shared_data: Path, scorer: Scorer, name: str, limit_px: float) -> None:
+    pairs = {p["id"]: p for p in json.loads((shared_data / "dev" / "pairs.json").read_text())}
+    pair = pairs[name]
+    found = register(shared_data / "dev" / pair["fixed"], shared_data / "dev" / pair["moving"], scorer=scorer)
+    assert found.status == "ok"
+    away = project(found.matrix, pair["landmarks_moving"]) - np.array(pair["landmarks_fixed"])
+    assert np.linalg.norm(away, axis=1).mean() < limit_px
+
+
+@pytest.mark.shared_data
+def test_real_images_of_two_places_are_refused(shared_data: Path, scorer: Scorer) -> None:
+    pairs = {p["id"]: p for p in json.loads((shared_data / "dev" / "pairs.json").read_text())}
+    pair = pairs["none-nir-field_0007"]
+    found = register(shared_data / "dev" / pair["fixed"], shared_data / "dev" / pair["moving"], scorer=scorer)
+    assert (found.status, found.matrix) == ("failed", None)

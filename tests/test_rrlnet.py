@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -18,25 +20,16 @@ torch.set_num_threads(1)
 VISIBLE, OTHER = Spectrum.VISIBLE, Spectrum.OTHER
 
 
+MakeNetwork = Callable[..., RRLNet]
+
+
 def patches(seed: int, n: int = 4) -> Tensor:
     return torch.rand(n, 1, 64, 64, generator=torch.Generator().manual_seed(seed))
 
 
-def untrained(training_heads: bool) -> RRLNet:
-    """A network whose batch norms know the spread of their inputs: without that, all scores are nearly the same."""
-    torch.manual_seed(16)
-    net = RRLNet(training_heads)
-    norms = [module for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
-    for norm in norms:
-        norm.momentum = 1.0
-    with torch.no_grad():
-        net.score(net.encode(patches(17, 8), VISIBLE), net.encode(patches(18, 8), OTHER))
-    return net.eval()
-
-
 @pytest.fixture(scope="module")
-def net() -> RRLNet:
-    return untrained(training_heads=False)
+def net(make_network: MakeNetwork) -> RRLNet:
+    return make_network()
 
 
 @pytest.fixture(scope="module")
@@ -84,12 +77,13 @@ def test_cached_features_score_like_pairs_that_are_encoded_one_by_one(
 ) -> None:
     left, right = torch.tensor([0, 3, 3, 1]), torch.tensor([2, 0, 1, 1])
     scores = net.score(encoded[0][left], encoded[1][right])
+    assert torch.equal(net.score(*encoded, left, right), scores)
     alone = [
         net.score(net.encode(patches(19)[i : i + 1], VISIBLE), net.encode(patches(20)[j : j + 1], OTHER))
         for i, j in zip(left.tolist(), right.tolist(), strict=True)
     ]
-    assert torch.allclose(scores, torch.cat(alone), atol=1e-5)
-    assert float(scores.std()) > 1e-3
+    assert torch.allclose(scores, torch.cat(alone), atol=1e-3)
+    assert float(scores.std()) > 0.1
 
 
 @torch.no_grad()
@@ -100,9 +94,7 @@ def test_scores_are_probabilities_of_the_logits(net: RRLNet, encoded: tuple[Patc
 
 
 @torch.no_grad()
-def test_descriptors_alone_are_those_of_the_features(
-    net: RRLNet, encoded: tuple[PatchFeatures, PatchFeatures]
-) -> None:
+def test_descriptors_alone_are_those_of_the_features(net: RRLNet, encoded: tuple[PatchFeatures, PatchFeatures]) -> None:
     assert torch.allclose(net.describe(patches(19), VISIBLE), encoded[0].descriptors, atol=1e-6)
 
 
@@ -116,8 +108,8 @@ def test_brightness_and_contrast_of_a_patch_hardly_matter(
 
 
 @torch.no_grad()
-def test_pruning_drops_heads_and_decoders_and_changes_no_bit_of_the_output() -> None:
-    net = untrained(training_heads=True)
+def test_pruning_drops_heads_and_decoders_and_changes_no_bit_of_the_output(make_network: MakeNetwork) -> None:
+    net = make_network(training_heads=True)
     one, two = patches(21, 2), patches(22, 2)
     features = net.encode(one, VISIBLE), net.encode(two, OTHER)
     before = net.score(*features)
@@ -137,22 +129,20 @@ def test_what_pruning_took_is_missed_by_name(net: RRLNet, encoded: tuple[PatchFe
         net.reconstruct(encoded[0])
 
 
-def test_training_sees_the_same_logits_as_inference() -> None:
-    net = untrained(training_heads=True)
+def test_training_sees_the_same_logits_as_inference(make_network: MakeNetwork) -> None:
+    net = make_network(training_heads=True)
     with torch.no_grad():
         features = net.encode(patches(23, 2), VISIBLE), net.encode(patches(24, 2), OTHER)
         logits, heads = net.training_logits(*features)
-        assert torch.allclose(logits, net.logits(*features), atol=1e-6)
+        assert torch.allclose(logits, net.logits(*features), atol=1e-4)
     assert [len(heads.stages), len(heads.modules)] == [2, 3]
 
 
 def gradients(config: LossConfig) -> dict[str, bool]:
     torch.manual_seed(25)
     net = RRLNet()
-    n = 4
-    batch = PatchBatch(
-        patches(26), patches(27), patches(28), torch.zeros(n), 100.0 * torch.arange(2 * n).reshape(n, 2), torch.ones(n), "nir"
-    )
+    centres = torch.tensor([[0.0, 0], [100, 0], [0, 100], [100, 100]])
+    batch = PatchBatch(patches(26), patches(27), patches(28), torch.zeros(4), centres, torch.ones(4), "nir")
     generator = torch.Generator().manual_seed(29)
     joint_step(net, batch, Radiometry(RadiometryConfig(), generator), config, generator).total.backward()
     return {name: p.grad is not None and bool(p.grad.any()) for name, p in net.named_parameters()}
@@ -183,19 +173,17 @@ def test_swapped_spectra_are_refused(net: RRLNet, encoded: tuple[PatchFeatures, 
             net.score(*pair)
 
 
-def test_features_that_form_no_pairs_are_refused(
-    net: RRLNet, encoded: tuple[PatchFeatures, PatchFeatures]
-) -> None:
+def test_features_that_form_no_pairs_are_refused(net: RRLNet, encoded: tuple[PatchFeatures, PatchFeatures]) -> None:
     with pytest.raises(ValueError, match="4 visible and 1 other patches"):
         net.score(encoded[0], encoded[1][:1])
 
 
 @torch.no_grad()
-def test_folded_batch_norms_are_gone_and_the_scores_stay() -> None:
-    net = untrained(training_heads=False)
+def test_folded_batch_norms_are_gone_and_the_scores_stay(make_network: MakeNetwork) -> None:
+    net = make_network()
     before = net.score(net.encode(patches(30), VISIBLE), net.encode(patches(31), OTHER))
     fold_batch_norms(net)
     assert not any(isinstance(module, nn.BatchNorm2d) for module in net.modules())
     after = net.score(net.encode(patches(30), VISIBLE), net.encode(patches(31), OTHER))
-    assert torch.allclose(after, before, atol=1e-5)
-    assert float(before.std()) > 1e-3
+    assert torch.allclose(after, before, atol=1e-3)
+    assert float(before.std()) > 0.1

@@ -109,6 +109,7 @@ def test_a_run_in_two_goes_does_each_step_once(
     assert records(config) == log
     content = load_checkpoint(finished)
     assert content is not None
+    assert content["mean_updates"] == 2  # of the second phase: the mean starts afresh with it
     save_weights(tmp_path / "made.safetensors", content["mean"], {})
     assert not any(torch.isnan(p).any() for p in load_weights(tmp_path / "made.safetensors")[0].parameters())
 
@@ -203,9 +204,7 @@ seed: 3
         (None, "No such file"),
     ],
 )
-def test_a_recipe_that_cannot_be_followed_is_refused_in_one_line(
-    text: str | None, seen: str, tmp_path: Path
-) -> None:
+def test_a_recipe_that_cannot_be_followed_is_refused_in_one_line(text: str | None, seen: str, tmp_path: Path) -> None:
     path = tmp_path / "recipe.yaml"
     if text is not None:
         written(path, text)

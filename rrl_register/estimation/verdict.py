@@ -117,13 +117,13 @@ def gather_evidence(
 
 def refusal(evidence: Evidence, min_inliers: int) -> str | None:
     """Why the evidence does not carry a registration, in one line with what to try; None if it does."""
-    if evidence.implausible:
-        return f"{evidence.implausible}: check that both images show one place, or narrow the search with --max-shift"
     if evidence.n_inliers < min_inliers:
         return (
             f"{evidence.n_inliers} of {evidence.n_tie_points} tie points agree on a transform, {min_inliers} are "
             "needed: check that both images show one place; try --keypoints 3000, another --support or other bands"
         )
+    if evidence.implausible:
+        return f"{evidence.implausible}: check that both images show one place, or narrow the search with --max-shift"
     if evidence.over_chance < MIN_OVER_CHANCE:
         return (
             f"tie points agree only {evidence.over_chance:.1f} times as often as by chance, {MIN_OVER_CHANCE:g} times "

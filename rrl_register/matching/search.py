@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -20,6 +20,7 @@ from rrl_register.matching.coarse import (
     UNREFERENCED_ROTATIONS,
     UNREFERENCED_SCALES,
     coarse_hypotheses,
+    rotation_grid,
 )
 from rrl_register.matching.passes import Scene, guided_pass, keypoint_pass
 from rrl_register.matching.tie_points import Matches
@@ -28,7 +29,9 @@ logger = logging.getLogger(__name__)
 
 Stage = Callable[[str], AbstractContextManager[None]]
 
-N_COARSE = 3
+N_NEAR = 2
+"""Coarse hypotheses near the prior that are tried; a true one is hardly ever the third."""
+N_TURNED = 2
 COARSE_ERROR = 0.05
 """Share of the longer side that a coarse hypothesis may be off."""
 KEYPOINT_THRESHOLD = 5.0
@@ -39,9 +42,9 @@ WIDE_RADIUS = 20
 NARROW_RADIUS = 12
 TRIAL_POINTS = 160
 FINAL_POINTS = 400
-DECISIVE_CONFIDENCE = 0.98
-SETTLED = 3.0
-"""A fit that moves the corners by less has found all its tie points within the search radius."""
+DECISIVE_CONFIDENCE = 0.9
+SETTLED = 6.0
+"""A fit that moves the corners by less, px, had all its tie points well within the search radius."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +115,26 @@ class Search:
         return best and self._refine(best)
 
     def _proposals(self) -> Iterator[tuple[Matrix, float]]:
-        """Where to start from and how far that may be off: what the coarse search found, then the prior itself."""
+        """Where to start from and how far that may be off.
+
+        First what the coarse search finds near the prior; without georeferences then what it finds at any rotation;
+        at last the prior itself.
+        """
+        pair = self.scene.pair
+        error = COARSE_ERROR * max(pair.fixed.shape)
+        if pair.georeferenced:
+            near = (GEOREFERENCED_ROTATIONS, GEOREFERENCED_SCALES)
+        else:
+            near = (UNREFERENCED_ROTATIONS, UNREFERENCED_SCALES)
+        for matrix in self._coarse(*near, N_NEAR):
+            yield matrix, error
+        if not pair.georeferenced:
+            for matrix in self._coarse(rotation_grid(180), UNREFERENCED_SCALES, N_TURNED):
+                yield matrix, error
+        yield pair.prior, self.max_shift
+
+    def _coarse(self, rotations: Sequence[float], scales: Sequence[float], n: int) -> list[Matrix]:
+        """What the coarse search finds, best first."""
         pair = self.scene.pair
         with self.stage("coarse"):
             placed, valid = pair.placed(pair.prior)
@@ -121,15 +143,14 @@ class Search:
                 pair.fixed_valid,
                 placed,
                 valid,
-                rotations=GEOREFERENCED_ROTATIONS if pair.georeferenced else UNREFERENCED_ROTATIONS,
-                scales=GEOREFERENCED_SCALES if pair.georeferenced else UNREFERENCED_SCALES,
+                rotations=rotations,
+                scales=scales,
                 max_shift=self.max_shift,
-                n=N_COARSE,
+                n=n,
             )
         for hypothesis in found:
             logger.info("proposal: %s", hypothesis)
-            yield compose(hypothesis.matrix, pair.prior), COARSE_ERROR * max(pair.fixed.shape)
-        yield pair.prior, self.max_shift
+        return [compose(hypothesis.matrix, pair.prior) for hypothesis in found]
 
     def _try(self, matrix: Matrix, radius: float) -> Estimate | None:
         """Keypoints first; around what they say, or else around the proposal itself, the guided search."""

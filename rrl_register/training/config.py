@@ -89,7 +89,8 @@ def load_training_config(path: Path, **overrides: Any) -> TrainingConfig:
     except (OSError, yaml.YAMLError, TypeError, AttributeError) as error:
         seen = " ".join(str(error).split())
         raise InputError(
-            f"{path} is no training configuration ({seen}): give the fields of TrainingConfig as YAML, data and output at least"
+            f"{path} is no training configuration ({seen}): "
+            "give the fields of TrainingConfig as YAML, data and output at least"
         ) from error
 
 

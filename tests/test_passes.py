@@ -1,0 +1,154 @@
+"""The two passes find the right places when a network says what is right; here a plain correlation plays its part."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import cv2
+import numpy as np
+import pytest
+
+from rrl_register.config import Kind, MatchConfig
+from rrl_register.estimation.transforms import project
+from rrl_register.matching.passes import Scene, guided_pass, keypoint_pass
+from rrl_register.matching.tie_points import Matches
+from rrl_register.nn import Spectrum
+from rrl_register.raster.grid import Grid
+from rrl_register.working import WorkingPair
+
+VISIBLE, OTHER = Spectrum.VISIBLE, Spectrum.OTHER
+SIDE = 224
+SHIFT = np.array([6.0, -4.0])
+GRID = Grid(SIDE, SIDE)
+STILL = np.eye(3)
+
+
+@dataclass
+class FakeScorer:
+    """Takes the other spectrum for a dark negative of the visible one and scores by correlation.
+
+    ``ceiling`` is the score of equal patches.
+    """
+
+    ceiling: float = 1.0
+    pairs: list[int] = field(default_factory=list)
+
+    def describe(self, patches: np.ndarray, spectrum: Spectrum) -> np.ndarray:
+        assert (patches.max() <= 0.5) == (spectrum is OTHER)
+        centre = patches[:, 0, 16:48, 16:48].reshape(-1, 8, 4, 8, 4).mean((2, 4)).reshape(-1, 64)
+        return _unit(centre if spectrum is VISIBLE else -centre)
+
+    def score(self, visible: np.ndarray, other: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+        assert other.max(initial=0) <= 0.5 < visible.max(initial=1)
+        self.pairs.append(len(left))
+        a, b = _unit(visible.reshape(len(visible), -1)), _unit(-other.reshape(len(other), -1))
+        return self.ceiling * np.clip((a[left] * b[right]).sum(1), 0, 1)
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    centred = vectors - vectors.mean(1, keepdims=True)
+    return np.asarray(centred / np.linalg.norm(centred, axis=1, keepdims=True), np.float32)
+
+
+def scene_of(
+    shift: np.ndarray = SHIFT,
+    *,
+    scorer: FakeScorer | None = None,
+    config: MatchConfig | None = None,
+    swapped: bool = False,
+    fixed_valid: np.ndarray | None = None,
+) -> Scene:
+    """Noise, and its dark negative so that moving (x, y) shows what fixed (x, y) + ``shift`` shows."""
+    noise = np.random.default_rng(39).random((SIDE + 80, SIDE + 80), dtype=np.float32)
+    world = cv2.GaussianBlur(noise, (0, 0), 2.5)
+    world = (world - world.min()) / np.ptp(world)
+    fixed, moving = (
+        cv2.getRectSubPix(world, (SIDE, SIDE), tuple(float(v) for v in np.full(2, (SIDE + 79) / 2) + s))
+        for s in (np.zeros(2), shift)
+    )
+    everywhere = np.ones((SIDE, SIDE), bool)
+    fixed, moving = ((1 - fixed) / 2, moving) if swapped else (fixed, (1 - moving) / 2)
+    valid = everywhere if fixed_valid is None else fixed_valid
+    kinds = Kind.OPTICAL, Kind.IR
+    pair = WorkingPair(fixed, valid, moving, everywhere, STILL, 1.0, 1.0, *kinds, GRID, GRID)
+    spectra = (OTHER, VISIBLE) if swapped else (VISIBLE, OTHER)
+    return Scene.of(pair, 64, spectra, scorer or FakeScorer(), config or MatchConfig(n_keypoints=120))
+
+
+def error_of(matches: Matches, shift: np.ndarray = SHIFT) -> np.ndarray:
+    points = matches.tie_points
+    return np.linalg.norm(points.moving + shift - points.fixed, axis=1)
+
+
+def moved(x: float, y: float) -> np.ndarray:
+    return np.array([[1, 0, x], [0, 1, y], [0, 0, 1]], float)
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+@pytest.mark.parametrize("matrix", [STILL, moved(4, -7)], ids=["from-nothing", "from-an-estimate"])
+def test_keypoints_of_both_images_are_tied(matrix: np.ndarray, swapped: bool) -> None:
+    """Corners fall on whole pixels, so most pairs agree to the pixel whatever the estimate was."""
+    matches = keypoint_pass(scene_of(swapped=swapped), matrix, radius=12)
+    assert len(matches.tie_points) >= 30
+    assert np.mean(error_of(matches) <= 1) >= 0.95
+    assert 0 < matches.n_fixed <= 120
+    assert 0 < matches.n_moving <= 120
+
+
+def test_a_keypoint_is_tied_once_and_within_the_radius() -> None:
+    points = keypoint_pass(scene_of(), STILL, radius=30).tie_points
+    assert len(np.unique(points.fixed, axis=0)) == len(np.unique(points.moving, axis=0)) == len(points)
+    near = keypoint_pass(scene_of(config=MatchConfig(n_keypoints=120, min_score=0.0)), STILL, radius=5).tie_points
+    assert np.all(np.linalg.norm(near.fixed - near.moving, axis=1) <= 5)
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+@pytest.mark.parametrize("shift", [SHIFT, np.array([5.4, -3.7])], ids=["whole", "fraction"])
+def test_the_guided_pass_finds_places_to_a_fraction_of_a_pixel(shift: np.ndarray, swapped: bool) -> None:
+    matches = guided_pass(scene_of(shift, swapped=swapped), STILL, radius=10, n_points=60)
+    assert 30 <= len(matches.tie_points) <= matches.n_fixed <= 60
+    assert float(np.median(error_of(matches, shift))) < 0.15
+    assert float(np.quantile(error_of(matches, shift), 0.9)) < 0.4
+
+
+def test_the_guided_pass_starts_from_the_estimate() -> None:
+    """The shift is out of reach from the start, and within it from an estimate near by."""
+    far = np.array([30.0, 22.0])
+    assert len(guided_pass(scene_of(far), STILL, radius=8, n_points=60).tie_points) == 0
+    matches = guided_pass(scene_of(far), moved(27, 25), radius=8, n_points=60)
+    assert len(matches.tie_points) >= 30
+    assert float(np.median(error_of(matches, far))) < 0.15
+
+
+@pytest.mark.parametrize("tie", [keypoint_pass, lambda s, m, radius: guided_pass(s, m, radius, 60)])
+def test_the_network_has_the_last_word(tie: type) -> None:
+    """Candidates are the same; how many become tie points is up to their scores."""
+    asked, counts = [], []
+    for ceiling in (1.0, 0.45):
+        scorer = FakeScorer(ceiling)
+        matches = tie(scene_of(scorer=scorer), STILL, radius=12)
+        assert np.all(matches.tie_points.score >= 0.5)
+        assert matches.n_candidates == sum(scorer.pairs)
+        asked.append(matches.n_candidates)
+        counts.append(len(matches.tie_points))
+    assert asked[0] == asked[1] > 0
+    assert counts[0] > 0
+    assert counts[1] == 0
+    lower = replace(MatchConfig(), n_keypoints=120, min_score=0.4)
+    assert len(tie(scene_of(scorer=FakeScorer(0.45), config=lower), STILL, radius=12).tie_points) > 0
+
+
+@pytest.mark.parametrize("tie", [keypoint_pass, lambda s, m, radius: guided_pass(s, m, radius, 60)])
+def test_without_data_there_is_nothing_to_tie(tie: type) -> None:
+    matches = tie(scene_of(fixed_valid=np.zeros((SIDE, SIDE), bool)), STILL, radius=12)
+    assert len(matches.tie_points) == matches.n_candidates == 0
+    assert matches.tie_points.fixed.shape == matches.tie_points.moving.shape == (0, 2)
+
+
+def test_tie_points_lie_where_both_images_have_data() -> None:
+    half = np.zeros((SIDE, SIDE), bool)
+    half[:, 100:] = True
+    points = guided_pass(scene_of(fixed_valid=half), STILL, radius=10, n_points=60).tie_points
+    assert len(points) > 10
+    assert points.fixed[:, 0].min() >= 100
+    assert np.all(project(STILL, points.moving) >= 0)

@@ -1,0 +1,78 @@
+"""Results as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from affine import Affine
+from rasterio.crs import CRS
+
+from rrl_register.errors import InputError
+from rrl_register.matching.tie_points import TiePoints
+from rrl_register.raster.grid import Grid
+from rrl_register.registration import SCHEMA, Registration
+
+Make = Callable[..., Registration]
+
+
+def through_text(data: dict[str, Any]) -> dict[str, Any]:
+    read: dict[str, Any] = json.loads(json.dumps(data, allow_nan=False))
+    return read
+
+
+def test_a_result_comes_back_from_json(make_registration: Make) -> None:
+    grid = Grid(200, 100, CRS.from_epsg(32631), Affine(10, 0, 500_000, 0, -10, 5_000_000))
+    matrix = np.array([[1.01, 0.02, -7.25], [-0.03, 0.99, 1 / 3], [1e-7, -2e-7, 1]])
+    result = make_registration(matrix=matrix, fixed_grid=grid)
+    data = through_text(result.to_json())
+    back = Registration.from_json(data)
+    assert data["schema"] == SCHEMA
+    assert np.array_equal(back.matrix, matrix)
+    assert back.fixed_grid == grid
+    assert back.moving_grid == result.moving_grid
+    assert np.array_equal(back.inlier, result.inlier)
+    for name in ("fixed", "moving", "score"):
+        assert np.array_equal(getattr(back.tie_points, name), getattr(result.tie_points, name))
+    assert through_text(back.to_json()) == data
+
+
+def test_tie_points_keep_a_thousandth_of_a_pixel(make_registration: Make) -> None:
+    points = TiePoints(np.array([(1.23456, 2)]), np.array([(3, 4.00049)]), np.array([0.98765]))
+    data = make_registration(tie_points=points, inlier=np.array([True])).to_json()
+    assert data["tie_points"] == [{"fixed": [1.235, 2], "moving": [3, 4], "score": 0.988, "inlier": True}]
+
+
+def test_a_failure_comes_back_with_its_reason(make_registration: Make) -> None:
+    nothing = TiePoints(np.empty((0, 2)), np.empty((0, 2)), np.empty(0))
+    failed = {"status": "failed", "reason": "too dark", "matrix": None, "rmse_px": None, "check_rmse_px": None}
+    result = make_registration(**failed, tie_points=nothing, inlier=np.empty(0, bool))
+    back = Registration.from_json(through_text(result.to_json()))
+    assert (back.status, back.reason, back.matrix, back.rmse_px) == ("failed", "too dark", None, None)
+    assert back.tie_points.fixed.shape == (0, 2)
+    assert len(back.tie_points) == 0
+
+
+@pytest.mark.parametrize("schema", [None, 0, SCHEMA + 1, str(SCHEMA)])
+def test_another_schema_is_refused(make_registration: Make, schema: object) -> None:
+    data = make_registration().to_json() | {"schema": schema}
+    with pytest.raises(InputError, match=f"schema {SCHEMA} is needed") as caught:
+        Registration.from_json(data)
+    assert repr(schema) in str(caught.value)
+
+
+def test_a_result_without_images_has_nothing_to_apply(make_registration: Make) -> None:
+    data = make_registration().to_json() | {"fixed_grid": None, "reason": "no such file"}
+    with pytest.raises(InputError, match="no such file"):
+        Registration.from_json(data)
+
+
+@pytest.mark.parametrize("missing", ["matrix", "tie_points", "status", "moving_grid"])
+def test_a_missing_field_is_an_error(make_registration: Make, missing: str) -> None:
+    data = make_registration().to_json()
+    del data[missing]
+    with pytest.raises((KeyError, TypeError)):
+        Registration.from_json(data)
