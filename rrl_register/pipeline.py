@@ -138,10 +138,13 @@ def max_shift_px(text: str | None, pair: WorkingPair) -> float:
 def _result(searched: Searched, config: RegisterConfig) -> Registration:
     scene, estimate, counts = searched.scene, searched.estimate, searched.counts
     pair = scene.pair
-    reason = NO_ESTIMATE if estimate is None else refusal(estimate.evidence, config.estimate.min_inliers)
+    settings = config.estimate
+    reason: str | None = NO_ESTIMATE
+    if estimate:
+        reason = refusal(estimate.evidence, settings.min_inliers, settings.threshold)
     matrix = pair.to_files(estimate.matrix) if estimate and reason is None else None
     evidence = estimate.evidence if estimate else None
-    points, inlier = _points_in_files(estimate, pair, config.estimate.threshold)
+    points, inlier = _points_in_files(estimate, pair, settings.threshold)
     return Registration(
         status="ok" if reason is None else "failed",
         reason=reason or "",

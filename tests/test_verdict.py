@@ -21,6 +21,7 @@ GOOD = Evidence(
     implausible=None,
 )
 MIN_INLIERS = 12
+MAX_CHECK_RMSE_PX = 3.0
 
 
 def gathered(n_right: int, n_wrong: int, *, matrix: np.ndarray | None = None, radius: float = 12) -> Evidence:
@@ -71,19 +72,19 @@ def test_no_inlier_proves_nothing() -> None:
     assert (evidence.n_inliers, evidence.coverage, evidence.mean_score) == (0, 0, 0)
     assert np.isnan(evidence.rmse_px)
     assert confidence(evidence) == 0
-    assert refusal(evidence, MIN_INLIERS) is not None
+    assert refusal(evidence, MIN_INLIERS, MAX_CHECK_RMSE_PX) is not None
 
 
 def test_a_transform_that_no_camera_makes_is_implausible() -> None:
     evidence = gathered(40, 0, matrix=np.diag([-1.0, 1, 1]))
     assert evidence.implausible
     assert confidence(evidence) == 0
-    assert evidence.implausible in (refusal(evidence, MIN_INLIERS) or "")
+    assert evidence.implausible in (refusal(evidence, MIN_INLIERS, MAX_CHECK_RMSE_PX) or "")
 
 
 def test_good_evidence_is_not_refused() -> None:
-    assert refusal(GOOD, MIN_INLIERS) is None
-    assert refusal(GOOD, 50) is None
+    assert refusal(GOOD, MIN_INLIERS, MAX_CHECK_RMSE_PX) is None
+    assert refusal(GOOD, 50, MAX_CHECK_RMSE_PX) is None
 
 
 @pytest.mark.parametrize(
@@ -91,6 +92,7 @@ def test_good_evidence_is_not_refused() -> None:
     [
         ({"n_inliers": 8}, "8 of 60 tie points", "12 are needed"),
         ({"over_chance": 1.23}, "1.2 times", "3 times"),
+        ({"check_rmse_px": 4.44}, "4.4 px", "3 px is needed"),
         ({"coverage": 0.031}, "3% of the overlap", "8% is needed"),
         ({"n_points": 5000, "n_tie_points": 5000, "n_inliers": 12}, "12 inliers", "0.5 is needed"),
     ],
@@ -98,7 +100,7 @@ def test_good_evidence_is_not_refused() -> None:
 def test_a_refusal_says_what_was_seen_what_is_needed_and_what_to_try(
     change: dict[str, float], seen: str, needed: str
 ) -> None:
-    reason = refusal(replace(GOOD, **change), MIN_INLIERS) or ""
+    reason = refusal(replace(GOOD, **change), MIN_INLIERS, MAX_CHECK_RMSE_PX) or ""
     assert seen in reason
     assert needed in reason
     assert "try " in reason.partition(": ")[2]

@@ -115,8 +115,14 @@ def gather_evidence(
     )
 
 
-def refusal(evidence: Evidence, min_inliers: int) -> str | None:
-    """Why the evidence does not carry a registration, in one line with what to try; None if it does."""
+def refusal(evidence: Evidence, min_inliers: int, max_check_rmse_px: float) -> str | None:
+    """Why the evidence does not carry a registration, in one line with what to try; None if it does.
+
+    Args:
+        evidence: What speaks for the transform.
+        min_inliers: Tie points that have to agree with it.
+        max_check_rmse_px: What the check error may be.
+    """
     if evidence.n_inliers < min_inliers:
         return (
             f"{evidence.n_inliers} of {evidence.n_tie_points} tie points agree on a transform, {min_inliers} are "
@@ -133,6 +139,11 @@ def refusal(evidence: Evidence, min_inliers: int) -> str | None:
         return (
             f"the inliers span {evidence.coverage:.0%} of the overlap, {MIN_COVERAGE:.0%} is needed: "
             "try --keypoints 3000, or a part of the scene with structure all over"
+        )
+    if not evidence.check_rmse_px <= max_check_rmse_px:
+        return (
+            f"points kept out of the fit miss it by {evidence.check_rmse_px:.1f} px (nan: too few to try), at most "
+            f"{max_check_rmse_px:g} px is needed: try --keypoints 3000, or a smaller part of the scene"
         )
     if confidence(evidence) < MIN_CONFIDENCE:
         return (
