@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 
 from rrl_register.cli import main
 from rrl_register.cli.options import CONFIG_OPTIONS
-from rrl_register.config import Device, Kind, RegisterConfig, Resampling
+from rrl_register.config import Device, Kind, MatchConfig, RegisterConfig, Resampling
 from rrl_register.errors import InputError
 from rrl_register.registration import Registration
 
@@ -276,7 +276,7 @@ def test_help_names_every_option_with_its_default(arguments: str) -> None:
     assert result.exit_code == 0
     if "register" in arguments:
         assert all(option.flag in result.output for option in CONFIG_OPTIONS)
-        assert "default: 1200" in " ".join(result.output.split())
+        assert f"default: {MatchConfig().n_keypoints}" in " ".join(result.output.split())
 
 
 def test_help_tells_the_exit_codes() -> None:
