@@ -51,7 +51,7 @@ class MatchConfig:
     """Keypoints, patches and what the network accepts."""
 
     n_keypoints: int = 400
-    """Keypoints at most in each image."""
+    """Keypoints at most, in each image; more make the fit surer and slower."""
     support: int | None = None
     """Side of the ground that a patch covers, working px (64, 96, 128); None: by kind (128 for SAR, else 64)."""
     max_shift: str | None = None

@@ -16,7 +16,7 @@ _SUPPRESSION = 4
 Points = NDArray[np.float64]
 
 
-def detect(image: Image, valid: Mask, n: int = 1200, margin: int = 8) -> Points:
+def detect(image: Image, valid: Mask, n: int = 400, margin: int = 8) -> Points:
     """Corners of the contrast-normalised structure, spread by buckets.
 
     Source: the smaller eigenvalue of the structure tensor (Shi and Tomasi 1994), here of gradients divided by the mean

@@ -29,7 +29,7 @@ __all__ = ["Registration", "register"]
 GEOREFERENCED_MAX_SHIFT_PX = 100.0
 NO_ESTIMATE = (
     "no transform could be estimated, the network accepted too few tie points: check that both images show one place; "
-    "try --keypoints 3000, another --support or other bands"
+    "try --keypoints 1500, another --support or other bands"
 )
 
 

@@ -126,7 +126,7 @@ def refusal(evidence: Evidence, min_inliers: int, max_check_rmse_px: float) -> s
     if evidence.n_inliers < min_inliers:
         return (
             f"{evidence.n_inliers} of {evidence.n_tie_points} tie points agree on a transform, {min_inliers} are "
-            "needed: check that both images show one place; try --keypoints 3000, another --support or other bands"
+            "needed: check that both images show one place; try --keypoints 1500, another --support or other bands"
         )
     if evidence.implausible:
         return f"{evidence.implausible}: check that both images show one place, or narrow the search with --max-shift"
@@ -138,12 +138,12 @@ def refusal(evidence: Evidence, min_inliers: int, max_check_rmse_px: float) -> s
     if evidence.coverage < MIN_COVERAGE:
         return (
             f"the inliers span {evidence.coverage:.0%} of the overlap, {MIN_COVERAGE:.0%} is needed: "
-            "try --keypoints 3000, or a part of the scene with structure all over"
+            "try --keypoints 1500, or a part of the scene with structure all over"
         )
     if not evidence.check_rmse_px <= max_check_rmse_px:
         return (
             f"points kept out of the fit miss it by {evidence.check_rmse_px:.1f} px (nan: too few to try), at most "
-            f"{max_check_rmse_px:g} px is needed: try --keypoints 3000, or a smaller part of the scene"
+            f"{max_check_rmse_px:g} px is needed: try --keypoints 1500, or a smaller part of the scene"
         )
     if confidence(evidence) < MIN_CONFIDENCE:
         return (

@@ -40,8 +40,8 @@ KEYPOINT_MIN_INLIERS = 10
 KEYPOINT_MIN_OVER_CHANCE = 3.0
 WIDE_RADIUS = 20
 NARROW_RADIUS = 12
-TRIAL_POINTS = 160
-FINAL_POINTS = 400
+TRIAL_SHARE = 0.4
+"""Of the keypoints asked for; enough to tell a right proposal from a wrong one."""
 DECISIVE_CONFIDENCE = 0.9
 SETTLED = 6.0
 """A fit that moves the corners by less, px, had all its tie points well within the search radius."""
@@ -165,7 +165,8 @@ class Search:
             fit and int(fit.inliers.sum()),
         )
         start = fit.matrix if fit and proven else matrix
-        return self._guided(start, NARROW_RADIUS if proven else WIDE_RADIUS, TRIAL_POINTS, Model.AFFINE)
+        n_points = round(TRIAL_SHARE * self.scene.config.n_keypoints)
+        return self._guided(start, NARROW_RADIUS if proven else WIDE_RADIUS, n_points, Model.AFFINE)
 
     def _outdoes_chance(self, fit: RobustFit, radius: float) -> bool:
         n = int(fit.inliers.sum())
@@ -176,7 +177,8 @@ class Search:
     def _refine(self, estimate: Estimate) -> Estimate:
         """A search with more points and the model freed to a homography; a second one if that moved the image."""
         for _ in range(2):
-            better = self._guided(estimate.matrix, NARROW_RADIUS, FINAL_POINTS, Model.HOMOGRAPHY, n_peaks=1)
+            n_points = self.scene.config.n_keypoints
+            better = self._guided(estimate.matrix, NARROW_RADIUS, n_points, Model.HOMOGRAPHY, n_peaks=1)
             if better is None:
                 break
             moved = self._moved(estimate.matrix, better.matrix)
