@@ -88,6 +88,11 @@ def read_pair(fixed: Path, moving: Path, config: ReadConfig) -> WorkingPair:
     fixed_grid, moving_grid = open_info(fixed).grid, open_info(moving).grid
     prior = prior_matrix(fixed_grid, moving_grid)
     fixed_factor, moving_factor = _factors(fixed_grid, moving_grid, prior, config.max_side)
+    by_size = sorted(
+        [(fixed, fixed_grid, fixed_factor), (moving, moving_grid, moving_factor)], key=lambda image: min(image[1].shape)
+    )
+    for path, grid, factor in by_size:
+        _require_size(path, grid.reduced(factor))
     kinds = recognise_kinds(fixed, moving, config)
     grey = [
         _grey(path, bands, kind, factor)
@@ -117,12 +122,14 @@ def _factors(fixed: Grid, moving: Grid, prior: Matrix, max_side: int) -> tuple[f
     return fixed_factor * further, moving_factor * further
 
 
+def _require_size(path: Path, reduced: Grid) -> None:
+    if min(reduced.shape) < MIN_SIDE:
+        raise InputError(
+            f"{path} is {reduced.width} x {reduced.height} px at the resolution that both images share, {MIN_SIDE} px "
+            "are needed: take a larger part of the scene, or images closer in resolution"
+        )
+
+
 def _grey(path: Path, bands: tuple[int, ...], kind: Kind, factor: float) -> tuple[Image, Mask]:
     read = read_bands(path, bands, factor=factor)
-    if min(read.valid.shape) < MIN_SIDE:
-        seen = " x ".join(str(side) for side in read.valid.shape[::-1])
-        raise InputError(
-            f"{path} is {seen} px at the resolution that both images share, {MIN_SIDE} px are needed: "
-            "take a larger part of the scene, or images closer in resolution"
-        )
     return to_grey(read.values, read.valid, kind), read.valid

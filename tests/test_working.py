@@ -143,3 +143,11 @@ def test_images_too_small_at_the_common_resolution_are_refused(
 def test_georeferences_without_common_ground_are_refused(make_scene: Callable[..., Path]) -> None:
     with pytest.raises(InputError, match="overlap"):
         read_pair(make_scene("here.tif", 20), make_scene("there.tif", 20, left=600_000), ReadConfig())
+
+
+def test_the_smaller_image_is_named_when_there_is_too_little_of_it(make_raster: Callable[..., Path]) -> None:
+    """A moving image of one pixel reduces the fixed one to as little: that is not the fixed image's fault."""
+    fixed = make_raster(np.arange(90_000, dtype=np.uint16).reshape(300, 300), "fixed.tif")
+    dot = make_raster(np.array([[9]], np.uint8), "dot.tif")
+    with pytest.raises(InputError, match=r"dot\.tif is 1 x 1 px"):
+        read_pair(fixed, dot, ReadConfig())
