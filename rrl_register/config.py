@@ -70,7 +70,7 @@ class EstimateConfig:
     """From tie points to a transform that is accepted or refused."""
 
     threshold: float = 3.0
-    """Inlier threshold of the robust fit, fixed px."""
+    """Inlier threshold of the robust fit, px of the working grid (fixed px, unless the scene had to be reduced)."""
     min_inliers: int = 12
     seed: int = 0
 
@@ -81,7 +81,7 @@ class WarpConfig:
 
     resampling: Resampling = Resampling.CUBIC
     nodata: float | None = None
-    """Value written where the moving image has no data; None: the moving image's own, else 0."""
+    """Value written where the moving image has no data; None: the moving image's own, else a mask."""
     block_size: int = 512
     """Side of the blocks that are read, warped and written one by one, px; a multiple of 16."""
     creation_options: tuple[tuple[str, str], ...] = ()
