@@ -13,7 +13,7 @@ _GROWTH_BYTES = 64 * 2**20
 def keep_freed_memory() -> bool:
     """Tells glibc's allocator to reuse large blocks instead of returning them to the system after each use.
 
-    On virtual machines, where first touching a page is slow, this makes training on the CPU up to three times faster.
+    On virtual machines, where first touching a page is slow, this makes training on the CPU much faster.
     Does nothing on other systems.
 
     Returns:
