@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from rrl_register.nn.interaction import FeatureGate, Gated, interact
+from rrl_register.nn.architecture import InteractionKind
+from rrl_register.nn.interaction import FeatureGate, Gated, Plain, feature_gate, interact
 
 torch.set_num_threads(1)
 
@@ -59,3 +60,28 @@ def test_feature_and_gate_are_pointwise_convolution_norm_and_activation() -> Non
     expected = normalised(module.feature)
     assert torch.allclose(feature, torch.where(expected > 0, expected, 0.1 * expected), atol=1e-5)
     assert torch.allclose(gate, 1 / (1 + torch.exp(-normalised(module.gate))), atol=1e-5)
+
+
+def test_the_difference_takes_features_for_common_and_what_one_has_more_of_for_private() -> None:
+    a, b = normal(7, 2, 8, 4, 4), normal(8, 2, 8, 4, 4)
+    found = interact(Plain(a), Plain(b))
+    assert torch.equal(found.common_fixed, a)
+    assert torch.equal(found.common_moving, b)
+    assert np.allclose(found.private_fixed, np.maximum(a.numpy() - b.numpy(), 0))
+    assert np.allclose(found.private_moving, np.maximum(b.numpy() - a.numpy(), 0))
+
+
+def test_the_difference_has_nothing_to_learn() -> None:
+    gate = feature_gate(InteractionKind.DIFFERENCE, 8)
+    assert not gate.state_dict()
+    stage = normal(9, 2, 8, 4, 4)
+    assert gate(stage) == Plain(stage)
+    assert isinstance(feature_gate(InteractionKind.FIL, 8), FeatureGate)
+
+
+@pytest.mark.parametrize("index", [torch.tensor([1, 1, 0]), slice(1, 2)])
+def test_patches_are_picked_in_the_order_asked_for(pair: tuple[Gated, Gated], index: Tensor | slice) -> None:
+    whole = pair[0]
+    assert torch.equal(whole.picked(index).feature, whole.feature[index])
+    assert torch.equal(whole.picked(index).gate, whole.gate[index])
+    assert torch.equal(Plain(whole.feature).picked(index).feature, whole.feature[index])

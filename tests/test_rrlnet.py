@@ -153,7 +153,7 @@ def test_with_all_losses_every_parameter_is_taught() -> None:
 
 
 def test_a_loss_switched_off_teaches_nothing() -> None:
-    taught = gradients(LossConfig(reconstruction=0, heads=0))
+    taught = gradients(LossConfig(reconstruction=0, stage_heads=0, module_heads=0))
     idle = {name for name, is_taught in taught.items() if not is_taught}
     assert idle == {name for name in taught if name.startswith("heads.") or ".decoder." in name}
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +14,8 @@ from torch import Tensor
 
 from rrl_register.errors import InputError
 from rrl_register.nn import RRLNet
-from rrl_register.nn.weights import SCHEMA, checksum, load_weights, save_weights
+from rrl_register.nn.architecture import PAPER, Architecture, InteractionKind
+from rrl_register.nn.weights import SCHEMA, checksum, load_weights, prune_weights, read_weights, save_weights
 
 torch.set_num_threads(1)
 
@@ -120,3 +123,72 @@ def test_the_checksum_covers_names_shapes_and_types() -> None:
         checksum({"a": torch.tensor([0.0, 0, 0, 1])}),
     }
     assert len(sums) == 5
+
+
+NARROW = Architecture(width=0.25, attention=False, interaction=InteractionKind.DIFFERENCE)
+
+
+@pytest.fixture(scope="module")
+def narrow(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(33)
+    path = tmp_path_factory.mktemp("weights") / "narrow.safetensors"
+    save_weights(path, RRLNet(True, NARROW).state_dict(), {"name": "narrow"}, NARROW)
+    return path
+
+
+def rewritten(path: Path, copy: Path, **changes: Any) -> Path:
+    """A copy whose notes say something else, its tensors and its checksum untouched; None takes a note away."""
+    with safe_open(str(path), framework="pt") as file:
+        notes = {**file.metadata(), **changes}
+    save_file(load_file(path), copy, {k: v for k, v in notes.items() if v is not None})
+    return copy
+
+
+def test_the_architecture_comes_back_with_the_weights(narrow: Path) -> None:
+    net, _ = load_weights(narrow)
+    assert net.architecture == NARROW
+    assert net.metric[2].in_features == 2 * 64
+    with safe_open(str(narrow), framework="pt") as file:
+        assert Architecture.from_dict(json.loads(file.metadata()["architecture"])) == NARROW
+
+
+def test_weights_that_name_no_architecture_are_the_papers(saved: Path, narrow: Path, tmp_path: Path) -> None:
+    old = rewritten(saved, tmp_path / "old.safetensors", architecture=None)
+    assert load_weights(old)[0].architecture == PAPER
+    message = refusal(rewritten(narrow, tmp_path / "narrow.safetensors", architecture=None))
+    assert "does not fit this network" in message
+
+
+@pytest.mark.parametrize("field", [{"width": 0.5}, {"attention": True}, {"interaction": "fil"}])
+def test_weights_under_another_architecture_are_refused(field: dict[str, Any], narrow: Path, tmp_path: Path) -> None:
+    claimed = json.dumps(NARROW.to_dict() | field)
+    assert "does not fit" in refusal(rewritten(narrow, tmp_path / "claimed.safetensors", architecture=claimed))
+
+
+@pytest.mark.parametrize("text", ["no json", "[1]", '{"depth": 7}', '{"width": 1e9}', '{"interaction": "sum"}'])
+def test_an_architecture_that_is_none_is_refused(text: str, narrow: Path, tmp_path: Path) -> None:
+    assert "network unknown here" in refusal(rewritten(narrow, tmp_path / "odd.safetensors", architecture=text))
+
+
+def test_whole_numbers_in_place_of_weights_are_refused(narrow: Path, tmp_path: Path) -> None:
+    tensors = load_file(narrow) | {"metric.2.weight": torch.zeros(512, 128, dtype=torch.int32)}
+    path = tmp_path / "whole.safetensors"
+    save_file(tensors, path, {**read_weights(narrow).notes, "checksum": checksum(tensors)})
+    assert "metric.2.weight is torch.int32" in refusal(path)
+
+
+@pytest.mark.parametrize("value", [float("nan"), 1e6])
+def test_weights_that_half_precision_cannot_hold_are_not_saved(
+    value: float, state: dict[str, Tensor], tmp_path: Path
+) -> None:
+    spoilt = dict(state) | {"metric.6.bias": torch.full((1,), value)}
+    with pytest.raises(InputError, match="not finite"):
+        save_weights(tmp_path / "spoilt.safetensors", spoilt, {})
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_state_of_another_network_is_not_saved(state: dict[str, Tensor]) -> None:
+    with pytest.raises(InputError, match="do not fit"):
+        prune_weights(state, {}, NARROW)
+    with pytest.raises(InputError, match="missing"):
+        prune_weights({k: v for k, v in state.items() if k != "metric.6.bias"}, {})

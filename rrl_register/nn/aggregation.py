@@ -20,18 +20,21 @@ class Aggregation(nn.Module):
     """Gathers the private features of all stages, from fine to coarse.
 
     Stage 1 sees both private maps; every later stage the max-pooled result before it as well.
+
+    Args:
+        channels: Channels of the five stages of an encoder.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, channels: Sequence[int] = STAGE_CHANNELS) -> None:
         super().__init__()
-        carried = (0, *(2 * c for c in STAGE_CHANNELS[:-1]))
+        carried = (0, *(2 * c for c in channels[:-1]))
         self.blocks = nn.ModuleList(
             nn.Sequential(conv_block(before + 2 * c, 2 * c), conv_block(2 * c, 2 * c))
-            for before, c in zip(carried, STAGE_CHANNELS, strict=True)
+            for before, c in zip(carried, channels, strict=True)
         )
 
     def forward(self, interactions: Iterable[Interaction]) -> Iterator[Tensor]:
-        """Yields the aggregated maps of the five stages, from ``(N, 32, 64, 64)`` to ``(N, 512, 4, 4)``.
+        """Yields the aggregated maps of the five stages, from ``(N, 32, 64, 64)`` to ``(N, 512, 4, 4)`` in the paper.
 
         One after the other, so that who needs the last one only need not hold the others.
         """
@@ -54,18 +57,16 @@ class MLPPHeads(nn.Module):
 
     Stage heads sit on the aggregated features of stages 3 and 4 (stage 5's is the metric network), module heads on the
     sum of the common features of stages 3 to 5.
+
+    Args:
+        channels: Channels of the five stages of an encoder.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, channels: Sequence[int] = STAGE_CHANNELS) -> None:
         super().__init__()
-        self.stages = nn.ModuleList(dense_head(2 * STAGE_CHANNELS[s]) for s in HEAD_STAGES[:-1])
+        self.stages = nn.ModuleList(dense_head(2 * channels[s]) for s in HEAD_STAGES[:-1])
         self.modules_ = nn.ModuleList(
-            nn.Sequential(
-                conv_block(STAGE_CHANNELS[s], STAGE_CHANNELS[s]),
-                conv_block(STAGE_CHANNELS[s], STAGE_CHANNELS[s]),
-                dense_head(STAGE_CHANNELS[s]),
-            )
-            for s in HEAD_STAGES
+            nn.Sequential(conv_block(c, c), conv_block(c, c), dense_head(c)) for c in (channels[s] for s in HEAD_STAGES)
         )
 
     def forward(self, aggregated: Sequence[Tensor], interactions: Sequence[Interaction]) -> HeadLogits:

@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 from torch.nn import functional
 
 from rrl_register.nn.blocks import STAGE_CHANNELS, STAGE_SIZES, conv_block
 from rrl_register.nn.mgla import MGLA
 
+DESCRIPTOR_SIZE = 128
+
 
 class ALFE(nn.Module):
     """Five stages of convolution, batch norm, LeakyReLU, max-pool (from the second on) and MGLA (arXiv 2403.11751).
 
-    ``attention=False`` leaves MGLA out, for ablations.
+    Args:
+        attention: Whether there is MGLA; without it the stages are plain convolutions.
+        channels: Channels of the five stages.
     """
 
-    def __init__(self, attention: bool = True) -> None:
+    def __init__(self, attention: bool = True, channels: Sequence[int] = STAGE_CHANNELS) -> None:
         super().__init__()
-        inputs = (1, *STAGE_CHANNELS[:-1])
-        self.convs = nn.ModuleList(conv_block(i, o) for i, o in zip(inputs, STAGE_CHANNELS, strict=True))
+        inputs = (1, *channels[:-1])
+        self.convs = nn.ModuleList(conv_block(i, o) for i, o in zip(inputs, channels, strict=True))
         self.attentions = nn.ModuleList(
-            MGLA(c, s) if attention else nn.Identity() for c, s in zip(STAGE_CHANNELS, STAGE_SIZES, strict=True)
+            MGLA(c, s) if attention else nn.Identity() for c, s in zip(channels, STAGE_SIZES, strict=True)
         )
 
     def forward(self, patches: Tensor) -> list[Tensor]:
-        """Encodes ``(N, 1, 64, 64)`` into the five stage outputs, from ``(N, 16, 64, 64)`` to ``(N, 256, 4, 4)``."""
+        """Encodes ``(N, 1, 64, 64)`` into the five stage outputs, from ``(N, 16, 64, 64)`` to ``(N, 256, 4, 4)``.
+
+        The numbers of channels here are the paper's.
+        """
         stages: list[Tensor] = []
         x = patches
         for index, (conv, attention) in enumerate(zip(self.convs, self.attentions, strict=True)):
@@ -40,11 +49,16 @@ class DescriptorHead(nn.Module):
     """A unit-length descriptor out of ALFE's last stage, for finding candidates in feature space.
 
     Not in the paper, which scores given pairs only: a scene needs its candidates found first.
+
+    Args:
+        dimensions: Numbers in a descriptor.
+        channels: Channels of the last stage; half of them are kept at each of its positions.
     """
 
-    def __init__(self, dimensions: int = 128, width: int = 128) -> None:
+    def __init__(self, dimensions: int = DESCRIPTOR_SIZE, channels: int = STAGE_CHANNELS[-1]) -> None:
         super().__init__()
-        self.reduce = conv_block(STAGE_CHANNELS[-1], width, kernel=1)
+        width = channels // 2
+        self.reduce = conv_block(channels, width, kernel=1)
         self.project = nn.Linear(width * STAGE_SIZES[-1] ** 2, dimensions, bias=False)
 
     def forward(self, last_stage: Tensor) -> Tensor:

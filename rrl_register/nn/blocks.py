@@ -13,7 +13,8 @@ PATCH_SIZE = 64
 def conv_block(inputs: int, outputs: int, kernel: int = 3) -> nn.Sequential:
     """Convolution (He-normal) -> batch norm -> LeakyReLU(0.1), size kept."""
     conv = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False)
-    nn.init.kaiming_normal_(conv.weight, a=LEAK, nonlinearity="leaky_relu")
+    if not conv.weight.is_meta:  # no memory to fill; and PyTorch would load its compiler, which takes seconds
+        nn.init.kaiming_normal_(conv.weight, a=LEAK, nonlinearity="leaky_relu")
     return nn.Sequential(conv, nn.BatchNorm2d(outputs), nn.LeakyReLU(LEAK, inplace=True))
 
 

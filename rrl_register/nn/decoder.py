@@ -2,32 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
 from rrl_register.nn.blocks import STAGE_CHANNELS, conv_block
 from rrl_register.nn.mgla import MGLA
 
-DECODER_CHANNELS = (128, 64, 32, 16)
 DECODER_SIZES = (8, 16, 32, 64)
 
 
 class Decoder(nn.Module):
-    """Four stages of convolution, batch norm, LeakyReLU, bilinear x2 and MGLA, then one channel through a sigmoid."""
+    """Four stages of convolution, batch norm, LeakyReLU, bilinear x2 and MGLA, then one channel through a sigmoid.
 
-    def __init__(self) -> None:
+    Args:
+        attention: Whether there is MGLA.
+        channels: Channels of the encoder's five stages, from fine to coarse; the decoder goes back through them.
+    """
+
+    def __init__(self, attention: bool = True, channels: Sequence[int] = STAGE_CHANNELS) -> None:
         super().__init__()
-        inputs = (STAGE_CHANNELS[-1], *DECODER_CHANNELS[:-1])
+        inputs, outputs = channels[:0:-1], channels[-2::-1]
         self.stages = nn.Sequential(
             *(
                 nn.Sequential(
                     conv_block(i, o),
                     nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False),
-                    MGLA(o, size),
+                    MGLA(o, size) if attention else nn.Identity(),
                 )
-                for i, o, size in zip(inputs, DECODER_CHANNELS, DECODER_SIZES, strict=True)
+                for i, o, size in zip(inputs, outputs, DECODER_SIZES, strict=True)
             )
         )
-        self.output = nn.Sequential(nn.Conv2d(DECODER_CHANNELS[-1], 1, 3, padding=1), nn.Sigmoid())
+        self.output = nn.Sequential(nn.Conv2d(channels[0], 1, 3, padding=1), nn.Sigmoid())
 
     def forward(self, last_stage: Tensor) -> Tensor:
         """Rebuilds patches ``(N, 1, 64, 64)``, values in (0, 1), from ALFE's last stage ``(N, 256, 4, 4)``."""

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 
 from rrl_register.nn.aggregation import Aggregation, HeadLogits, MLPPHeads
 from rrl_register.nn.alfe import ALFE, DescriptorHead
-from rrl_register.nn.blocks import PATCH_SIZE, STAGE_CHANNELS, dense_head
+from rrl_register.nn.architecture import PAPER, Architecture
+from rrl_register.nn.blocks import PATCH_SIZE, dense_head
 from rrl_register.nn.decoder import Decoder
-from rrl_register.nn.interaction import FeatureGate, Gated, Interaction, interact
+from rrl_register.nn.interaction import Gated, Interaction, Plain, feature_gate, interact
 
 
 class Spectrum(StrEnum):
@@ -33,13 +34,13 @@ class PatchFeatures:
 
     Attributes:
         spectrum: The encoder they went through.
-        stages: Feature and gate of each stage, ``(N, C, H, W)``.
+        stages: What each stage's interaction needs: feature and gate, or the feature alone, ``(N, C, H, W)``.
         descriptors: Unit vectors, ``(N, 128)``, single precision.
         last_stage: ALFE's last stage ``(N, 256, 4, 4)``, which the decoder rebuilds the patch from.
     """
 
     spectrum: Spectrum
-    stages: tuple[Gated, ...]
+    stages: tuple[Gated | Plain, ...]
     descriptors: Tensor
     last_stage: Tensor
 
@@ -48,19 +49,20 @@ class PatchFeatures:
 
     def __getitem__(self, index: Tensor | slice) -> PatchFeatures:
         """The features of some of the patches, in the order of ``index``."""
-        stages = tuple(Gated(stage.feature[index], stage.gate[index]) for stage in self.stages)
+        stages = tuple(stage.picked(index) for stage in self.stages)
         return PatchFeatures(self.spectrum, stages, self.descriptors[index], self.last_stage[index])
 
 
 class SpectrumBranch(nn.Module):
     """All that one spectrum has for itself: encoder, FIL gates, descriptor head and, in training, the decoder."""
 
-    def __init__(self, training_heads: bool) -> None:
+    def __init__(self, training_heads: bool, architecture: Architecture) -> None:
         super().__init__()
-        self.encoder = ALFE()
-        self.gates = nn.ModuleList(FeatureGate(c) for c in STAGE_CHANNELS)
-        self.descriptor = DescriptorHead()
-        self.decoder = Decoder() if training_heads else None
+        attention, channels = architecture.attention, architecture.channels
+        self.encoder = ALFE(attention, channels)
+        self.gates = nn.ModuleList(feature_gate(architecture.interaction, c) for c in channels)
+        self.descriptor = DescriptorHead(channels=channels[-1])
+        self.decoder = Decoder(attention, channels) if training_heads else None
 
 
 class RRLNet(nn.Module):
@@ -68,14 +70,17 @@ class RRLNet(nn.Module):
 
     Args:
         training_heads: Build the MLPP heads and the decoders too. Weights for inference have none of them.
+        architecture: Width, attention and interaction. Shapes of features are given for the paper's width.
     """
 
-    def __init__(self, training_heads: bool = True) -> None:
+    def __init__(self, training_heads: bool = True, architecture: Architecture = PAPER) -> None:
         super().__init__()
-        self.branches = nn.ModuleDict({s.value: SpectrumBranch(training_heads) for s in Spectrum})
-        self.aggregation = Aggregation()
-        self.metric = dense_head(2 * STAGE_CHANNELS[-1])
-        self.heads = MLPPHeads() if training_heads else None
+        self.architecture = architecture
+        channels = architecture.channels
+        self.branches = nn.ModuleDict({s.value: SpectrumBranch(training_heads, architecture) for s in Spectrum})
+        self.aggregation = Aggregation(channels)
+        self.metric = dense_head(2 * channels[-1])
+        self.heads = MLPPHeads(channels) if training_heads else None
 
     def branch(self, spectrum: Spectrum) -> SpectrumBranch:
         """The modules of one spectrum."""
@@ -199,12 +204,13 @@ def _interactions(
     """What the pairs have in common and alone, stage by stage."""
     if (visible.spectrum, other.spectrum) != (Spectrum.VISIBLE, Spectrum.OTHER):
         raise ValueError(f"features of ({visible.spectrum}, {other.spectrum}), (visible, other) needed in this order")
-    n_left, n_right = (len(f if i is None else i) for f, i in ((visible, left), (other, right)))
+    # shape[0] and not len(): what exports the network follows the one, and takes the other for a constant.
+    n_left, n_right = ((f.descriptors if i is None else i).shape[0] for f, i in ((visible, left), (other, right)))
     if n_left != n_right:
         raise ValueError(f"features of {n_left} visible and {n_right} other patches, pairs of them needed")
     for a, b in zip(visible.stages, other.stages, strict=True):
         yield interact(_picked(a, left), _picked(b, right))
 
 
-def _picked(stage: Gated, index: Tensor | None) -> Gated:
-    return stage if index is None else Gated(stage.feature[index], stage.gate[index])
+def _picked(stage: Gated | Plain, index: Tensor | None) -> Gated | Plain:
+    return stage if index is None else stage.picked(index)

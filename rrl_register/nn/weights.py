@@ -1,35 +1,99 @@
-"""Weights on disk: pruned, half precision, safetensors with a checksum; never unpickled."""
+"""Weights on disk: pruned, half precision, safetensors with a checksum and the architecture; never unpickled."""
 
 from __future__ import annotations
 
 import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from rrl_register.errors import InputError
+from rrl_register.nn.architecture import PAPER, Architecture
 from rrl_register.nn.rrlnet import RRLNet
 
 SCHEMA = "rrlnet-1"
 SHIPPED = "rrlnet.safetensors"
 
 
-def save_weights(path: Path, state: dict[str, Tensor], notes: dict[str, str]) -> None:
+@dataclass(frozen=True)
+class Weights:
+    """Weights for inference, and what is known of them.
+
+    Attributes:
+        state: State dict without heads and decoders, half precision, on the CPU; it fits the architecture.
+        notes: What a file of them says of itself: schema, checksum, architecture (as JSON), and where known name,
+            recipe and the like.
+        architecture: Of the network that they are for.
+    """
+
+    state: dict[str, Tensor]
+    notes: dict[str, str]
+    architecture: Architecture
+
+    @property
+    def label(self) -> str:
+        """``<name> <first digits of the checksum>``."""
+        return f"{self.notes['name']} {self.notes['checksum'][:8]}"
+
+    def network(self) -> RRLNet:
+        """A network with these weights, in evaluation mode, single precision, on the CPU."""
+        net = _skeleton(self.architecture)
+        state = {k: v.float() if v.is_floating_point() else v.clone() for k, v in self.state.items()}
+        net.load_state_dict(state, assign=True)
+        return net.eval()
+
+
+def prune_weights(state: Mapping[str, Tensor], notes: Mapping[str, str], architecture: Architecture = PAPER) -> Weights:
+    """What inference needs of a network's state, in half precision.
+
+    Args:
+        state: State dict of an ``RRLNet``, with or without heads.
+        notes: What else the weights should say of themselves (name, recipe, date).
+        architecture: Of that network.
+
+    Raises:
+        InputError: If the state is of another network, or holds what half precision cannot.
+    """
+    names = _skeleton(architecture).state_dict().keys()
+    pruned = {name: _half(state[name]) for name in names if name in state}
+    misfit = _misfit(pruned, architecture)
+    if misfit:
+        raise InputError(f"the weights do not fit this network ({misfit}): give those of the architecture named")
+    endless = [k for k, v in pruned.items() if not torch.isfinite(v).all()]
+    if endless:
+        raise InputError(f"the weights are not finite in half precision ({endless[0]}): train at a lower rate")
+    own = {"schema": SCHEMA, "checksum": checksum(pruned), "architecture": json.dumps(architecture.to_dict())}
+    return Weights(pruned, {"name": "unnamed", **notes, **own}, architecture)
+
+
+def save_weights(
+    path: Path, state: Mapping[str, Tensor], notes: Mapping[str, str], architecture: Architecture = PAPER
+) -> None:
     """Writes a network's state without heads and decoders, in half precision.
 
     Args:
         path: Where to; replaced as a whole.
         state: State dict of an ``RRLNet``, with or without heads.
         notes: What else the file should say of itself (name, recipe, date).
+        architecture: Of that network.
+
+    Raises:
+        InputError: As ``prune_weights``.
     """
-    names = RRLNet(training_heads=False).state_dict().keys()
-    pruned = {k: _half(state[k]) for k in names}
+    write_weights(path, prune_weights(state, {"name": path.stem, **notes}, architecture))
+
+
+def write_weights(path: Path, weights: Weights) -> None:
+    """Writes weights to a safetensors file; replaced as a whole."""
     temporary = path.with_name(path.name + ".partial")
-    save_file(pruned, str(temporary), {**notes, "schema": SCHEMA, "checksum": checksum(pruned)})
+    temporary.write_bytes(save(weights.state, weights.notes))
     temporary.replace(path)
 
 
@@ -45,9 +109,22 @@ def load_weights(path: Path | None = None) -> tuple[RRLNet, str]:
     Raises:
         InputError: If the file is missing, is no weights file of this schema, or fails its checksum.
     """
+    weights = read_weights(path)
+    return weights.network(), weights.label
+
+
+def read_weights(path: Path | None = None) -> Weights:
+    """Reads a weights file, and believes nothing of it that was not checked.
+
+    Args:
+        path: A file of ``save_weights``; None: the weights shipped with the package.
+
+    Raises:
+        InputError: If the file is missing, is no weights file of this schema, or fails its checksum.
+    """
     if path is None:
         with as_file(files("rrl_register.nn") / "weights" / SHIPPED) as shipped:
-            return load_weights(shipped)
+            return read_weights(shipped)
     if not path.is_file():
         raise InputError(f"no weights at {path}: give a .safetensors file made by this program, or leave --weights out")
     state, notes = _read(path)
@@ -55,16 +132,15 @@ def load_weights(path: Path | None = None) -> tuple[RRLNet, str]:
         raise InputError(f"{path} has schema {notes.get('schema')}, {SCHEMA} is needed: export the weights again")
     if notes.get("checksum") != checksum(state):
         raise InputError(f"{path} is damaged, its checksum does not fit its content: fetch or export it again")
-    net = RRLNet(training_heads=False)
-    try:
-        net.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
-    except RuntimeError as error:
-        first = str(error).splitlines()[-1].strip()
-        raise InputError(f"{path} does not fit this network ({first}): export the weights again") from error
-    return net.eval(), f"{notes.get('name', path.stem)} {notes['checksum'][:8]}"
+    architecture = _architecture(path, notes.get("architecture"))
+    misfit = _misfit(state, architecture)
+    if misfit:
+        raise InputError(f"{path} does not fit this network ({misfit}): export the weights again")
+    own = {"architecture": json.dumps(architecture.to_dict())}
+    return Weights(state, {"name": path.stem, **notes, **own}, architecture)
 
 
-def checksum(state: dict[str, Tensor]) -> str:
+def checksum(state: Mapping[str, Tensor]) -> str:
     """SHA-256 over names, shapes and bytes of a state dict, in the order of the names."""
     digest = hashlib.sha256()
     for name in sorted(state):
@@ -72,6 +148,24 @@ def checksum(state: dict[str, Tensor]) -> str:
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def _skeleton(architecture: Architecture) -> RRLNet:
+    """A network for inference without memory behind its weights, so that a file cannot ask for more than it holds."""
+    with torch.device("meta"):
+        return RRLNet(training_heads=False, architecture=architecture)
+
+
+def _misfit(state: Mapping[str, Tensor], architecture: Architecture) -> str | None:
+    """The first thing about a state that keeps a network from taking it."""
+    needed = _skeleton(architecture).state_dict()
+    for name in sorted(needed.keys() ^ state.keys()):
+        return f"{name} is {'missing' if name in needed else 'not one of its weights'}"
+    for name, tensor in needed.items():
+        seen = state[name]
+        if (seen.shape, seen.is_floating_point()) != (tensor.shape, tensor.is_floating_point()):
+            return f"{name} is {seen.dtype} {tuple(seen.shape)}, not {tensor.dtype} {tuple(tensor.shape)}"
+    return None
 
 
 def _half(tensor: Tensor) -> Tensor:
@@ -85,3 +179,11 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             return {k: file.get_tensor(k) for k in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path} is no safetensors file ({error}): give weights exported by this program") from error
+
+
+def _architecture(path: Path, text: str | None) -> Architecture:
+    """The architecture that a file names; files that name none are the paper's."""
+    try:
+        return PAPER if text is None else Architecture.from_dict(json.loads(text))
+    except (ValueError, InputError) as error:
+        raise InputError(f"{path} is for a network unknown here ({error}): export the weights again") from error

@@ -1,0 +1,84 @@
+"""What can be switched about RRL-Net's build: its width, its attention, and how two patches are compared."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from enum import StrEnum
+from typing import Any
+
+from rrl_register.errors import InputError
+from rrl_register.nn.blocks import STAGE_CHANNELS
+
+FEWEST_CHANNELS = 4
+"""Channels that the narrowest stage keeps whatever the width."""
+LARGEST_WIDTH = 16.0
+"""Above this a network needs gigabytes for its weights alone; a larger number is taken for a mistake."""
+
+
+class InteractionKind(StrEnum):
+    """How two patches are compared."""
+
+    FIL = "fil"
+    """The paper's feature interaction learning: each patch gates the other (arXiv 2403.11751)."""
+    DIFFERENCE = "difference"
+    """What either has more of than the other, with no weights to learn; the simple way that FIL is measured against."""
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """How an ``RRLNet`` is built; the default is the paper's.
+
+    Attributes:
+        width: Channels as a multiple of the paper's 16, 32, 64, 128, 256.
+        attention: MGLA in encoders and decoders.
+        interaction: How two patches are compared.
+
+    Raises:
+        InputError: If a value is none that a network can be built from.
+    """
+
+    width: float = 1.0
+    attention: bool = True
+    interaction: InteractionKind = InteractionKind.FIL
+
+    def __post_init__(self) -> None:
+        width, attention = self.width, self.attention
+        if isinstance(width, bool) or not isinstance(width, (int, float)) or not 0 < width <= LARGEST_WIDTH:
+            raise InputError(f"architecture: width {width!r}, a number above 0 and up to {LARGEST_WIDTH:g} needed")
+        if not isinstance(attention, bool):
+            raise InputError(f"architecture: attention {attention!r}, true or false needed")
+        if self.interaction not in list(InteractionKind):
+            kinds = " or ".join(InteractionKind)
+            raise InputError(f"architecture: interaction {self.interaction!r}, {kinds} needed")
+        object.__setattr__(self, "width", float(width))
+        object.__setattr__(self, "interaction", InteractionKind(self.interaction))
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """Channels of the five stages, at least 4 each."""
+        return tuple(max(FEWEST_CHANNELS, math.floor(self.width * c + 0.5)) for c in STAGE_CHANNELS)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Architecture:
+        """The architecture that ``to_dict`` described; what is left out is the paper's.
+
+        Raises:
+            InputError: If ``values`` is no mapping, or a key or a value in it is unknown.
+        """
+        known = [f.name for f in fields(cls)]
+        if not isinstance(values, Mapping):
+            raise InputError(f"architecture: {values!r}, a mapping of {', '.join(known)} needed")
+        unknown = sorted(str(key) for key in values if key not in known)
+        if unknown:
+            raise InputError(f"architecture: unknown {', '.join(unknown)}; known are {', '.join(known)}")
+        return cls(**values)
+
+    def to_dict(self) -> dict[str, float | bool | str]:
+        """Plain values, for files: ``{"width": 1.0, "attention": True, "interaction": "fil"}``."""
+        return {**asdict(self), "interaction": self.interaction.value}
+
+
+PAPER = Architecture()
+"""The paper's network."""
