@@ -9,7 +9,8 @@ def fastest_dtype(device: torch.device) -> torch.dtype:
     """bfloat16 where the hardware multiplies it, else single precision: emulated bfloat16 is slower than that."""
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    return torch.bfloat16 if torch.cpu._is_amx_tile_supported() else torch.float32
+    native = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    return torch.bfloat16 if native else torch.float32
 
 
 def autocast(device: torch.device) -> torch.autocast:
