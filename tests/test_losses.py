@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import math
+import sys
 
 import pytest
 import torch
 from torch import Tensor
 
+from rrl_register.errors import UsageError
 from rrl_register.nn.aggregation import HeadLogits
-from rrl_register.training.losses import descriptor_loss, hard_negatives, match_loss, reconstruction_loss
+from rrl_register.training.losses import (
+    Reconstruction,
+    descriptor_loss,
+    hard_negatives,
+    match_loss,
+    reconstruction_loss,
+)
 
 torch.set_num_threads(1)
 
@@ -81,14 +89,43 @@ def test_the_match_loss_adds_weighted_heads() -> None:
         return math.log(1 + math.exp(-right))
 
     plain = (entropy(2) + entropy(1)) / 2
-    extra = entropy(0) + entropy(-3) + entropy(1)
-    assert float(match_loss(logits, heads, labels, 0.3)) == pytest.approx(plain + 0.3 * extra, rel=1e-5)
-    assert float(match_loss(logits, heads, labels, 0)) == pytest.approx(plain, rel=1e-5)
+    modules = entropy(-3) + entropy(1)
+    found = float(match_loss(logits, heads, labels, stage_weight=0.3, module_weight=0.2))
+    assert found == pytest.approx(plain + 0.3 * entropy(0) + 0.2 * modules, rel=1e-5)
+    assert float(match_loss(logits, heads, labels, 0, 0)) == pytest.approx(plain, rel=1e-5)
 
 
-def test_reconstruction_is_free_for_the_patch_itself() -> None:
+def test_without_near_misses_only_the_batch_is_told_apart() -> None:
+    ignore = nothing_ignored()
+    nothing_alike = torch.full((5, 16), -1e3)
+    found = descriptor_loss(unit(1), unit(2), None, ignore, 0.1)
+    assert float(found) == pytest.approx(
+        float(descriptor_loss(unit(1), unit(2), nothing_alike * unit(1).sign(), ignore, 0.1)), rel=1e-5
+    )
+
+
+@pytest.mark.parametrize("kind", Reconstruction)
+def test_reconstruction_is_free_for_the_patch_itself(kind: Reconstruction) -> None:
+    if kind is Reconstruction.SSIM:
+        pytest.importorskip("kornia")
     patches = torch.rand(2, 1, 64, 64, generator=torch.Generator().manual_seed(6))
-    assert float(reconstruction_loss(patches, patches)) == 0
+    assert float(reconstruction_loss(patches, patches, kind)) == pytest.approx(0, abs=1e-6)
+
+
+def test_structure_that_is_lost_costs_by_ssim_what_pixels_hardly_notice() -> None:
+    pytest.importorskip("kornia")
+    stripes = 0.5 + 0.1 * (torch.arange(64.0) % 8 - 3.5).sign().expand(1, 1, 64, 64)
+    flat = torch.full_like(stripes, 0.5)
+    pixels = float(reconstruction_loss(flat, stripes, Reconstruction.PIXEL))
+    assert pixels == pytest.approx(0.01, rel=1e-4)
+    assert float(reconstruction_loss(flat, stripes, Reconstruction.SSIM)) > 50 * pixels
+
+
+def test_ssim_without_kornia_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "kornia.losses", None)
+    patches = torch.rand(2, 1, 64, 64)
+    with pytest.raises(UsageError, match="pip install"):
+        reconstruction_loss(patches, patches, Reconstruction.SSIM)
 
 
 def test_a_wrong_brightness_costs_its_square_and_no_gradient() -> None:

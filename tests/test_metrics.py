@@ -1,4 +1,4 @@
-"""FPR95 against an independent ROC curve."""
+"""FPR95 and AUC against an independent ROC curve."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score
 from sklearn.metrics import roc_curve as independent_roc_curve
 
-from rrl_register.training.metrics import fpr95, roc_curve
+from rrl_register.training.metrics import auc, fpr95, roc_curve
 
 few_values = st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.8, 1.0])
 labelled = st.lists(st.tuples(st.booleans(), few_values | st.floats(0, 1)), min_size=2, max_size=60).filter(
@@ -30,6 +31,12 @@ def test_the_curve_and_its_reading_are_those_of_scikit_learn(pairs: list[tuple[b
     assert np.allclose(false, expected_false)
     assert np.allclose(true, expected_true)
     assert np.isclose(fpr95(labels, scores), independent_fpr95(labels, scores))
+
+
+@given(labelled)
+def test_the_area_is_that_of_scikit_learn(pairs: list[tuple[bool, float]]) -> None:
+    labels, scores = (np.array(column) for column in zip(*pairs, strict=True))
+    assert np.isclose(auc(labels, scores), roc_auc_score(labels, scores))
 
 
 @given(labelled)
@@ -83,5 +90,6 @@ def test_infinite_scores_are_ties_as_well(value: float) -> None:
     ],
 )
 def test_what_makes_no_curve_is_refused(labels: list[int], scores: list[float], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        fpr95(labels, scores)
+    for measure in (fpr95, auc):
+        with pytest.raises(ValueError, match=message):
+            measure(labels, scores)

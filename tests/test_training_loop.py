@@ -16,12 +16,22 @@ import numpy as np
 import pytest
 import torch
 
-from rrl_register.errors import InputError
+from rrl_register.errors import InputError, UsageError
+from rrl_register.nn import RRLNet
+from rrl_register.nn.architecture import Architecture, InteractionKind
 from rrl_register.nn.weights import load_weights, save_weights
 from rrl_register.training import loop, validation
 from rrl_register.training.bank import is_validation
 from rrl_register.training.checkpoint import ExponentialMovingAverage, load_checkpoint
-from rrl_register.training.config import PhaseConfig, TrainingConfig, load_training_config
+from rrl_register.training.config import (
+    LossConfig,
+    OptimizerConfig,
+    OptimizerKind,
+    PhaseConfig,
+    Precision,
+    TrainingConfig,
+)
+from rrl_register.training.datasets import PairFolder
 from rrl_register.training.loop import learning_rate, train
 
 
@@ -49,12 +59,11 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def make_config(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., TrainingConfig]:
     """Two steps of each phase with batches of four, validated in the middle and at the end."""
-    monkeypatch.setattr(loop, "VALIDATION_BATCHES", 1)
     monkeypatch.setattr(validation, "VALIDATION_BATCH", 4)
 
     def make(**changes: Any) -> TrainingConfig:
         fields: dict[str, Any] = {
-            "data": data,
+            "data": (PairFolder(data),),
             "output": tmp_path / "run",
             "descriptor_phase": PhaseConfig(2, 4, 1e-3, warmup=1),
             "joint_phase": PhaseConfig(2, 4, 1e-3, warmup=1),
@@ -63,6 +72,7 @@ def make_config(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
             "threads": 1,
             "log_every": 1,
             "validate_every": 2,
+            "validation_batches": 1,
         }
         return TrainingConfig(**{**fields, **changes})
 
@@ -91,7 +101,7 @@ def test_a_run_in_two_goes_does_each_step_once(
     assert trainer.optimizer.state_dict()["state"].keys() == stopped["optimizer"]["state"].keys()
 
     finished = train(config)
-    assert finished == config.output / "checkpoint.pt"
+    assert finished == config.output / "best.pt"
     log = records(config)
     steps = [r for r in log if "fpr95" not in r]
     assert [r["step"] for r in steps] == [1, 2, 3, 4]
@@ -107,9 +117,15 @@ def test_a_run_in_two_goes_does_each_step_once(
 
     assert train(config) == finished
     assert records(config) == log
-    content = load_checkpoint(finished)
+    content = load_checkpoint(config.output / "checkpoint.pt")
     assert content is not None
     assert content["mean_updates"] == 2  # of the second phase: the mean starts afresh with it
+    at_once = train(make_config(output=tmp_path / "at once"))
+    assert at_once is not None
+    same, best = load_checkpoint(at_once), load_checkpoint(finished)
+    assert same is not None
+    assert best is not None
+    assert all(torch.equal(value, same["mean"][name]) for name, value in best["mean"].items())
     save_weights(tmp_path / "made.safetensors", content["mean"], {})
     assert not any(torch.isnan(p).any() for p in load_weights(tmp_path / "made.safetensors")[0].parameters())
 
@@ -168,47 +184,114 @@ def test_the_running_mean_forgets_its_start() -> None:
     assert float(mean.state["weight"]) == pytest.approx(1, abs=0.1)
 
 
-def written(path: Path, text: str) -> Path:
-    path.write_text(text)
-    return path
+def test_a_run_with_other_settings_does_not_go_on_from_a_checkpoint(make_config: Callable[..., TrainingConfig]) -> None:
+    phases = {"descriptor_phase": PhaseConfig(1, 4, 1e-3), "joint_phase": PhaseConfig(0, 4, 1e-3)}
+    train(make_config(**phases))
+    train(make_config(**phases, log_every=7, threads=2))
+    with pytest.raises(UsageError, match=r"other settings \(seed\)"):
+        train(make_config(**phases, seed=5))
 
 
-def test_a_recipe_is_read_from_yaml(tmp_path: Path) -> None:
-    text = """
-data: pictures
-output: run
-joint_phase: {steps: 7, batch: 8, learning_rate: 1e-3}
-geometry: {near_miss: [2, 5]}
-losses: {hard_negatives: false}
-seed: 3
-"""
-    config = load_training_config(written(tmp_path / "recipe.yaml", text), seed=4, device=None)
-    assert (config.data, config.output) == (Path("pictures"), Path("run"))
-    assert config.joint_phase == PhaseConfig(7, 8, 0.001)
-    assert config.geometry.near_miss == (2, 5)
-    assert not config.losses.hard_negatives
-    assert config.seed == 4
-    assert config.device == "auto"
-    assert config.descriptor_phase == TrainingConfig(Path(), Path()).descriptor_phase
+def test_a_run_without_progress_ends_early(
+    make_config: Callable[..., TrainingConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = iter([3.0, 2.0, 5.0, 4.0, 1.0])
+    monkeypatch.setattr(loop, "score_of", lambda figures: next(scores))
+    config = make_config(
+        descriptor_phase=PhaseConfig(0, 4, 1e-3), joint_phase=PhaseConfig(9, 4, 1e-3), validate_every=1, patience=2
+    )
+    best = train(config)
+    assert best is not None
+    content = load_checkpoint(best)
+    assert content is not None
+    assert (content["step"], content["score"]) == (2, 2.0)
+    assert records(config)[-1]["step"] == 4
+
+
+def test_initial_weights_are_where_a_run_begins(
+    make_config: Callable[..., TrainingConfig], make_network: Callable[..., RRLNet], tmp_path: Path
+) -> None:
+    given = make_network()
+    save_weights(tmp_path / "given.safetensors", given.state_dict(), {})
+    still = {"descriptor_phase": PhaseConfig(0, 4, 0.0), "joint_phase": PhaseConfig(0, 4, 0.0)}
+    trainer = loop.Trainer(make_config(initial=str(tmp_path / "given.safetensors"), **still))
+    state = trainer.net.state_dict()
+    assert all(torch.allclose(value, state[name], atol=1e-2, rtol=1e-3) for name, value in given.state_dict().items())
+    small = Architecture(width=0.5)
+    with pytest.raises(InputError, match="make both the same"):
+        loop.Trainer(
+            make_config(
+                initial=str(tmp_path / "given.safetensors"), architecture=small, output=tmp_path / "small", **still
+            )
+        )
 
 
 @pytest.mark.parametrize(
-    ("text", "seen"),
+    "changes",
     [
-        ("data: a\noutput: b\ncolour: red", "colour"),
-        ("data: a\noutput: b\nlosses: {glory: 1}", "glory"),
-        ("data: a\noutput: b\njoint_phase: 7", "int"),
-        ("data: a", "output"),
-        ("- data", "list"),
-        ("data: [a", "recipe.yaml"),
-        (None, "No such file"),
+        {"losses": LossConfig(near_misses=False, hard_negatives=False)},
+        {"losses": LossConfig(descriptor=0.0, reconstruction=0.0)},
+        {"losses": LossConfig(stage_heads=0.0, module_heads=0.0)},
+        {"architecture": Architecture(0.5, attention=False, interaction=InteractionKind.DIFFERENCE)},
+        {"optimizer": OptimizerConfig(kind=OptimizerKind.NADAM)},
+        {"precision": Precision.BFLOAT16},
+        {"families": ("nir",)},
     ],
 )
-def test_a_recipe_that_cannot_be_followed_is_refused_in_one_line(text: str | None, seen: str, tmp_path: Path) -> None:
-    path = tmp_path / "recipe.yaml"
-    if text is not None:
-        written(path, text)
-    with pytest.raises(InputError, match="no training configuration") as caught:
-        load_training_config(path)
-    assert seen in str(caught.value)
-    assert "\n" not in str(caught.value)
+def test_every_switch_of_the_ablation_trains(
+    make_config: Callable[..., TrainingConfig], changes: dict[str, Any]
+) -> None:
+    config = make_config(
+        descriptor_phase=PhaseConfig(0, 4, 1e-3),
+        joint_phase=PhaseConfig(1, 4, 1e-3),
+        **{"architecture": Architecture(0.25), **changes},
+    )
+    best = train(config)
+    assert best is not None
+    log = records(config)[0]
+    assert math.isfinite(log["match"])
+    losses = config.losses
+    assert ("descriptor" in log, "reconstruction" in log) == (losses.descriptor > 0, losses.reconstruction > 0)
+    content = load_checkpoint(best)
+    assert content is not None
+    assert Architecture.from_dict(content["architecture"]) == config.architecture
+
+
+def test_families_that_the_data_have_not_are_refused(make_config: Callable[..., TrainingConfig]) -> None:
+    with pytest.raises(InputError, match="families"):
+        train(make_config(families=("sar",)))
+
+
+def test_too_few_pairs_to_keep_any_are_trained_on_without_validation(
+    make_config: Callable[..., TrainingConfig], data: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "single"
+    folder.mkdir()
+    for name in sorted(data.glob("t*_vis.png"))[:1]:
+        for file in (name, name.with_name(name.name.replace("_vis", "_other"))):
+            (folder / file.name).write_bytes(file.read_bytes())
+    config = make_config(
+        data=(PairFolder(folder, family="nir"),),
+        descriptor_phase=PhaseConfig(0, 4, 1e-3),
+        joint_phase=PhaseConfig(1, 4, 1e-3),
+        group_weights={},
+    )
+    best = train(config)
+    assert best is not None
+    assert best.name == "best.pt"
+    assert not any("fpr95" in record for record in records(config))
+
+
+def test_curves_are_written_for_tensorboard(make_config: Callable[..., TrainingConfig]) -> None:
+    pytest.importorskip("tensorboard")
+    config = make_config(
+        tensorboard=True, descriptor_phase=PhaseConfig(1, 4, 1e-3), joint_phase=PhaseConfig(0, 4, 1e-3)
+    )
+    train(config)
+    assert list((config.output / "tensorboard").glob("events.*"))
+
+
+def test_progress_is_told_step_by_step(make_config: Callable[..., TrainingConfig]) -> None:
+    told: list[tuple[int, int]] = []
+    train(make_config(), progress=lambda step, total, figures: told.append((step, total)))
+    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]

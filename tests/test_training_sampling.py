@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from rrl_register.training.bank import PairImages
-from rrl_register.training.sampling import GeometryConfig, PatchBatch, PatchSampler, sample_patches, tone_curve
+from rrl_register.errors import InputError
+from rrl_register.training.bank import Bank, PairImages
+from rrl_register.training.sampling import GeometryConfig, PatchBatch, PatchSampler, Rotation
 
 torch.set_num_threads(1)
 
@@ -23,11 +25,20 @@ STILL = GeometryConfig(relative_rotation=0, relative_log_scale=0, jitter=0)
 def pair_of(*planes: Tensor, group: str = "made", family: str = "nir", n_points: int = 20) -> PairImages:
     """A pair of square images from planes in [0, 255]: visible, other and perhaps three colours."""
     full = torch.stack(planes).round().to(torch.uint8)
-    mean = functional.avg_pool2d(full[None].float(), 2)[0]
-    up_and_down = torch.arange(mean.shape[1])[:, None] % 2 * 0.5  # by turns, so that rounding shifts no slope
-    half = (mean + up_and_down).floor().to(torch.uint8)
     x, y = torch.meshgrid(torch.linspace(90, 150, n_points // 4), torch.linspace(90, 150, 4), indexing="xy")
-    return PairImages(f"{group}/1", family, group, (full, half), torch.stack([x.flatten(), y.flatten()], 1))
+    return PairImages(f"{group}/1", family, group, full[None], torch.stack([x.flatten(), y.flatten()], 1))
+
+
+def stack_of(*patches: Tensor, group: str = "cut") -> PairImages:
+    """Ready-cut patches, the same in both spectra."""
+    planes = torch.stack([p.round().to(torch.uint8).expand(2, 64, 64) for p in patches])
+    return PairImages(f"{group}/1", "nir", group, planes, None)
+
+
+def sampler_of(
+    pairs: Sequence[PairImages], weights: dict[str, float], geometry: GeometryConfig, seed: int = 1
+) -> PatchSampler:
+    return PatchSampler(Bank.of(pairs, torch.device("cpu")), weights, geometry, torch.Generator().manual_seed(seed))
 
 
 def texture(seed: int) -> Tensor:
@@ -41,8 +52,7 @@ def ramp() -> Tensor:
 
 
 def draw(geometry: GeometryConfig, *pairs: PairImages, seed: int = 1, n: int = 16, group: str = "made") -> PatchBatch:
-    sampler = PatchSampler(pairs, {group: 1.0}, geometry, torch.Generator().manual_seed(seed))
-    return sampler.draw(n)
+    return sampler_of(pairs, {group: 1.0}, geometry, seed).draw(n)
 
 
 def test_patches_of_one_place_in_equal_images_are_equal() -> None:
@@ -95,14 +105,16 @@ def test_one_seed_draws_one_batch() -> None:
 
 def test_a_batch_comes_from_several_images_of_one_group() -> None:
     pairs = [pair_of(texture(s), texture(s), group=group) for s in range(3) for group in ("made", "else")]
-    sampler = PatchSampler(pairs, {"made": 1.0, "else": 1.0}, STILL, torch.Generator().manual_seed(1))
-    batch = sampler.draw(12, "else")
-    assert batch.image.tolist() == [0] * 4 + [1] * 4 + [2] * 4
+    batch = sampler_of(pairs, {"made": 1.0, "else": 1.0}, STILL).draw(12, "else")
+    first, second, third = batch.image[::4].tolist()
+    assert batch.image.tolist() == [first] * 4 + [second] * 4 + [third] * 4
+    assert {first, second, third} == {1, 3, 5}
+    assert len(sampler_of(pairs, {}, STILL).draw(13, "else").visible) == 13
 
 
 def test_groups_without_weight_are_never_drawn() -> None:
     nir, sar = pair_of(texture(1), texture(1)), pair_of(texture(2), texture(2), group="radar", family="sar")
-    sampler = PatchSampler([nir, sar], {"made": 0.0, "radar": 1.0}, STILL, torch.Generator().manual_seed(1))
+    sampler = sampler_of([nir, sar], {"made": 0.0, "radar": 1.0}, STILL)
     assert {sampler.draw(2).family for _ in range(10)} == {"sar"}
 
 
@@ -125,31 +137,57 @@ def test_pairs_of_neighbouring_places_in_one_image_are_no_negatives() -> None:
     assert torch.equal(batch.too_close(8.0), torch.tensor(expected, dtype=torch.bool))
 
 
-@pytest.mark.parametrize("scale", [0.7, 1.0, 1.3, 2.0, 2.5])
-def test_a_patch_is_centred_on_its_point_at_either_level(scale: float) -> None:
-    levels = pair_of(ramp(), ramp().T).levels
-    centres = torch.tensor([[100.25, 131.5], [120.0, 110.75]])
-    cut = 255 * sample_patches(levels, slice(0, 2), centres, scale * torch.eye(2).expand(2, 2, 2))
-    assert torch.allclose(cut.mean((2, 3)), centres, atol=0.3)
-    assert torch.allclose(cut[:, 0, :, -1] - cut[:, 0, :, 0], torch.tensor(63 * scale), atol=0.6)
-
-
-def test_beyond_the_image_its_edge_is_repeated() -> None:
-    levels = pair_of(ramp()).levels
-    cut = 255 * sample_patches(levels, slice(0, 1), torch.tensor([[-40.0, 120.0]]), torch.eye(2)[None])
-    assert torch.allclose(cut, torch.zeros(()), atol=1e-3)
-
-
-def test_a_tone_curve_is_linear_between_its_nodes() -> None:
-    nodes = torch.tensor([0.2, 0.9, 0.1, 0.4])
-    values = torch.linspace(0, 1, 37)
-    expected = np.interp(values.numpy(), np.linspace(0, 1, 4), nodes.numpy())
-    assert np.allclose(tone_curve(values, nodes).numpy(), expected, atol=1e-5)
-
-
 def test_turned_and_flipped_patches_come_in_all_directions() -> None:
     """Over a ramp the steepest direction of a patch tells how it was turned."""
     batch = draw(STILL, pair_of(ramp(), ramp()), n=64)
     across, down = batch.visible.diff(dim=3).mean((1, 2, 3)), batch.visible.diff(dim=2).mean((1, 2, 3))
     quarter = torch.floor(torch.atan2(down, across) / (math.pi / 2))
     assert set(quarter.tolist()) == {-2, -1, 0, 1}
+
+
+def test_quarter_turns_keep_rows_and_columns() -> None:
+    batch = draw(replace(STILL, rotation=Rotation.QUARTER), pair_of(ramp(), ramp()), n=64)
+    across, down = batch.visible.diff(dim=3).mean((1, 2, 3)), batch.visible.diff(dim=2).mean((1, 2, 3))
+    assert float(torch.minimum(across.abs(), down.abs()).max()) < 1e-5
+    assert {
+        (round(float(torch.sign(a.round(decimals=4)))), round(float(torch.sign(d.round(decimals=4)))))
+        for a, d in zip(across, down, strict=True)
+    } == {(1, 0), (-1, 0), (0, 1), (0, -1)}
+
+
+def test_without_weights_all_groups_are_drawn_and_simulated_ones_seldom() -> None:
+    coloured = pair_of(*[texture(s) for s in range(5)])
+    sampler = sampler_of([coloured, pair_of(texture(6), texture(7), group="radar", family="sar")], {}, STILL)
+    drawn = Counter(sampler.draw(1).family for _ in range(180))
+    assert drawn["nir"] == pytest.approx(80, abs=20)
+    assert drawn["sar"] == pytest.approx(80, abs=20)
+    assert drawn["simulated"] == pytest.approx(20, abs=12)
+
+
+def test_a_group_that_cannot_be_drawn_is_named() -> None:
+    with pytest.raises(InputError, match="there are: made"):
+        sampler_of([pair_of(texture(1), texture(1))], {"else": 1.0}, STILL).draw(4)
+    with pytest.raises(InputError, match="too few corners"):
+        sampler_of([pair_of(texture(1), texture(1), n_points=8)], {}, STILL).draw(4)
+
+
+def test_near_misses_and_their_patches_share_a_simulated_spectrum() -> None:
+    """A place that is missed by nothing looks the same."""
+    pair = pair_of(*[texture(s) for s in range(5)])
+    batch = draw(replace(STILL, near_miss=(0.0, 0.0)), pair, group="made+simulated")
+    assert torch.allclose(batch.other, batch.near, atol=1e-5)
+
+
+def test_ready_cut_patches_are_hardly_moved() -> None:
+    """As in the paper: quarter turns, scale within 5 %; and any two are different places."""
+    cuts = [texture(seed)[:64, :64] for seed in range(40)]
+    batch = draw(GeometryConfig(relative_log_scale=0.0, jitter=0.0), stack_of(*cuts), n=24, group="cut")
+    assert float((batch.scale.log()).abs().max()) <= 0.05
+    assert torch.equal(batch.centres, torch.full((24, 2), 31.5))
+    assert torch.allclose(batch.visible, batch.other, atol=1e-4)
+    assert len(batch.image.unique()) > 12
+    assert torch.equal(batch.too_close(), batch.image[:, None] == batch.image[None])
+    turns = [f(torch.rot90(cuts[int(batch.image[0])] / 255, k)) for k in range(4) for f in (torch.clone, torch.fliplr)]
+    inner = slice(16, 48)
+    away = [float((batch.visible[0, 0, inner, inner] - t[inner, inner]).abs().mean()) for t in turns]
+    assert min(away) < 0.03 < sorted(away)[1]

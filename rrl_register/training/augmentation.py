@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from rrl_register.training.sampling import tone_curve
+from rrl_register.training.simulation import tone_curves
+
+_CURVE_NODES = 5
 
 
 @dataclass(frozen=True)
@@ -22,14 +25,16 @@ class RadiometryConfig:
     blur_sigma: tuple[float, float] = (0.4, 1.2)
     noise: float = 0.3
     noise_std: float = 0.03
-    speckle: float = 0.4
-    speckle_std: float = 0.1
-    inversion: float = 0.1
-    tone_curve: float = 0.1
+    haze: float = 0.2
+    haze_strength: float = 0.6
+    speckle: float = 0.5
+    speckle_std: float = 0.15
+    inversion: float = 0.15
+    tone_curve: float = 0.15
 
 
 class Radiometry:
-    """Applies the augmentation; each patch draws for itself.
+    """Applies the augmentation; each patch draws for itself, but for the width of the blur, which a batch shares.
 
     Args:
         config: Shares and strengths.
@@ -41,8 +46,8 @@ class Radiometry:
         self._generator = generator
 
     def visible(self, patches: Tensor) -> Tensor:
-        """Patches ``(N, 1, 64, 64)`` in [0, 1] of the visible spectrum, altered."""
-        return self._common(patches).clamp(0, 1)
+        """Patches ``(N, 1, 64, 64)`` in [0, 1] of the visible spectrum, altered; haze is of this spectrum alone."""
+        return self._common(self._haze(patches)).clamp(0, 1)
 
     def other(self, patches: Tensor, family: str) -> Tensor:
         """Patches of the other spectrum, altered; speckle for SAR, inversion and tone curves for what has none."""
@@ -50,8 +55,8 @@ class Radiometry:
         if family == "sar":
             return self._speckle(self._common(patches)).clamp(0, 1)
         patches = torch.where(self._some(patches, config.inversion), 1 - patches, patches)
-        curve = torch.rand(5, generator=self._generator).to(patches.device)
-        curved = tone_curve(patches, curve)
+        nodes = torch.rand(len(patches), _CURVE_NODES, generator=self._generator).to(patches.device)
+        curved = tone_curves(patches, nodes)
         return self._common(torch.where(self._some(patches, config.tone_curve), curved, patches)).clamp(0, 1)
 
     def _common(self, patches: Tensor) -> Tensor:
@@ -72,6 +77,14 @@ class Radiometry:
         padded = functional.pad(patches, (3, 3, 3, 3), mode="replicate")
         blurred = functional.conv2d(functional.conv2d(padded, kernel), kernel.transpose(2, 3))
         return torch.where(self._some(patches, self._config.blur), blurred, patches)
+
+    def _haze(self, patches: Tensor) -> Tensor:
+        """Bright air in front of the scene, thicker towards one side: evenly spread, standardising would undo it."""
+        axis = torch.linspace(-1, 1, patches.shape[-1], device=patches.device)
+        angle = self._draw(patches, -math.pi, math.pi)
+        ramp = 0.5 + (angle.cos() * axis + angle.sin() * axis[:, None]) / (2 * math.sqrt(2))
+        strength = self._draw(patches, 0, self._config.haze_strength) * self._some(patches, self._config.haze)
+        return torch.lerp(patches, self._draw(patches, 0.7, 1), strength * ramp)
 
     def _speckle(self, patches: Tensor) -> Tensor:
         strength = self._draw(patches, 0, self._config.speckle_std) * self._some(patches, self._config.speckle)

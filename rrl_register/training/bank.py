@@ -1,12 +1,14 @@
-"""The training images, held as tensors on the device that trains, with the points that patches are cut around."""
+"""The training images on the device that trains, sorted into groups, with the points that patches are cut around."""
 
 from __future__ import annotations
 
-import csv
 import hashlib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+import math
+from abc import ABC, abstractmethod
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -17,117 +19,225 @@ from torch import Tensor
 from rrl_register.config import Kind
 from rrl_register.errors import InputError
 from rrl_register.raster.stretch import to_grey
+from rrl_register.training.atlas import Atlas
 
-OTHER_KIND = {"sar": Kind.SAR, "nir": Kind.IR, "lwir": Kind.IR, "ir": Kind.IR}
+FAMILIES = ("sar", "nir", "lwir", "ir", "other")
+"""What the second image of a pair can be; ``other`` is treated like infrared."""
+SIMULATED = "+simulated"
+"""Ends the name of a group whose second spectrum is simulated from the colours of the first image."""
 MAX_POINTS = 4000
+MIN_POINTS = 16
+"""Images with fewer points are passed over."""
 EDGE_PX = 20
 """Patch centres keep this distance from the edge of the image and from places without data."""
+_LEAST_SIDE = 100
+"""A scene's scale is bounded so that its shorter side is at least this many patch px."""
+
+VISIBLE, OTHER, COLOURS = (0,), (1,), (2, 3, 4)
+"""Planes of an image."""
 
 
 @dataclass(frozen=True)
 class PairImages:
-    """One co-registered pair.
+    """One co-registered pair, or a stack of many pairs of ready-cut patches.
 
     Attributes:
         name: ``set/id``.
-        family: ``sar``, ``nir``, ``lwir`` or ``ir``.
+        family: One of ``FAMILIES``.
         group: The set that the pair belongs to; batches are drawn from one group.
-        levels: Planes ``(C, H, W)``, uint8, at full and at half resolution: visible, other, and, where the visible
-            image has colours, its red, green and blue.
-        points: ``(N, 2)`` patch centres, (x, y), full-resolution px.
+        planes: ``(S, C, H, W)`` uint8, on the CPU, S = 1 for a pair: visible, other, and, where the visible image has
+            colours, its red, green and blue.
+        points: ``(N, 2)`` patch centres, (x, y), px; None for a stack of patches, which have one each, in the middle.
+        valid: ``(H, W)`` bool, where both images hold data; None: everywhere.
     """
 
     name: str
     family: str
     group: str
-    levels: tuple[Tensor, Tensor]
-    points: Tensor
+    planes: Tensor
+    points: Tensor | None
+    valid: Tensor | None = None
 
     @property
     def has_colours(self) -> bool:
         """Whether the visible image is more than a grey one."""
-        return len(self.levels[0]) > 2
+        return self.planes.shape[1] > 2
+
+
+class Source(ABC):
+    """A data set on disk; its kinds are in ``rrl_register.training.datasets``."""
+
+    @abstractmethod
+    def load(self, validation: bool) -> list[PairImages]:
+        """The pairs that are kept for validation, or else all others.
+
+        Raises:
+            InputError: If the data set cannot be read.
+        """
+
+
+@dataclass(frozen=True)
+class ImageGroup:
+    """Images that are drawn together.
+
+    Attributes:
+        family: Of all of them.
+        rows: ``(I,)`` int64, on the CPU, their numbers in the atlas.
+        patches: Whether they are ready-cut patches, without surroundings.
+    """
+
+    family: str
+    rows: Tensor
+    patches: bool
+
+
+@dataclass(frozen=True)
+class Bank:
+    """All images of a run, on the device that trains.
+
+    Attributes:
+        atlas: Their planes; ``VISIBLE``, ``OTHER`` and ``COLOURS`` number them.
+        points: ``(P, 2)`` float32, the points of all images in turn.
+        first, n_points: ``(I,)`` int64, where an image's points begin, and how many it has.
+        max_log_scale: ``(I,)`` float32, how far a scene may be reduced, natural logarithm of px per patch px.
+        groups: Those that can be drawn, ``<name>+simulated`` included.
+    """
+
+    atlas: Atlas
+    points: Tensor
+    first: Tensor
+    n_points: Tensor
+    max_log_scale: Tensor
+    groups: dict[str, ImageGroup] = field(default_factory=dict)
+
+    @property
+    def real_groups(self) -> list[str]:
+        """Groups whose second spectrum a camera took."""
+        return sorted(g for g in self.groups if not g.endswith(SIMULATED))
+
+    @classmethod
+    def of(cls, pairs: Sequence[PairImages], device: torch.device) -> Bank:
+        """Moves images to a device.
+
+        Raises:
+            InputError: If a group mixes families, or scenes with ready-cut patches.
+        """
+        points = [_points_of(pair) for pair in pairs]
+        count = torch.cat([n for _, n in points]) if points else torch.empty(0, dtype=torch.int64)
+        limits = [torch.full((len(p.planes),), _max_log_scale(p)) for p in pairs]
+        return cls(
+            Atlas.of([p.planes for p in pairs], device),
+            torch.cat([p for p, _ in points]).to(device) if points else torch.empty(0, 2, device=device),
+            (count.cumsum(0) - count).to(device),
+            count.to(device),
+            torch.cat(limits).to(device) if limits else torch.empty(0, device=device),
+            _groups(pairs),
+        )
+
+
+def load_bank(
+    sources: Sequence[Source], *, validation: bool, device: torch.device, families: Sequence[str] = ()
+) -> Bank:
+    """Reads data sets.
+
+    Args:
+        sources: The data sets, see ``rrl_register.training.datasets``.
+        validation: Take what is kept for validation, or else all others. Data sets of one or two pairs keep nothing, so
+            that a bank for validation may be without groups.
+        device: Where the images are to lie.
+        families: Families to take; empty: all.
+
+    Raises:
+        InputError: If a data set cannot be read, a group mixes what cannot be drawn together, or nothing is left to
+            train on.
+    """
+    loaded = [pair for source in sources for pair in source.load(validation)]
+    pairs = [pair for pair in loaded if not families or pair.family in families]
+    if not (pairs or validation):
+        raise InputError(
+            f"the data sets leave none of their {len(loaded)} pairs to train on: "
+            "check their paths, groups and max_residual_px, and the families asked for"
+        )
+    return Bank.of(pairs, device)
 
 
 def is_validation(name: str, share: float = 0.1) -> bool:
     """Whether a pair is kept for validation: decided by a hash of its name, so that it never changes sides."""
-    return int(hashlib.sha256(name.encode()).hexdigest(), 16) % 1000 < share * 1000
+    return _hashed(name) % 1000 < share * 1000
 
 
-def load_bank(
-    folder: Path, *, validation: bool, device: torch.device, max_residual_px: float = 3.5, groups: Sequence[str] = ()
-) -> list[PairImages]:
-    """Reads the pairs listed in ``folder/pairs.csv``.
+def kept_for_validation(names: Sequence[str]) -> list[bool]:
+    """Which pairs of a data set are kept for validation: those that ``is_validation`` names.
+
+    Where that would be none or all of three pairs and more, one of them is on the lonely side, by its hash again; fewer
+    than three all train. Such a pair may change sides when the data set grows.
+    """
+    if len(names) < 3:
+        return [False] * len(names)
+    kept = [is_validation(name) for name in names]
+    if any(kept) == all(kept):
+        lonely = min(range(len(names)), key=lambda i: _hashed(names[i]))
+        kept[lonely] = not kept[lonely]
+    return kept
+
+
+class ReadImages(NamedTuple):
+    """Both images of a pair as read.
+
+    Attributes:
+        visible: ``(1, H, W)`` or, red, green and blue, ``(3, H, W)``.
+        other: ``(B, H, W)`` in any units.
+        valid: ``(H, W)``, where both hold data.
+    """
+
+    visible: NDArray[np.uint8]
+    other: NDArray[np.float32]
+    valid: NDArray[np.bool_]
+
+
+def make_pair(name: str, family: str, group: str, images: ReadImages) -> PairImages:
+    """Makes a pair out of what was read: grey images, colours, corners.
 
     Args:
-        folder: Holds ``pairs.csv`` (columns ``set, id, family, vis, other, residual_px``) and the images it names.
-        validation: Take the validation pairs, or else all others.
-        device: Where the images are to lie.
-        max_residual_px: Pairs whose own alignment scatters more are left out.
-        groups: Sets to take; empty: all.
+        name: ``set/id``.
+        family: One of ``FAMILIES``.
+        group: Group to draw it in.
+        images: What was read.
 
     Raises:
-        InputError: If the list or an image is missing, or nothing is left.
+        InputError: If the images differ in size, or one shows nothing.
     """
-    table = folder / "pairs.csv"
-    if not table.is_file():
-        raise InputError(f"no {table}: a folder with pairs.csv and its images is needed")
-    with table.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    bank = [_load_pair(folder, row, device) for row in _chosen(rows, validation, max_residual_px, groups)]
-    if not bank:
-        raise InputError(f"{table} leaves no pair to use: check its sets and residual_px (at most {max_residual_px})")
-    return bank
+    visible, other, valid = images
+    if visible.shape[1:] != other.shape[1:]:
+        seen = " and ".join(f"{image.shape[2]} x {image.shape[1]} px" for image in (visible, other))
+        raise InputError(f"the images of pair {name} have {seen}: both have to lie on one pixel grid")
+    try:
+        grey = grey_bytes(visible.astype(np.float32), valid, Kind.OPTICAL)
+        second = grey_bytes(other, valid, Kind.SAR if family == "sar" else Kind.IR)
+    except InputError as error:
+        raise InputError(f"pair {name}: {error}") from error
+    has_colours = len(visible) == 3 and bool((visible[0] != visible[1]).any() or (visible[0] != visible[2]).any())
+    planes = np.stack([grey, second, *(visible if has_colours else ())])
+    points = torch.from_numpy(_corners_of_both(planes[:2], valid))
+    return PairImages(name, family, group, torch.from_numpy(planes)[None], points, torch.from_numpy(valid))
 
 
-def _chosen(
-    rows: Iterable[dict[str, str]], validation: bool, max_residual_px: float, groups: Sequence[str]
-) -> list[dict[str, str]]:
-    return [
-        row
-        for row in rows
-        if is_validation(f"{row['set']}/{row['id']}") == validation
-        and float(row["residual_px"] or 0) <= max_residual_px
-        and (not groups or row["set"] in groups)
-    ]
+def colour_bytes(bands: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Bands ``(B, H, W)`` of any type as 8 bit: stretched alike, between the 0.5th and the 99.5th percentile of all."""
+    if bands.dtype == np.uint8 or not valid.any():
+        return bands.astype(np.uint8)
+    low, high = np.percentile(bands[:, valid], (0.5, 99.5))
+    stretched = (bands.astype(np.float32) - np.float32(low)) * np.float32(255 / max(high - low, 1e-12))
+    return np.asarray(np.rint(np.clip(stretched, 0, 255)), np.uint8)
 
 
-def _load_pair(folder: Path, row: dict[str, str], device: torch.device) -> PairImages:
-    visible = _read(folder / row["vis"], cv2.IMREAD_COLOR_RGB)
-    other = _read(folder / row["other"], cv2.IMREAD_GRAYSCALE)
-    valid = _without_border(other)
-    grey = np.stack(
-        [
-            fill_invalid(to_grey(_planes(visible), valid, Kind.OPTICAL), valid),
-            fill_invalid(to_grey(other[None].astype(np.float32), valid, OTHER_KIND[row["family"]]), valid),
-        ]
-    )
-    has_colours = bool((visible[..., 0] != visible[..., 1]).any())
-    planes = np.concatenate([np.rint(grey * 255), _planes(visible)]) if has_colours else np.rint(grey * 255)
-    return PairImages(
-        name=f"{row['set']}/{row['id']}",
-        family=row["family"],
-        group=row["set"],
-        levels=(_bytes(planes).to(device), _bytes(_half(planes)).to(device)),
-        points=torch.from_numpy(_points(grey, valid)).to(device),
-    )
+def grey_bytes(bands: NDArray[np.float32], valid: NDArray[np.bool_], kind: Kind) -> NDArray[np.uint8]:
+    """A grey image ``(H, W)`` as the network sees it, filled where there is no data.
 
-
-def _read(path: Path, flag: int) -> NDArray[np.uint8]:
-    image = cv2.imread(str(path), flag)
-    if image is None:
-        raise InputError(f"{path} cannot be read as an image")
-    return np.asarray(image, np.uint8)
-
-
-def _planes(colour: NDArray[np.uint8]) -> NDArray[np.float32]:
-    return np.ascontiguousarray(colour.transpose(2, 0, 1), np.float32)
-
-
-def _without_border(other: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Where there is data: zeros count as missing only in areas larger than dark pixels form by themselves."""
-    empty = cv2.morphologyEx((other == 0).astype(np.uint8), cv2.MORPH_OPEN, np.ones((9, 9), np.uint8))
-    return np.asarray(cv2.dilate(empty, np.ones((3, 3), np.uint8)) == 0)
+    Raises:
+        InputError: If it has no valid pixel, or one value everywhere.
+    """
+    return np.rint(fill_invalid(to_grey(bands, valid, kind), valid) * 255).astype(np.uint8)
 
 
 def fill_invalid(grey: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
@@ -137,16 +247,47 @@ def fill_invalid(grey: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray
     return np.where(valid, grey, grey[valid].mean()).astype(np.float32)
 
 
-def _half(planes: NDArray[np.float32]) -> NDArray[np.float32]:
-    size = (planes.shape[2] // 2, planes.shape[1] // 2)
-    return np.stack([cv2.resize(p, size, interpolation=cv2.INTER_AREA) for p in planes])
+def _hashed(name: str) -> int:
+    return int(hashlib.sha256(name.encode()).hexdigest(), 16)
 
 
-def _bytes(planes: NDArray[np.float32]) -> Tensor:
-    return torch.from_numpy(np.rint(planes).astype(np.uint8))
+def _points_of(pair: PairImages) -> tuple[Tensor, Tensor]:
+    """Points of all images of a stack in turn, ``(P, 2)``, and how many each has, ``(S,)``."""
+    if pair.points is not None:
+        return pair.points, torch.tensor([len(pair.points)])
+    height, width = pair.planes.shape[2:]
+    middle = torch.tensor([(width - 1) / 2, (height - 1) / 2])
+    return middle.repeat(len(pair.planes), 1), torch.ones(len(pair.planes), dtype=torch.int64)
 
 
-def _points(grey: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
+def _max_log_scale(pair: PairImages) -> float:
+    return math.inf if pair.points is None else math.log(min(pair.planes.shape[2:]) / _LEAST_SIDE)
+
+
+def _groups(pairs: Sequence[PairImages]) -> dict[str, ImageGroup]:
+    members: dict[str, list[tuple[PairImages, Tensor]]] = defaultdict(list)
+    row = 0
+    for pair in pairs:
+        rows = torch.arange(row, row + len(pair.planes))
+        row += len(pair.planes)
+        if pair.points is None or len(pair.points) >= MIN_POINTS:
+            members[pair.group].append((pair, rows))
+            if pair.has_colours:
+                members[pair.group + SIMULATED].append((pair, rows))
+    return {name: _group(name, found) for name, found in members.items()}
+
+
+def _group(name: str, members: Sequence[tuple[PairImages, Tensor]]) -> ImageGroup:
+    families = sorted({pair.family for pair, _ in members})
+    if len(families) > 1:
+        raise InputError(f"group {name} mixes the families {', '.join(families)}: give each a group of its own")
+    patches = {pair.points is None for pair, _ in members}
+    if len(patches) > 1:
+        raise InputError(f"group {name} mixes scenes and ready-cut patches: give each a group of its own")
+    return ImageGroup(families[0], torch.cat([rows for _, rows in members]), patches.pop())
+
+
+def _corners_of_both(grey: NDArray[np.uint8], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Corners of both images: what is a corner in one spectrum only has to be told apart as well."""
     inner = cv2.erode(np.pad(valid, 1).astype(np.uint8), np.ones((2 * EDGE_PX + 1,) * 2, np.uint8))[1:-1, 1:-1]
     inner[:EDGE_PX], inner[-EDGE_PX:], inner[:, :EDGE_PX], inner[:, -EDGE_PX:] = 0, 0, 0, 0
@@ -154,7 +295,7 @@ def _points(grey: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.f
     return np.concatenate(found).astype(np.float32)
 
 
-def _corners(image: NDArray[np.float32], mask: NDArray[np.uint8]) -> NDArray[np.float32]:
-    smooth = cv2.GaussianBlur(image, (0, 0), 1.2)
+def _corners(image: NDArray[np.uint8], mask: NDArray[np.uint8]) -> NDArray[np.float32]:
+    smooth = cv2.GaussianBlur(image.astype(np.float32), (0, 0), 1.2)
     corners = cv2.goodFeaturesToTrack(smooth, MAX_POINTS // 2, 0.002, 4, mask=mask)
     return np.empty((0, 2), np.float32) if corners is None else np.asarray(corners, np.float32).reshape(-1, 2)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from rrl_register.errors import InputError
+from rrl_register.nn import RRLNet
 
 
 class ExponentialMovingAverage:
@@ -65,18 +65,18 @@ def load_checkpoint(path: Path) -> dict[str, Any] | None:
     return content
 
 
-class JsonLines:
-    """Appends records to a log, one JSON object a line."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def write(self, **record: float | int | str | dict[str, float]) -> None:
-        """Adds one record; the file is closed in between, so that it can be read at any time."""
-        with self._path.open("a") as file:
-            file.write(json.dumps(record) + "\n")
-
-
 def detached(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """A copy of a state dict on the CPU."""
     return {k: v.detach().cpu().clone() for k, v in state.items()}
+
+
+def average_of(net: RRLNet, mean: ExponentialMovingAverage, step: int, score: float | None) -> dict[str, Any]:
+    """What ``rrl-register export`` reads: the averaged weights, how the network is built, and how good it was.
+
+    Args:
+        net: The network that is trained.
+        mean: Its running mean.
+        step: Steps done.
+        score: Validation score, lower is better; None: not validated.
+    """
+    return {"step": step, "score": score, "mean": detached(mean.state), "architecture": net.architecture.to_dict()}

@@ -1,72 +1,96 @@
-"""The training loop: two phases, one checkpoint, one log."""
+"""The training loop: two phases, checkpoints to go on from, the best weights kept."""
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
+from rrl_register.errors import InputError, UsageError
 from rrl_register.nn import RRLNet
 from rrl_register.nn.memory import keep_freed_memory
 from rrl_register.nn.precision import autocast
+from rrl_register.nn.weights import load_weights
 from rrl_register.training.augmentation import Radiometry
-from rrl_register.training.bank import load_bank
+from rrl_register.training.bank import Bank, load_bank
 from rrl_register.training.checkpoint import (
     ExponentialMovingAverage,
-    JsonLines,
+    average_of,
     detached,
     load_checkpoint,
     save_checkpoint,
 )
-from rrl_register.training.config import PhaseConfig, TrainingConfig
+from rrl_register.training.config import OptimizerConfig, OptimizerKind, PhaseConfig, Precision, TrainingConfig
+from rrl_register.training.monitor import JsonLines, Monitor, TensorBoard
 from rrl_register.training.sampling import PatchBatch, PatchSampler
 from rrl_register.training.steps import Losses, descriptor_step, joint_step
-from rrl_register.training.validation import draw_validation, validate
+from rrl_register.training.validation import draw_validation, score_of, validate
 
-VALIDATION_BATCHES = 6
+CHECKPOINT, BEST, LOG = "checkpoint.pt", "best.pt", "log.jsonl"
+_VALIDATION_SEED = 95
+
+Progress = Callable[[int, int, dict[str, float]], None]
+"""Is told the steps done, the steps of the whole run, and the figures of the last step that was logged."""
 
 
 class Trainer:
-    """Trains RRL-Net as a configuration says; a second call with the same output folder goes on where it stopped."""
+    """Trains RRL-Net as a configuration says; a second call with the same output folder goes on where it stopped.
 
-    def __init__(self, config: TrainingConfig) -> None:
+    Args:
+        config: Of the run.
+        progress: Is told of every step.
+
+    Raises:
+        InputError: If the data, the initial weights or a checkpoint in the output folder cannot be used.
+        UsageError: If something that the configuration asks for is not there.
+    """
+
+    def __init__(self, config: TrainingConfig, progress: Progress | None = None) -> None:
         keep_freed_memory()
         self.config = config
-        self.device = torch.device(_device(config.device))
+        self.device = _device(config.device)
         if config.threads:
             torch.set_num_threads(config.threads)
         config.output.mkdir(parents=True, exist_ok=True)
-        self.log = JsonLines(config.output / "log.jsonl")
-        self.checkpoint = config.output / "checkpoint.pt"
-        torch.manual_seed(config.seed)
-        self.net = RRLNet().on(self.device)
+        self.checkpoint, self.best = config.output / CHECKPOINT, config.output / BEST
+        self._progress = progress
+        self._monitors: list[Monitor] = [JsonLines(config.output / LOG)]
+        if config.tensorboard:
+            self._monitors.append(TensorBoard(config.output / "tensorboard"))
+        self.net = _network(config).on(self.device)
         self.mean = ExponentialMovingAverage(self.net, config.ema)
-        self.optimizer = torch.optim.AdamW(self.net.parameters(), lr=0.0, weight_decay=1e-2, betas=(0.9, 0.98))
-        self.step = 0
+        self.optimizer = make_optimizer(self.net, config.optimizer)
+        self.generator = torch.Generator().manual_seed(config.seed)
+        self.step, self.best_score, self.validations_since_best = 0, math.inf, 0
         self._resume()
-        self.generator = torch.Generator().manual_seed(config.seed * 1_000_003 + self.step)
         self.radiometry = Radiometry(config.radiometry, self.generator)
-        bank = load_bank(config.data, validation=False, device=self.device)
-        self.sampler = PatchSampler(bank, config.group_weights, config.geometry, self.generator)
+        bank = load_bank(config.data, validation=False, device=self.device, families=config.families)
+        self.sampler = _sampler(bank, config, self.generator)
         self.validation = self._draw_validation()
+        self._figures: dict[str, float] = {}
 
     @property
-    def total_steps(self) -> int:
-        """Steps of both phases together."""
-        return self.config.descriptor_phase.steps + self.config.joint_phase.steps
+    def finished(self) -> bool:
+        """Whether all steps are done, or enough validations have passed without a better one."""
+        patience = self.config.patience
+        tired = 0 < patience <= self.validations_since_best
+        return tired or self.step >= self.config.total_steps
 
     def run(self, seconds: float = math.inf) -> bool:
         """Trains until the end or until the time is over; returns whether the run is finished."""
         start = time.monotonic()
-        while self.step < self.total_steps:
+        while not self.finished:
             if time.monotonic() - start > seconds:
                 self._save()
                 return False
             self._train_step()
-            if self.step % self.config.validate_every == 0 or self.step == self.total_steps:
+            if self.step % self.config.validate_every == 0 or self.step == self.config.total_steps:
                 self._validate()
             if self.step % self.config.checkpoint_every == 0:
                 self._save()
@@ -83,18 +107,24 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         batch = self.sampler.draw(phase.batch)
-        with autocast(self.device):
+        with _arithmetic(self.device, self.config.precision):
             losses = self._losses(batch)
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(losses.total)
-        nn.utils.clip_grad_norm_(self.net.parameters(), 5.0)
+        nn.utils.clip_grad_norm_(self.net.parameters(), self.config.optimizer.largest_gradient)
         self.optimizer.step()
         self.mean.update(self.net)
         self.step += 1
         if self.step % self.config.log_every == 0:
-            self.log.write(
-                step=self.step, family=batch.family, lr=rate, seconds=time.monotonic() - began, **losses.parts
-            )
+            self._figures = {name: float(part) for name, part in losses.parts.items()}
+            passed = time.monotonic() - began
+            self._write({"family": batch.family, "lr": rate, "seconds": passed, **self._figures})
+        if self._progress:
+            self._progress(self.step, self.config.total_steps, self._figures)
+
+    def _write(self, figures: dict[str, Any]) -> None:
+        for monitor in self._monitors:
+            monitor.write(self.step, figures)
 
     def _phase(self) -> tuple[PhaseConfig, int]:
         first = self.config.descriptor_phase
@@ -108,40 +138,77 @@ class Trainer:
         return joint_step(self.net, batch, self.radiometry, self.config.losses, self.generator)
 
     def _draw_validation(self) -> dict[str, list[PatchBatch]]:
-        bank = load_bank(self.config.data, validation=True, device=self.device)
-        generator = torch.Generator().manual_seed(95)
-        sampler = PatchSampler(bank, self.config.group_weights, self.config.geometry, generator)
-        groups = [g for g in sampler.groups if g in {p.group for p in bank}]
-        return draw_validation(sampler, groups, VALIDATION_BATCHES)
+        """Batches of the pairs kept for validation; none where there are too few pairs to keep any."""
+        config = self.config
+        bank = load_bank(config.data, validation=True, device=self.device, families=config.families)
+        generator = torch.Generator().manual_seed(_VALIDATION_SEED)
+        sampler = _sampler(bank, config, generator)
+        return draw_validation(sampler, bank.real_groups, config.validation_batches)
 
     def _validate(self) -> None:
-        averaged = RRLNet().on(self.device)
-        averaged.load_state_dict(self.mean.state)
-        metric = self.step > self.config.descriptor_phase.steps
-        with autocast(self.device):
-            self.log.write(step=self.step, fpr95=validate(averaged, self.validation, metric))
+        """Looks at the averaged weights and keeps them if they are the best so far; unvalidated ones always are."""
+        score = None
+        if self.validation:
+            averaged = RRLNet(architecture=self.config.architecture).on(self.device)
+            averaged.load_state_dict(self.mean.state)
+            metric = self.step > self.config.descriptor_phase.steps
+            with _arithmetic(self.device, self.config.precision):
+                figures = validate(averaged, self.validation, metric)
+            score = score_of(figures)
+            self._write({"fpr95": figures, "score": round(score, 3)})
+        if self.step <= self.config.descriptor_phase.steps:
+            return
+        self.validations_since_best += 1
+        if score is None or score < self.best_score:
+            self.best_score = math.inf if score is None else score
+            self.validations_since_best = 0
+            save_checkpoint(self.best, average_of(self.net, self.mean, self.step, score))
 
     def _save(self) -> None:
-        save_checkpoint(
-            self.checkpoint,
-            {
-                "step": self.step,
-                "network": detached(self.net.state_dict()),
-                "mean": detached(self.mean.state),
-                "mean_updates": self.mean.updates,
-                "optimizer": self.optimizer.state_dict(),
-            },
-        )
+        content = average_of(self.net, self.mean, self.step, None) | {
+            "network": detached(self.net.state_dict()),
+            "mean_updates": self.mean.updates,
+            "optimizer": self.optimizer.state_dict(),
+            "generator": self.generator.get_state(),
+            "best_score": self.best_score,
+            "validations_since_best": self.validations_since_best,
+            "recipe": self.config.recipe(),
+        }
+        save_checkpoint(self.checkpoint, content)
 
     def _resume(self) -> None:
         content = load_checkpoint(self.checkpoint)
         if content is None:
             return
+        _check_recipe(content["recipe"], self.config.recipe(), self.checkpoint)
         self.step = content["step"]
         self.net.load_state_dict(content["network"])
         self.mean.state = {k: v.to(self.device) for k, v in content["mean"].items()}
         self.mean.updates = content["mean_updates"]
         self.optimizer.load_state_dict(content["optimizer"])
+        self.generator.set_state(content["generator"])
+        self.best_score = content["best_score"]
+        self.validations_since_best = content["validations_since_best"]
+
+
+def train(config: TrainingConfig, seconds: float = math.inf, progress: Progress | None = None) -> Path | None:
+    """Runs or resumes a training.
+
+    Args:
+        config: Of the run.
+        seconds: Time after which it stops, to be gone on with later.
+        progress: Is told of every step.
+
+    Returns:
+        The checkpoint with the best weights, or None while time ran out before the end.
+
+    Raises:
+        InputError, UsageError: As ``Trainer``.
+    """
+    trainer = Trainer(config, progress)
+    if not trainer.run(seconds):
+        return None
+    return trainer.best if trainer.best.is_file() else trainer.checkpoint
 
 
 def learning_rate(phase: PhaseConfig, step: int) -> float:
@@ -151,11 +218,55 @@ def learning_rate(phase: PhaseConfig, step: int) -> float:
     return phase.learning_rate * rise * max(0.01, fall)
 
 
-def _device(name: str) -> str:
-    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+def make_optimizer(net: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
+    """The optimizer, its rate still 0: it is set anew before each step."""
+    betas = (0.9, config.beta2)
+    if config.kind is OptimizerKind.NADAM:
+        return torch.optim.NAdam(
+            net.parameters(), lr=0.0, betas=betas, weight_decay=config.weight_decay, decoupled_weight_decay=True
+        )
+    return torch.optim.AdamW(net.parameters(), lr=0.0, betas=betas, weight_decay=config.weight_decay)
 
 
-def train(config: TrainingConfig, seconds: float = math.inf) -> Path | None:
-    """Runs or resumes a training; returns the finished checkpoint, or None while time ran out before the end."""
-    trainer = Trainer(config)
-    return trainer.checkpoint if trainer.run(seconds) else None
+def _network(config: TrainingConfig) -> RRLNet:
+    """The network to begin with: random from the seed, or given weights with new heads and decoders."""
+    torch.manual_seed(config.seed)
+    net = RRLNet(architecture=config.architecture)
+    if config.initial == "none":
+        return net
+    given, name = load_weights(None if config.initial == "shipped" else Path(config.initial))
+    if given.architecture != config.architecture:
+        raise InputError(
+            f"the initial weights {name} are of {given.architecture}, the run is of {config.architecture}: "
+            "make both the same, or start with initial: none"
+        )
+    net.load_state_dict(given.state_dict(), strict=False)
+    return net
+
+
+def _sampler(bank: Bank, config: TrainingConfig, generator: torch.Generator) -> PatchSampler:
+    return PatchSampler(bank, config.group_weights, config.geometry, generator, config.images_per_batch)
+
+
+def _check_recipe(before: dict[str, Any], now: dict[str, Any], checkpoint: Path) -> None:
+    changed = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
+    if changed:
+        raise UsageError(
+            f"{checkpoint} is of a run with other settings ({', '.join(changed)}): "
+            "take the settings it was begun with, or another output folder"
+        )
+
+
+def _arithmetic(device: torch.device, precision: Precision) -> contextlib.AbstractContextManager[Any]:
+    if precision is Precision.AUTO:
+        return autocast(device)
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision is Precision.BFLOAT16)
+
+
+def _device(name: str) -> torch.device:
+    chosen = ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+    if chosen not in ("cpu", "cuda"):
+        raise UsageError(f"device {name!r} seen, auto, cpu or cuda needed")
+    if chosen == "cuda" and not torch.cuda.is_available():
+        raise UsageError("device cuda, but torch sees no GPU: take auto or cpu, or install torch with CUDA")
+    return torch.device(chosen)

@@ -2,28 +2,46 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from rrl_register.errors import UsageError
 from rrl_register.nn.aggregation import HeadLogits
 
+_SCALES = (1, 2, 4)
+_SSIM_WINDOW = 7
 
-def descriptor_loss(visible: Tensor, other: Tensor, near: Tensor, ignore: Tensor, temperature: float) -> Tensor:
+
+class Reconstruction(StrEnum):
+    """What the decoders' pictures are compared by, beside a tenth of the pixels' mean square.
+
+    The paper compares VGG-19 features, whose foreign weights are not to be had everywhere; ``GRADIENT`` and ``SSIM``
+    (structural similarity, from kornia) need none. ``PIXEL`` compares nothing else.
+    """
+
+    GRADIENT = "gradient"
+    SSIM = "ssim"
+    PIXEL = "pixel"
+
+
+def descriptor_loss(visible: Tensor, other: Tensor, near: Tensor | None, ignore: Tensor, temperature: float) -> Tensor:
     """Softmax over the batch in both directions (InfoNCE), near misses as further negatives.
 
     Args:
         visible: Unit descriptors ``(N, D)``.
         other: Those of the patches that match.
-        near: Those of the near misses.
+        near: Those of the near misses; None: there are none.
         ignore: ``(N, N)`` bool, pairs that are no negatives although they differ in number.
         temperature: Divides the similarities.
     """
     target = torch.arange(len(visible), device=visible.device)
     similarity = visible @ other.T
     hidden = similarity.masked_fill(ignore & ~torch.eye(len(visible), dtype=torch.bool, device=visible.device), -1e4)
-    beside = (visible * near).sum(1, keepdim=True)
-    forward = functional.cross_entropy(torch.cat([hidden, beside], 1) / temperature, target)
+    beside = [] if near is None else [(visible * near).sum(1, keepdim=True)]
+    forward = functional.cross_entropy(torch.cat([hidden, *beside], 1) / temperature, target)
     return (forward + functional.cross_entropy(hidden.T / temperature, target)) / 2
 
 
@@ -39,22 +57,45 @@ def hard_negatives(visible: Tensor, other: Tensor, ignore: Tensor, top: int, gen
     return best.indices.gather(1, drawn[:, None])[:, 0]
 
 
-def match_loss(logits: Tensor, heads: HeadLogits, labels: Tensor, head_weight: float) -> Tensor:
-    """Binary cross-entropy of the network and, weighted, of its MLPP heads."""
+def match_loss(logits: Tensor, heads: HeadLogits, labels: Tensor, stage_weight: float, module_weight: float) -> Tensor:
+    """Binary cross-entropy of the network and, weighted, of its MLPP heads on stages and on modules."""
     loss = functional.binary_cross_entropy_with_logits(logits, labels)
-    for extra in (*heads.stages, *heads.modules):
-        loss = loss + head_weight * functional.binary_cross_entropy_with_logits(extra.float(), labels)
+    for weight, extras in ((stage_weight, heads.stages), (module_weight, heads.modules)):
+        for extra in extras:
+            loss = loss + weight * functional.binary_cross_entropy_with_logits(extra.float(), labels)
     return loss
 
 
-def reconstruction_loss(rebuilt: Tensor, patches: Tensor, pixel_weight: float = 0.1) -> Tensor:
-    """Mean absolute difference of gradients at three scales, plus ``pixel_weight`` times the pixel mean square.
+def reconstruction_loss(
+    rebuilt: Tensor, patches: Tensor, kind: Reconstruction = Reconstruction.GRADIENT, pixel_weight: float = 0.1
+) -> Tensor:
+    """How far rebuilt patches ``(N, 1, 64, 64)`` are from the patches, by ``kind`` and by pixel mean square.
 
-    The paper's perceptual term compares VGG-19 features; this one needs no foreign weights.
+    Raises:
+        UsageError: If ``kind`` needs kornia and it is not installed.
     """
     rebuilt = rebuilt.float()
-    loss = pixel_weight * functional.mse_loss(rebuilt, patches)
-    for scale in (1, 2, 4):
-        a, b = functional.avg_pool2d(rebuilt, scale), functional.avg_pool2d(patches, scale)
-        loss = loss + (a.diff(dim=2) - b.diff(dim=2)).abs().mean() + (a.diff(dim=3) - b.diff(dim=3)).abs().mean()
+    pixels = functional.mse_loss(rebuilt, patches)
+    if kind is Reconstruction.PIXEL:
+        return pixels
+    compare = _gradient_difference if kind is Reconstruction.GRADIENT else _structural_difference
+    loss = pixel_weight * pixels
+    for scale in _SCALES:
+        loss = loss + compare(functional.avg_pool2d(rebuilt, scale), functional.avg_pool2d(patches, scale))
+    return loss
+
+
+def _gradient_difference(one: Tensor, other: Tensor) -> Tensor:
+    return (one.diff(dim=2) - other.diff(dim=2)).abs().mean() + (one.diff(dim=3) - other.diff(dim=3)).abs().mean()
+
+
+def _structural_difference(one: Tensor, other: Tensor) -> Tensor:
+    try:
+        from kornia.losses import ssim_loss
+    except ImportError as error:
+        raise UsageError(
+            "losses.reconstruction_kind 'ssim' needs kornia, which is not installed: "
+            "pip install 'rrl-register[train]', or take 'gradient'"
+        ) from error
+    loss: Tensor = ssim_loss(one, other, _SSIM_WINDOW)
     return loss

@@ -1,9 +1,12 @@
-"""FPR95, the measure of patch matching."""
+"""FPR95, the measure of patch matching, and the ROC curve that it is read from."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+RECALL = 0.95
+"""True-positive rate at which the false-positive rate is read."""
 
 
 def roc_curve(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -37,8 +40,18 @@ def fpr95(labels: ArrayLike, scores: ArrayLike) -> float:
         ValueError: As ``roc_curve``.
     """
     false, true = roc_curve(labels, scores)
-    at = int(np.searchsorted(true, 0.95))
-    if true[at] == 0.95 or at == 0:
+    at = int(np.searchsorted(true, RECALL))
+    if true[at] == RECALL or at == 0:
         return float(100 * false[at])
-    part = (0.95 - true[at - 1]) / (true[at] - true[at - 1])
+    part = (RECALL - true[at - 1]) / (true[at] - true[at - 1])
     return float(100 * (false[at - 1] + part * (false[at] - false[at - 1])))
+
+
+def auc(labels: ArrayLike, scores: ArrayLike) -> float:
+    """Area under the ROC curve, 0 to 1: the chance that a matching pair scores above another one; a tie counts half.
+
+    Raises:
+        ValueError: As ``roc_curve``.
+    """
+    false, true = roc_curve(labels, scores)
+    return float(np.trapezoid(true, false))

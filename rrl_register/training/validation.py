@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 
@@ -19,37 +19,49 @@ def draw_validation(sampler: PatchSampler, groups: Sequence[str], batches: int) 
 
 
 @torch.no_grad()
-def validate(net: RRLNet, batches: dict[str, list[PatchBatch]], metric: bool) -> dict[str, float]:
-    """FPR95 by group, per cent: of the descriptor and, if ``metric``, of the network, far and near negatives."""
+def validate(net: RRLNet, batches: Mapping[str, Sequence[PatchBatch]], metric: bool) -> dict[str, float]:
+    """FPR95 by group, per cent, named ``<group>/descriptor_far`` and so on.
+
+    Of the descriptor and, if ``metric``, of the network (``match_far``, ``match_near``), with negatives from far away
+    and with near misses.
+    """
     net.eval()
     result: dict[str, float] = {}
     for group, drawn in batches.items():
-        scores = [_scores(net, b, metric) for b in drawn]
-        for name in scores[0]:
-            right = torch.cat([s["descriptor" if name.startswith("descriptor") else "match"] for s in scores])
-            if name in ("descriptor", "match"):
-                continue
-            wrong = torch.cat([s[name] for s in scores])
-            labels = [1] * len(right) + [0] * len(wrong)
-            result[f"{group}/{name}"] = round(fpr95(labels, torch.cat([right, wrong]).numpy()), 2)
+        scores = [_scores(net, batch, metric) for batch in drawn]
+        for scorer in ("descriptor", "match") if metric else ("descriptor",):
+            right = torch.cat([s[scorer] for s in scores])
+            for kind in ("far", "near"):
+                wrong = torch.cat([s[f"{scorer}_{kind}"] for s in scores])
+                labels = [1] * len(right) + [0] * len(wrong)
+                result[f"{group}/{scorer}_{kind}"] = round(fpr95(labels, torch.cat([right, wrong]).numpy()), 2)
     net.train()
     return result
+
+
+def score_of(figures: Mapping[str, float]) -> float:
+    """One number to choose the best weights by, lower is better: the mean FPR95 over groups and kinds of negatives.
+
+    Of the network where it was looked at, else of the descriptor.
+    """
+    match = [value for name, value in figures.items() if "/match_" in name]
+    chosen = match or list(figures.values())
+    return sum(chosen) / len(chosen)
 
 
 def _scores(net: RRLNet, batch: PatchBatch, metric: bool) -> dict[str, torch.Tensor]:
     n = len(batch.visible)
     visible = net.encode(batch.visible, Spectrum.VISIBLE)
     moving = net.encode(torch.cat([batch.other, batch.near]), Spectrum.OTHER)
-    far = torch.roll(torch.arange(n), n // 2)
+    rows = torch.arange(n, device=visible.descriptors.device)
+    far = torch.roll(rows, n // 2)
     similarity = visible.descriptors @ moving.descriptors.T
-    rows = torch.arange(n)
     scores = {
-        "descriptor": similarity[rows, rows].float().cpu(),
-        "descriptor_far": similarity[rows, far].float().cpu(),
-        "descriptor_near": similarity[rows, rows + n].float().cpu(),
+        "descriptor": similarity[rows, rows],
+        "descriptor_far": similarity[rows, far],
+        "descriptor_near": similarity[rows, rows + n],
     }
     if metric:
-        scores["match"] = net.logits(visible, moving[rows]).cpu()
-        scores["match_far"] = net.logits(visible, moving[far]).cpu()
-        scores["match_near"] = net.logits(visible, moving[rows + n]).cpu()
-    return scores
+        pairs = {"match": rows, "match_far": far, "match_near": rows + n}
+        scores |= {name: net.logits(visible, moving, rows, right) for name, right in pairs.items()}
+    return {name: value.float().cpu() for name, value in scores.items()}

@@ -1,0 +1,350 @@
+"""Data sets that a run can be given, as a recipe names them, and how each becomes training images."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields
+from itertools import compress
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from rrl_register.errors import InputError
+from rrl_register.nn.blocks import PATCH_SIZE
+from rrl_register.training.bank import (
+    FAMILIES,
+    PairImages,
+    ReadImages,
+    Source,
+    colour_bytes,
+    kept_for_validation,
+    make_pair,
+)
+from rrl_register.training.pack import Pack
+from rrl_register.training.settings import plain
+
+__all__ = ["Pack", "PairFolder", "PatchArrays", "RasterPairs", "Source", "parse_sources"]
+
+Row = dict[str, str]
+
+_PICTURES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
+"""Read by OpenCV; all other files by the raster reader."""
+_SPLITS = {"train": False, "validation": True, "val": True}
+_LEFT_OUT = "test"
+
+
+@dataclass(frozen=True)
+class PairFolder(Source):
+    """A folder of pairs that lie on one pixel grid each.
+
+    With a list ``pairs.csv``: columns ``vis`` and ``other`` (paths from the folder), and, where known, ``set``, ``id``,
+    ``family``, ``residual_px`` and ``split`` (``train``, ``validation``; ``test`` is left out; empty: as
+    ``kept_for_validation`` says). Without one: files ``<name>_vis.<ext>`` and ``<name>_other.<ext>``.
+
+    Pictures have one or three bands of 8 or 16 bit; zeros in the second image count as missing where they are many.
+    Everything else is read as a raster with all that the program knows of nodata, masks and decibels; files of more
+    than ``rasters.MAX_SIDE`` px a side are averaged down.
+
+    Attributes:
+        path: The folder.
+        family: Of the second images that the list tells none of, one of ``bank.FAMILIES``; empty: SAR where it is
+            recognised (which needs rasterio), else ``other``.
+        group: Group of all of them; empty: ``set``, or else the family.
+        max_residual_px: Pairs whose own alignment scatters more are left out.
+        groups: Sets to take; empty: all.
+    """
+
+    path: Path
+    family: str = ""
+    group: str = ""
+    max_residual_px: float = 3.5
+    groups: tuple[str, ...] = ()
+
+    def load(self, validation: bool) -> list[PairImages]:
+        """The pairs that are kept for validation, or else all others.
+
+        Raises:
+            InputError: If the list or an image cannot be read, or nothing is left.
+        """
+        rows = [row for row in self._rows() if self._is_wanted(row)]
+        if not rows:
+            raise InputError(
+                f"{self.path} leaves no pair to use: check its sets and residual_px (at most {self.max_residual_px})"
+            )
+        names = [self._name(row) for row in rows]
+        return [
+            self._pair(row, name)
+            for row, name in compress(zip(rows, names, strict=True), _side(rows, names, validation))
+        ]
+
+    def _rows(self) -> list[Row]:
+        table = self.path / "pairs.csv"
+        if table.is_file():
+            return _read_table(table, ("vis", "other"))
+        visible = sorted(self.path.glob("*_vis.*")) if self.path.is_dir() else []
+        if not visible:
+            raise InputError(f"no {table} and no *_vis.* in {self.path}: a folder of pairs is needed, see PairFolder")
+        return [{"vis": file.name, "other": _partner(file).name} for file in visible]
+
+    def _is_wanted(self, row: Row) -> bool:
+        residual = _number(row.get("residual_px"), f"residual_px of {row['vis']}")
+        return residual <= self.max_residual_px and (not self.groups or row.get("set") in self.groups)
+
+    def _name(self, row: Row) -> str:
+        """``set/id``; unique among the data sets of a run, so that validation is a fair draw of each."""
+        stem = row["vis"].rsplit(".", 1)[0].removesuffix("_vis")
+        return f"{row.get('set') or self.group or self.path.resolve().name}/{row.get('id') or stem}"
+
+    def _pair(self, row: Row, name: str) -> PairImages:
+        visible, other = self.path / row["vis"], self.path / row["other"]
+        family = row.get("family") or self.family or _recognised(visible, other)
+        group = self.group or row.get("set") or _checked_family(family)
+        if _is_picture(visible) and _is_picture(other):
+            images = _read_pictures(visible, other)
+        else:
+            from rrl_register.training.rasters import (
+                read_aligned,
+            )  # here, because machines that train may lack rasterio
+
+            images = read_aligned(visible, other)
+        return make_pair(name, _checked_family(family), group, images)
+
+
+@dataclass(frozen=True)
+class RasterPairs(Source):
+    """Pairs of georeferenced rasters, perhaps of unlike CRS and resolution, that lie where they say they do.
+
+    The moving image is brought onto the fixed one's grid, both at the coarser one's resolution, and used where both
+    hold data.
+
+    Attributes:
+        path: A list with columns ``fixed``, ``moving`` and perhaps ``family`` (paths from its folder), or a folder with
+            folders ``fixed`` and ``moving`` of equal file names. The fixed image is the visible one.
+        family: Of the moving images that the list tells none of; empty: SAR where it is recognised, else ``other``.
+        group: Group of all of them; empty: the family.
+    """
+
+    path: Path
+    family: str = ""
+    group: str = ""
+
+    def load(self, validation: bool) -> list[PairImages]:
+        """The pairs that are kept for validation, or else all others.
+
+        Raises:
+            InputError: If the list or a raster cannot be read, or two of a pair share no ground.
+        """
+        from rrl_register.training.rasters import read_georeferenced
+
+        folder, rows = self._rows()
+        names = [f"{self.group or self.path.resolve().stem}/{row['fixed'].rsplit('.', 1)[0]}" for row in rows]
+        pairs = []
+        for row, name in compress(zip(rows, names, strict=True), _side(rows, names, validation)):
+            fixed, moving = folder / row["fixed"], folder / row["moving"]
+            family = _checked_family(row.get("family") or self.family or _recognised(fixed, moving))
+            pairs.append(make_pair(name, family, self.group or family, read_georeferenced(fixed, moving)))
+        return pairs
+
+    def _rows(self) -> tuple[Path, list[Row]]:
+        if self.path.is_file():
+            return self.path.parent, _read_table(self.path, ("fixed", "moving"))
+        sides = [{f.name for f in (self.path / side).glob("*") if f.is_file()} for side in ("fixed", "moving")]
+        both = sorted(sides[0] & sides[1])
+        if not both:
+            raise InputError(
+                f"{self.path} is no list and has no two files fixed/NAME and moving/NAME: name a CSV or such a folder"
+            )
+        return self.path, [{"fixed": f"fixed/{name}", "moving": f"moving/{name}"} for name in both]
+
+
+@dataclass(frozen=True)
+class PatchArrays(Source):
+    """Ready-cut patches as RRL-Net's authors release them; pairs that do not match are left out, negatives are mined.
+
+    Attributes:
+        images: ``.npy``, ``(N, 2, 64, 64)`` uint8, visible and other; matching ones alone are read into memory.
+        labels: ``.npy``, ``(N,)``, 1 where they match.
+        family: Of the second patches.
+        group: Group of all of them; empty: the family.
+    """
+
+    images: Path
+    labels: Path
+    family: str = "nir"
+    group: str = ""
+
+    def load(self, validation: bool) -> list[PairImages]:
+        """A stack of the patches that are kept for validation, or else of all others; no stack where there are none.
+
+        Raises:
+            InputError: If an array cannot be read, has another shape or type, or nothing matches.
+        """
+        images, labels = _read_array(self.images), _read_array(self.labels)
+        if images.dtype != np.uint8 or images.shape[1:] != (2, PATCH_SIZE, PATCH_SIZE):
+            raise InputError(f"{self.images} holds {images.dtype} {images.shape}: uint8 (N, 2, 64, 64) is needed")
+        if labels.shape != images.shape[:1]:
+            raise InputError(f"{self.labels} holds {labels.shape} labels for {len(images)} pairs: one each is needed")
+        family = _checked_family(self.family)
+        name = f"{self.group or family}/{self.images.stem}"
+        matching = np.flatnonzero(labels == 1)
+        if not len(matching):
+            raise InputError(f"{self.labels} has no 1 among its {len(labels)} labels: pairs that match are needed")
+        kept = np.array(kept_for_validation([f"{name}/{i}" for i in matching]))
+        chosen = matching[kept == validation]
+        if not len(chosen):
+            return []
+        return [PairImages(name, family, self.group or family, torch.from_numpy(images[chosen]), None)]
+
+
+_TYPES: dict[str, type[Any]] = {"pairs": PairFolder, "rasters": RasterPairs, "patches": PatchArrays, "pack": Pack}
+_PATHS = ("path", "images", "labels")
+
+
+def parse_sources(value: Any) -> tuple[Source, ...]:
+    """Data sets as a recipe names them.
+
+    Args:
+        value: A path (a folder: ``PairFolder``, a file: ``Pack``), a mapping ``{type: pairs | rasters | patches | pack,
+            ...}`` with the fields of that data set, a data set, or a list of such.
+
+    Raises:
+        InputError: If a type or a field does not exist, or one is missing.
+    """
+    if isinstance(value, list | tuple):
+        if not value:
+            raise InputError("data is an empty list: name a folder of pairs, or data sets with their types")
+        return tuple(source for part in value for source in parse_sources(part))
+    if isinstance(value, Source):
+        return (value,)
+    if isinstance(value, str | Path):
+        path = Path(value)
+        return (Pack(path) if path.is_file() else PairFolder(path),)
+    if isinstance(value, Mapping):
+        return (_parse_source(value),)
+    raise InputError(f"data is {value!r}: a path, or a list of mappings with a type and a path, is needed")
+
+
+def source_settings(source: Source) -> dict[str, Any]:
+    """A data set as a recipe names it: the mapping that ``parse_sources`` reads."""
+    kind = next(name for name, cls in _TYPES.items() if isinstance(source, cls))
+    return {"type": kind, **plain(source)}
+
+
+def _parse_source(value: Mapping[str, Any]) -> Source:
+    name = value.get("type", "")
+    if name not in _TYPES:
+        raise InputError(f"a data set of type {name!r} is not known: type has to be one of {', '.join(_TYPES)}")
+    known = {f.name: f for f in fields(_TYPES[name])}
+    given = {k: _converted(k, v) for k, v in value.items() if k != "type"}
+    unknown = sorted(given.keys() - known.keys())
+    if unknown:
+        raise InputError(f"a data set of type {name} has no field {unknown[0]}: there are {', '.join(known)}")
+    missing = [k for k, f in known.items() if f.default is MISSING and k not in given]
+    if missing:
+        raise InputError(f"a data set of type {name} needs the field {missing[0]}: add it")
+    source: Source = _TYPES[name](**given)
+    return source
+
+
+def _converted(name: str, value: Any) -> Any:
+    if name in _PATHS:
+        return Path(value)
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _side(rows: Sequence[Row], names: Sequence[str], validation: bool) -> Iterator[bool]:
+    """Which rows are on the side asked for: as ``split`` says, or else the hash."""
+    unsaid = [name for row, name in zip(rows, names, strict=True) if not row.get("split")]
+    kept = dict(zip(unsaid, kept_for_validation(unsaid), strict=True))
+    for row, name in zip(rows, names, strict=True):
+        split = row.get("split") or ""
+        if split and split != _LEFT_OUT and split not in _SPLITS:
+            raise InputError(f"the split of {name} is {split!r}: train, validation or test is needed, or nothing")
+        yield split != _LEFT_OUT and (_SPLITS[split] if split else kept[name]) == validation
+
+
+def _read_table(path: Path, needed: Sequence[str]) -> list[Row]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            columns, rows = reader.fieldnames or [], list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path} is no list of pairs ({error}): a CSV file with a header is needed") from error
+    missing = [column for column in needed if column not in columns]
+    if missing:
+        raise InputError(f"{path} has no column {missing[0]}: {' and '.join(needed)} are needed")
+    unfinished = [row for row in rows if not all(row[column] for column in needed)]
+    if unfinished:
+        raise InputError(f"{path} has a row without {' and '.join(needed)}: fill or remove it")
+    return rows
+
+
+def _partner(visible: Path) -> Path:
+    name = visible.stem.removesuffix("_vis") + "_other"
+    found = sorted(f for f in visible.parent.glob(f"{name}.*"))
+    if len(found) != 1:
+        raise InputError(f"{visible} has {len(found)} partners {name}.*: exactly one is needed")
+    return found[0]
+
+
+def _number(text: str | None, what: str) -> float:
+    try:
+        return float(text or 0)
+    except ValueError as error:
+        raise InputError(f"{what} is {text!r}: a number is needed, or nothing") from error
+
+
+def _checked_family(family: str) -> str:
+    if family not in FAMILIES:
+        raise InputError(f"the family {family!r} is not known: one of {', '.join(FAMILIES)} is needed")
+    return family
+
+
+def _recognised(visible: Path, other: Path) -> str:
+    """Family of a second image that nobody named."""
+    try:
+        from rrl_register.training.rasters import is_sar
+    except ImportError:
+        return "other"
+    return "sar" if is_sar(visible, other) else "other"
+
+
+def _is_picture(path: Path) -> bool:
+    return path.suffix.lower() in _PICTURES
+
+
+def _read_pictures(visible: Path, other: Path) -> ReadImages:
+    """Bands of both images and where the second one holds data, as ``make_pair`` takes them."""
+    colours = _read_picture(visible, cv2.IMREAD_COLOR)[..., ::-1]
+    second = _read_picture(other, cv2.IMREAD_GRAYSCALE)
+    bands = np.ascontiguousarray(colours.transpose(2, 0, 1))
+    valid = _without_border(second)
+    shown = valid if valid.shape == bands.shape[1:] else np.ones(bands.shape[1:], bool)
+    return ReadImages(colour_bytes(bands, shown), second[None].astype(np.float32), valid)
+
+
+def _read_picture(path: Path, flag: int) -> NDArray[Any]:
+    image = cv2.imread(str(path), flag | cv2.IMREAD_ANYDEPTH)
+    if image is None:
+        raise InputError(f"{path} cannot be read as an image: an intact PNG, JPEG, WebP or BMP file is needed")
+    return np.asarray(image)
+
+
+def _without_border(other: NDArray[Any]) -> NDArray[np.bool_]:
+    """Where there is data: zeros count as missing only in areas larger than dark pixels form by themselves."""
+    empty = cv2.morphologyEx((other == 0).astype(np.uint8), cv2.MORPH_OPEN, np.ones((9, 9), np.uint8))
+    return np.asarray(cv2.dilate(empty, np.ones((3, 3), np.uint8)) == 0)
+
+
+def _read_array(path: Path) -> NDArray[Any]:
+    try:
+        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        seen = str(error).splitlines()[0]
+        raise InputError(f"{path} is no array ({seen}): a .npy file is needed") from error
+    return array

@@ -1,0 +1,198 @@
+"""A run carried between machines: all that it needs to go on, in few small files.
+
+A checkpoint holds five numbers of four bytes for each of the network's 13 million. Carried are 6.5 bytes: the network
+and its mean in half precision, the second moments of the optimizer as 8-bit logarithms, the best weights so far pruned
+and in half precision. The first moments, means over some ten steps, start from zero, so that the first steps of a slice
+are short: a warm-up that needs no schedule. Tensors of few numbers (biases, batch norms) stay as they are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rrl_register.errors import InputError
+from rrl_register.nn import RRLNet
+from rrl_register.nn.architecture import Architecture
+from rrl_register.training.checkpoint import load_checkpoint, save_checkpoint
+from rrl_register.training.loop import BEST, CHECKPOINT, LOG
+
+MANIFEST = "manifest.json"
+MAX_FILES = 8
+"""Files that a slice leaves at most, manifest and log included."""
+PIECE_BYTES = 15 * 2**20 + 2**19
+"""Below the 16 MiB that a file may have."""
+_SMALL = 4096
+"""Tensors of fewer numbers are kept as they are."""
+_FIRST, _SECOND = "exp_avg", "exp_avg_sq"
+"""Names of the moments in the states of torch's Adam optimizers."""
+_OCTAVES = 40.0
+"""Second moments are told apart down to this many halvings below the largest; smaller ones are rounded up to that."""
+_CODES = 254
+
+
+def write_slice(run: Path, out: Path) -> list[Path]:
+    """Writes what another machine needs to go on with a run.
+
+    Args:
+        run: The run's output folder, with its checkpoint.
+        out: Folder of the files; those of an earlier slice are replaced.
+
+    Returns:
+        The files: pieces, manifest with their SHA-256, log. At most ``MAX_FILES``, each below 16 MiB.
+
+    Raises:
+        InputError: If there is no checkpoint, or it does not fit.
+    """
+    content = load_checkpoint(run / CHECKPOINT)
+    if content is None:
+        raise InputError(f"there is no {run / CHECKPOINT}: train first")
+    best = load_checkpoint(run / BEST)
+    buffer = io.BytesIO()
+    torch.save({"run": reduced(content), "best": None if best is None else _pruned(best)}, buffer)
+    out.mkdir(parents=True, exist_ok=True)
+    for old in out.glob("state.*"):
+        old.unlink()
+    pieces = _write_pieces(buffer.getvalue(), out)
+    manifest = {"step": content["step"], "pieces": {p.name: _digest(p.read_bytes()) for p in pieces}}
+    log = (run / LOG).read_bytes() if (run / LOG).is_file() else b""
+    _write(out / LOG, log[-PIECE_BYTES:])
+    _write(out / MANIFEST, (json.dumps(manifest, indent=2) + "\n").encode())
+    return [*pieces, out / MANIFEST, out / LOG]
+
+
+def read_slice(folder: Path, run: Path) -> int:
+    """Puts a run together again from the files of a slice.
+
+    Args:
+        folder: Holds the files of ``write_slice``.
+        run: Output folder to put the checkpoint, the best weights and the log in; what it has of them is replaced.
+
+    Returns:
+        Steps that the run has done.
+
+    Raises:
+        InputError: If a file is missing or damaged.
+    """
+    content = _joined(folder)
+    run.mkdir(parents=True, exist_ok=True)
+    if content["best"] is not None:
+        save_checkpoint(run / BEST, _widened(content["best"]))
+    if (folder / LOG).is_file():
+        _write(run / LOG, (folder / LOG).read_bytes())
+    state = expanded(content["run"])
+    save_checkpoint(run / CHECKPOINT, state)
+    return int(state["step"])
+
+
+def reduced(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """A checkpoint in the fewest bytes that a run goes on well from; ``expanded`` is the way back."""
+    optimizer = checkpoint["optimizer"]
+    state = {number: _reduced_moments(moments) for number, moments in optimizer["state"].items()}
+    return checkpoint | {
+        "network": _halved(checkpoint["network"]),
+        "mean": _halved(checkpoint["mean"]),
+        "optimizer": {**optimizer, "state": state},
+    }
+
+
+def expanded(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """A reduced checkpoint as the training loop reads it."""
+    optimizer = checkpoint["optimizer"]
+    state = {number: _expanded_moments(moments) for number, moments in optimizer["state"].items()}
+    return _widened(checkpoint) | {
+        "network": _single(checkpoint["network"]),
+        "optimizer": {**optimizer, "state": state},
+    }
+
+
+def _reduced_moments(moments: dict[str, Any]) -> dict[str, Any]:
+    second = moments.get(_SECOND)
+    if second is None or second.numel() < _SMALL:
+        return moments
+    rest = {name: value for name, value in moments.items() if name != _FIRST}
+    return rest | {_SECOND: _as_codes(second.cpu())}
+
+
+def _expanded_moments(moments: dict[str, Any]) -> dict[str, Any]:
+    if not isinstance(moments.get(_SECOND), dict):
+        return moments
+    second = _from_codes(moments[_SECOND])
+    return moments | {_FIRST: torch.zeros_like(second), _SECOND: second}
+
+
+def _as_codes(values: Tensor) -> dict[str, Any]:
+    """Numbers >= 0 as 8-bit logarithms: 0 for zero, 255 for the largest, equal ratios between."""
+    top = float(values.max().clamp(min=torch.finfo(torch.float32).tiny).log2())
+    place = (values.clamp(min=1e-45).log2() - top) / _OCTAVES + 1
+    codes = (1 + place.clamp(0, 1) * _CODES).round().byte()
+    return {"codes": torch.where(values > 0, codes, 0).byte(), "top": top}
+
+
+def _from_codes(coded: dict[str, Any]) -> Tensor:
+    codes = coded["codes"]
+    exponent = coded["top"] + ((codes.float() - 1) / _CODES - 1) * _OCTAVES
+    return torch.where(codes > 0, torch.exp2(exponent), 0.0)
+
+
+def _halved(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {k: v.half() if v.is_floating_point() and v.numel() >= _SMALL else v for k, v in state.items()}
+
+
+def _single(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
+
+
+def _pruned(best: dict[str, Any]) -> dict[str, Any]:
+    """The best weights without what inference does without."""
+    architecture = Architecture.from_dict(best["architecture"])
+    names = RRLNet(training_heads=False, architecture=architecture).state_dict().keys()
+    return best | {"mean": _halved({name: best["mean"][name] for name in names})}
+
+
+def _widened(content: dict[str, Any]) -> dict[str, Any]:
+    return content | {"mean": _single(content["mean"])}
+
+
+def _write_pieces(data: bytes, out: Path) -> list[Path]:
+    starts = range(0, len(data), PIECE_BYTES)
+    if len(starts) > MAX_FILES - 2:
+        raise InputError(
+            f"the state of the run has {len(data) / 2**20:.0f} MiB, {(MAX_FILES - 2) * PIECE_BYTES / 2**20:.0f} MiB "
+            "can be carried: train a smaller network"
+        )
+    pieces = [out / f"state.{number:02d}" for number in range(len(starts))]
+    for piece, start in zip(pieces, starts, strict=True):
+        _write(piece, data[start : start + PIECE_BYTES])
+    return pieces
+
+
+def _joined(folder: Path) -> dict[str, Any]:
+    try:
+        expected: dict[str, str] = json.loads((folder / MANIFEST).read_text())["pieces"]
+        pieces = {name: (folder / name).read_bytes() for name in expected}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{folder} is no complete slice of a run ({error}): fetch all its files again") from error
+    damaged = [name for name, piece in pieces.items() if _digest(piece) != expected[name]]
+    if damaged:
+        raise InputError(f"{folder / damaged[0]} is damaged, its SHA-256 is another: fetch it again")
+    content: dict[str, Any] = torch.load(
+        io.BytesIO(b"".join(pieces[name] for name in sorted(pieces))), map_location="cpu", weights_only=True
+    )
+    return content
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _write(path: Path, data: bytes) -> None:
+    temporary = path.with_name(path.name + ".partial")
+    temporary.write_bytes(data)
+    temporary.replace(path)
