@@ -16,6 +16,7 @@ from rrl_register.matching.scoring import Patches, Scorer
 from rrl_register.nn import RRLNet, Spectrum
 from rrl_register.training.bank import load_bank
 from rrl_register.training.config import LossConfig
+from rrl_register.training.datasets import PairFolder
 from rrl_register.training.losses import hard_negatives
 from rrl_register.training.sampling import GeometryConfig, PatchBatch, PatchSampler
 
@@ -88,8 +89,8 @@ def held_out_pairs(train: Path, scorer: Scorer) -> LabelledPairs:
         InputError: The pairs cannot be read.
     """
     generator = torch.Generator().manual_seed(SEED)
-    bank = load_bank(train, validation=True, device=torch.device("cpu"))
-    groups = sorted({pair.group for pair in bank})
+    bank = load_bank((PairFolder(train),), validation=True, device=torch.device("cpu"))
+    groups = bank.real_groups
     sampler = PatchSampler(bank, dict.fromkeys(groups, 1.0), GeometryConfig(), generator)
     batches = [sampler.draw(PAIRS_PER_GROUP, group) for group in groups]
     wrong = [_hard_negatives(batch, scorer, generator) for batch in batches]

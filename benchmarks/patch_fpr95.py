@@ -3,7 +3,8 @@
 python benchmarks/patch_fpr95.py PATCH_DIR [--weights FILE] [--every K] [--json OUT]
 
 PATCH_DIR holds ``<set>_images.npy``, (N, 2, 64, 64) uint8, a visible patch and one of another spectrum each, and
-``<set>_labels.npy``, (N,), not 0 where they match. Sets whose name begins with ``sar`` hold linear amplitudes.
+``<set>_labels.npy``, (N,), 1 where they match, else 0. They are read as ``rrl-register evaluate patches`` reads them;
+this adds hand-made descriptors.
 
 Printed is, in per cent, how many wrong pairs pass where 95 % of the right ones do, by
 
@@ -26,21 +27,18 @@ from numpy.typing import NDArray
 from tables import markdown_table
 
 from rrl_register.errors import InputError, RegistrationError
+from rrl_register.evaluation.patch_set import Patches, PatchSet, load_patch_set
+from rrl_register.evaluation.scoring import score_patch_set
 from rrl_register.matching.scoring import Scorer
-from rrl_register.nn import Spectrum
 from rrl_register.patches import PATCH_SIZE
 from rrl_register.raster.writer import check_output, write_json
 from rrl_register.structure import oriented_gradients
 from rrl_register.training.metrics import fpr95
 
-Patches = NDArray[np.float32]
-
 CELLS = 16
 """Cells a side that channels are averaged over: 8 a side, or 4, serve no family better."""
 SIFT_SIZE = PATCH_SIZE / 6
 """SIFT looks at four bins of three scales a side, and a keypoint's size is twice its scale."""
-LOG_GAIN = 20.0
-"""As ``rrl_register.raster.radiometry`` compresses linear SAR amplitudes."""
 METHODS = ("RRL-Net", "descriptor", "oriented gradients", "RootSIFT")
 
 
@@ -68,9 +66,9 @@ def run(folder: Path, weights: Path | None, every: int, output: Path | None) -> 
     scorer = Scorer(weights)
     sets: dict[str, dict[str, float]] = {}
     for name in names:
-        visible, other, labels = load_set(folder, name, every)
-        sets[name] = {"n": len(labels), **measure(visible, other, labels, scorer)}
-        print(f"{name}: {len(labels)} pairs", file=sys.stderr)
+        patches = load_patch_set(folder / f"{name}_images.npy", folder / f"{name}_labels.npy", every=every)
+        sets[name] = {"n": len(patches), **measure(patches, scorer)}
+        print(f"{name}: {len(patches)} pairs, the second patches are taken for {patches.taken_as}", file=sys.stderr)
     rows = [[name, str(figures["n"]), *(f"{figures[m]:.2f}" for m in METHODS)] for name, figures in sets.items()]
     print(markdown_table(["FPR95, %", "pairs", *METHODS], rows))
     if output:
@@ -78,41 +76,17 @@ def run(folder: Path, weights: Path | None, every: int, output: Path | None) -> 
         write_json(output, result, overwrite=True)
 
 
-def load_set(folder: Path, name: str, every: int = 1) -> tuple[Patches, Patches, NDArray[np.bool_]]:
-    """Read a set as the pipeline would show it to the network.
-
-    Returns:
-        Visible patches and those of the other spectrum, (N, 1, 64, 64) in [0, 1], and which pairs match, (N,).
-
-    Raises:
-        InputError: An array is missing or of another shape.
-    """
-    try:
-        images = np.load(folder / f"{name}_images.npy", mmap_mode="r")[::every]
-        labels = np.load(folder / f"{name}_labels.npy")[::every]
-    except (OSError, ValueError) as error:
-        raise InputError(f"the set {name} in {folder} cannot be read ({error}): make it again") from error
-    if images.shape != (len(labels), 2, PATCH_SIZE, PATCH_SIZE) or images.dtype != np.uint8:
-        raise InputError(
-            f"{name}_images.npy is {images.dtype} {images.shape} for {len(labels)} labels, "
-            f"uint8 (N, 2, {PATCH_SIZE}, {PATCH_SIZE}) is needed: make it again"
-        )
-    visible, other = (images[:, i, None].astype(np.float32) / 255 for i in (0, 1))
-    if name.startswith("sar"):
-        other = np.log1p(LOG_GAIN * other) / np.float32(np.log1p(LOG_GAIN))
-    return visible, other, labels != 0
-
-
-def measure(visible: Patches, other: Patches, labels: NDArray[np.bool_], scorer: Scorer) -> dict[str, float]:
+def measure(patches: PatchSet, scorer: Scorer) -> dict[str, float]:
     """FPR95 by method, per cent."""
-    row = np.arange(len(labels))
+    visible, other = patches.patches(slice(None))
+    scores = score_patch_set(patches, scorer)
     similarities = (
-        scorer.score(visible, other, row, row),
-        cosine(scorer.describe(visible, Spectrum.VISIBLE), scorer.describe(other, Spectrum.OTHER)),
+        scores.network,
+        scores.descriptor,
         cosine(gradient_descriptors(visible), gradient_descriptors(other)),
         cosine(root_sift(visible), root_sift(other)),
     )
-    return {method: round(fpr95(labels, s), 3) for method, s in zip(METHODS, similarities, strict=True)}
+    return {method: round(fpr95(patches.labels, s), 3) for method, s in zip(METHODS, similarities, strict=True)}
 
 
 def cosine(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[np.float32]:
