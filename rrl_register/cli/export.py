@@ -1,0 +1,55 @@
+"""``rrl-register export``: the network in one file, for this program or for others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from rrl_register.cli.checks import require_file, require_outputs
+from rrl_register.cli.options import FILE, one_of, overwrite_option, set_up_logging, verbosity_options
+from rrl_register.formats import ExportFormat, export_format
+
+
+@click.command(no_args_is_help=True)
+@click.option("-o", "--output", type=FILE, required=True, help="Write the network to this file.")
+@click.option(
+    "--format",
+    "asked",
+    type=one_of(ExportFormat),
+    show_default="by the suffix: .safetensors, .onnx, .pt or .ts",
+    help="safetensors: weights for --weights; onnx, torchscript: weights and computation.",
+)
+@click.option(
+    "--weights",
+    type=FILE,
+    show_default="those shipped",
+    help="Weights (.safetensors), or the checkpoint.pt of a training.",
+)
+@click.option("--name", show_default="their own, or OUTPUT's", help="What the weights are to call themselves.")
+@overwrite_option
+@verbosity_options
+def export(
+    output: Path,
+    asked: str | None,
+    weights: Path | None,
+    name: str | None,
+    overwrite: bool,
+    verbose: int,
+    quiet: bool,
+) -> None:
+    """Write the network's weights, or the network as ONNX or TorchScript, to one file.
+
+    ONNX and TorchScript hold a function of 'visible' and 'other', patches (N, 1, 64, 64) with values from 0 to 1, that
+    gives 'probability' (N,), that both show the same place, and the descriptors (N, 128) of either.
+    """
+    set_up_logging(verbose, quiet)
+    kind = export_format(output, None if asked is None else ExportFormat(asked))
+    inputs = [] if weights is None else [weights]
+    for path in inputs:
+        require_file(path)
+    require_outputs([output], inputs, overwrite)
+    from rrl_register.nn.export import export_weights, source_weights
+
+    export_weights(source_weights(weights, name, new_name=output.stem), output, kind, overwrite)
+    click.echo(output)

@@ -1,0 +1,143 @@
+"""``rrl-register train``: train RRL-Net, or fine-tune the shipped weights on pairs of one's own."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from rrl_register.cli.checks import require_file, require_outputs
+from rrl_register.cli.options import FILE, overwrite_option, set_up_logging, verbosity_options
+from rrl_register.errors import UsageError
+
+if TYPE_CHECKING:
+    from rrl_register.training.config import TrainingConfig
+    from rrl_register.training.loop import Progress
+
+RUN_FOLDER = Path("runs") / "training"
+
+
+@click.command(no_args_is_help=True)
+@click.argument("config", type=FILE, required=False)
+@click.option(
+    "--data",
+    type=FILE,
+    multiple=True,
+    help="Folder of aligned pairs, instead of the configuration's data; may be repeated.",
+)
+@click.option("-o", "--output", type=FILE, help="Write the best weights to this .safetensors file.")
+@click.option("--run", type=FILE, help=f"Folder of checkpoints and logs.  [default: the configuration's, {RUN_FOLDER}]")
+@click.option(
+    "--set",
+    "changes",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Change a setting, such as losses.near_misses=false; may be repeated.",
+)
+@click.option("--name", help="What the weights are to call themselves.  [default: name of the output file]")
+@click.option("--seconds", type=click.FloatRange(min=0), help="Stop after this time; called again, the run goes on.")
+@click.option("--print-config", is_flag=True, help="Print the complete settings as YAML and stop.")
+@overwrite_option
+@verbosity_options
+def train(
+    config: Path | None,
+    data: tuple[Path, ...],
+    output: Path | None,
+    run: Path | None,
+    changes: tuple[str, ...],
+    name: str | None,
+    seconds: float | None,
+    print_config: bool,
+    overwrite: bool,
+    verbose: int,
+    quiet: bool,
+) -> None:
+    """Train RRL-Net as the YAML file CONFIG says; without CONFIG, fine-tune the shipped weights on --data.
+
+    A folder of pairs holds <name>_vis.tif and <name>_other.tif, any raster format, on one pixel grid; or a pairs.csv
+    with the columns vis and other. A run that was stopped goes on from its checkpoint when called again.
+    """
+    set_up_logging(verbose, quiet)
+    settings = _settings(config, data, run, changes)
+    if print_config:
+        click.echo(_as_yaml(settings), nl=False)
+        return
+    if output:
+        require_outputs([output], [config] if config else [], overwrite)
+    from rrl_register.training.loop import train as run_training
+
+    with _Bar(settings, quiet) as bar:
+        weights = run_training(settings, math.inf if seconds is None else seconds, bar)
+    if weights is None:
+        click.echo(f"Out of time: call again to go on. Checkpoint: {settings.output / 'checkpoint.pt'}", err=True)
+        return
+    click.echo(_export(weights, output, name, overwrite) if output else weights)
+
+
+def _settings(
+    config: Path | None, data: tuple[Path, ...], run: Path | None, changes: tuple[str, ...]
+) -> TrainingConfig:
+    _require_yaml()
+    from rrl_register.training.config import FINE_TUNING, load_training_config, make_training_config, parse_changes
+    from rrl_register.training.settings import merged
+
+    given: dict[str, Any] = parse_changes(changes)
+    if data:
+        given["data"] = [str(folder) for folder in data]
+    if run:
+        given["output"] = str(run)
+    if config is None:
+        if "data" not in given:
+            raise UsageError("neither CONFIG nor --data was given; needed something to train on; try --data my_pairs/")
+        base: Mapping[str, Any] = {**FINE_TUNING, "output": str(RUN_FOLDER)}
+        return make_training_config(merged(base, given))
+    require_file(config)
+    return load_training_config(config, given)
+
+
+def _require_yaml() -> None:
+    try:
+        import yaml  # noqa: F401
+    except ImportError as error:
+        raise UsageError("training needs PyYAML, which is not installed: pip install 'rrl-register[train]'") from error
+
+
+def _as_yaml(settings: TrainingConfig) -> str:
+    import yaml
+
+    return str(yaml.safe_dump(settings.settings(), sort_keys=False, default_flow_style=None, width=120))
+
+
+def _export(checkpoint: Path, output: Path, name: str | None, overwrite: bool) -> Path:
+    from rrl_register.formats import ExportFormat
+    from rrl_register.nn.export import export_weights, source_weights
+
+    export_weights(source_weights(checkpoint, name or output.stem), output, ExportFormat.SAFETENSORS, overwrite)
+    return output
+
+
+class _Bar:
+    """A progress bar on stderr where a person watches, nothing elsewhere."""
+
+    def __init__(self, settings: TrainingConfig, quiet: bool) -> None:
+        shown = sys.stderr.isatty() and not quiet
+        self._bar = click.progressbar(length=settings.total_steps, file=sys.stderr, show_pos=True) if shown else None
+
+    def __enter__(self) -> Progress | None:
+        if self._bar is None:
+            return None
+        self._bar.__enter__()
+        return self._advance
+
+    def __exit__(self, *error: Any) -> None:
+        if self._bar is not None:
+            self._bar.__exit__(*error)
+
+    def _advance(self, step: int, total: int, figures: dict[str, float]) -> None:
+        assert self._bar is not None
+        self._bar.label = "  ".join(f"{name} {value:.2f}" for name, value in figures.items())
+        self._bar.update(step - self._bar.pos)
