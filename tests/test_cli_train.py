@@ -76,7 +76,12 @@ def test_a_run_out_of_time_says_how_to_go_on(pairs: Path, tmp_path: Path) -> Non
     assert ran.exit_code == 0, ran.output
     assert "call again to go on" in ran.stderr
     assert not output.exists()
-    assert run("--data", pairs, "-o", output, "--run", tmp_path / "run", *SMALL).exit_code == 0
+    other_data = run("--data", tmp_path, "-o", output, "--run", tmp_path / "run", *SMALL)
+    assert other_data.exit_code == 2
+    assert "other settings (data)" in other_data.stderr
+    finished = run("--data", pairs, "-o", output, "--run", tmp_path / "run", *SMALL)
+    assert finished.exit_code == 0
+    assert "Going on with the run" in finished.stderr
     assert output.is_file()
 
 

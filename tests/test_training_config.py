@@ -119,6 +119,14 @@ def test_every_row_of_the_ablation_is_a_recipe() -> None:
 
 def test_the_recipe_of_a_run_is_all_but_where_and_how_fast_it_goes() -> None:
     here = make_training_config({"data": "a", "output": "b", "threads": 3, "log_every": 5})
-    there = make_training_config({"data": "c", "output": "d", "device": "cpu"})
+    there = make_training_config({"data": "a", "output": "d", "device": "cpu"})
     assert here.recipe() == there.recipe()
     assert here.recipe() != make_training_config({"data": "a", "output": "b", "losses": {"hard_top": 9}}).recipe()
+    assert here.recipe() != make_training_config({"data": "c", "output": "b"}).recipe()
+
+
+def test_a_pack_may_lie_anywhere() -> None:
+    here, there = (
+        make_training_config({"data": {"type": "pack", "path": path}, "output": "b"}) for path in ("one", "two")
+    )
+    assert here.recipe() == there.recipe()

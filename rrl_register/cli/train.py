@@ -68,12 +68,17 @@ def train(
         return
     if output:
         require_outputs([output], [config] if config else [], overwrite)
+    from rrl_register.training.loop import CHECKPOINT
     from rrl_register.training.loop import train as run_training
 
+    if (settings.output / CHECKPOINT).exists():
+        click.echo(
+            f"Going on with the run in {settings.output}; name another folder with --run to begin anew.", err=True
+        )
     with _Bar(settings, quiet) as bar:
         weights = run_training(settings, math.inf if seconds is None else seconds, bar)
     if weights is None:
-        click.echo(f"Out of time: call again to go on. Checkpoint: {settings.output / 'checkpoint.pt'}", err=True)
+        click.echo(f"Out of time: call again to go on. Checkpoint: {settings.output / CHECKPOINT}", err=True)
         return
     click.echo(_export(weights, output, name, overwrite) if output else weights)
 

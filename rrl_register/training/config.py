@@ -148,13 +148,17 @@ class TrainingConfig:
         return {**plain(self), "data": [source_settings(source) for source in self.data]}
 
     def recipe(self) -> dict[str, Any]:
-        """What the weights depend on, as plain values: all but where and how fast the run goes."""
-        return {name: value for name, value in plain(self).items() if name not in _ELSEWHERE}
+        """What the weights depend on, as plain values: all but where and how fast the run goes.
+
+        A pack may lie anywhere: it travels to the machines that train.
+        """
+        settings = self.settings()
+        settings["data"] = [{"type": "pack"} if d["type"] == "pack" else d for d in settings["data"]]
+        return {name: value for name, value in settings.items() if name not in _ELSEWHERE}
 
 
 _ELSEWHERE = frozenset(
     {
-        "data",
         "output",
         "device",
         "threads",
