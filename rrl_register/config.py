@@ -24,6 +24,16 @@ class Device(StrEnum):
     CUDA = "cuda"
 
 
+class ModelChoice(StrEnum):
+    """Transform that is fitted; ``auto`` takes the stiffest that predicts points kept out of the fit as well as any."""
+
+    AUTO = "auto"
+    TRANSLATION = "translation"
+    SIMILARITY = "similarity"
+    AFFINE = "affine"
+    HOMOGRAPHY = "homography"
+
+
 class Resampling(StrEnum):
     """How the moving image is interpolated on the fixed grid."""
 
@@ -69,6 +79,8 @@ class MatchConfig:
 class EstimateConfig:
     """From tie points to a transform that is accepted or refused."""
 
+    model: ModelChoice = ModelChoice.AUTO
+    """What is fitted on top of what georeferences (or else sizes) say."""
     threshold: float = 3.0
     """Inlier threshold of the robust fit, px of the working grid (fixed px, unless the scene had to be reduced)."""
     min_inliers: int = 12

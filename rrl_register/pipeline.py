@@ -148,7 +148,7 @@ def _result(searched: Searched, config: RegisterConfig) -> Registration:
     return Registration(
         status="ok" if reason is None else "failed",
         reason=reason or "",
-        model="homography",
+        model=estimate.model.value if estimate else None,
         matrix=matrix,
         n_keypoints_fixed=counts.n_fixed,
         n_keypoints_moving=counts.n_moving,

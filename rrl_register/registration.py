@@ -25,7 +25,7 @@ class Registration:
     Attributes:
         status: ``ok`` or ``failed``.
         reason: Why it failed, in one line with what to try; empty if it did not.
-        model: Of the transform.
+        model: Of the transform; None if nothing could be fitted.
         matrix: ``(3, 3)`` moving px -> fixed px of the files, (0, 0) = centre of the top-left pixel; None if failed.
         n_keypoints_fixed, n_keypoints_moving, n_candidates: Points looked at and pairs scored by the network, in all
             passes together.
@@ -45,7 +45,7 @@ class Registration:
 
     status: str
     reason: str
-    model: str
+    model: str | None
     matrix: Matrix | None
     n_keypoints_fixed: int
     n_keypoints_moving: int

@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 
 from rrl_register.cli import main
 from rrl_register.cli.options import CONFIG_OPTIONS
-from rrl_register.config import Device, Kind, MatchConfig, RegisterConfig, Resampling
+from rrl_register.config import Device, Kind, MatchConfig, ModelChoice, RegisterConfig, Resampling
 from rrl_register.errors import InputError
 from rrl_register.registration import Registration
 
@@ -31,6 +31,7 @@ OPTIONS = [
     ("--min-score 0", "match.min_score", 0.0),
     ("--device cuda", "match.device", Device.CUDA),
     ("--weights {weights}", "match.weights", None),
+    ("--model similarity", "estimate.model", ModelChoice.SIMILARITY),
     ("--seed 7", "estimate.seed", 7),
     ("--resampling nearest", "warp.resampling", Resampling.NEAREST),
     ("--nodata -9999", "warp.nodata", -9999.0),
@@ -55,6 +56,7 @@ WRONG_VALUES = [
     "--fixed-bidx 1;2",
     "--co COMPRESS",
     "--co =ZSTD",
+    "--model rigid",
     "--seed -1",
     "--nodata none",
     "--no-such-option",
@@ -155,7 +157,7 @@ def test_the_moving_image_is_warped_and_every_path_printed(desk: Desk) -> None:
     result = desk.run("{fixed} {moving} -o {out} --json {json} --resampling nearest")
     assert result.exit_code == 0
     assert result.stdout.split() == [str(desk.path("result.json")), str(desk.path("out.tif"))]
-    assert "3 inliers of 5 tie points" in result.stderr
+    assert "homography: 3 inliers of 5 tie points" in result.stderr
     config = replace(RegisterConfig().warp, resampling=Resampling.NEAREST)
     registration = desk.answer
     assert desk.warps == [(desk.path("moving.tif"), registration.matrix, registration.fixed_grid, config, False)]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,15 +12,27 @@ from rrl_register.estimation.ransac import (
     RobustFit,
     held_out_residuals,
     held_out_rmse,
+    left_out_residuals,
     refit,
     robust_fit,
     robust_homography,
     robust_similarity,
+    robust_translation,
+    spatial_blocks,
     spatial_folds,
 )
-from rrl_register.estimation.transforms import fit_homography, fit_similarity, project, residuals, similarity
+from rrl_register.estimation.transforms import (
+    fit_homography,
+    fit_similarity,
+    fit_translation,
+    project,
+    residuals,
+    similarity,
+    translation,
+)
 
 TRUTH = {
+    Model.TRANSLATION: translation(20, -12),
     Model.SIMILARITY: similarity(1.1, 8, (20, -12)),
     Model.AFFINE: np.array([[1.05, 0.1, 4.0], [-0.07, 0.95, 9.0], [0, 0, 1]]),
     Model.HOMOGRAPHY: np.array([[1.05, 0.1, 4.0], [-0.07, 0.95, 9.0], [1e-4, -5e-5, 1]]),
@@ -54,12 +68,30 @@ def test_a_similarity_is_found_from_few_points(seed: int) -> None:
     assert fit.inliers[:10].all()
 
 
-def test_weights_decide_between_two_motions() -> None:
+@given(st.integers(0, 1000))
+@settings(max_examples=15, deadline=None)
+def test_a_translation_is_found_from_few_points(seed: int) -> None:
+    moving, fixed = contaminated(Model.TRANSLATION, 5, 20, noise=0.3, seed=seed)
+    fit = robust_translation(moving, fixed, 2.0)
+    assert fit is not None
+    assert fit.inliers[:5].all()
+    np.testing.assert_allclose(fit.matrix, TRUTH[Model.TRANSLATION], atol=1.0)
+
+
+def test_a_translation_of_more_points_than_are_tried() -> None:
+    moving, fixed = contaminated(Model.TRANSLATION, 2000, 1500)
+    fit = robust_translation(moving, fixed)
+    assert fit is not None
+    np.testing.assert_allclose(fit.matrix, TRUTH[Model.TRANSLATION], atol=0.1)
+
+
+@pytest.mark.parametrize("robust", [robust_translation, robust_similarity])
+def test_weights_decide_between_two_motions(robust: Callable[..., RobustFit | None]) -> None:
     rng = np.random.default_rng(0)
     moving = rng.uniform(0, 800, (60, 2))
     fixed = moving + np.where(np.arange(60)[:, None] < 25, (30, 0), (0, -30))
     trust = np.where(np.arange(60) < 25, 1.0, 0.2)
-    unweighted, weighted = robust_similarity(moving, fixed), robust_similarity(moving, fixed, weights=trust)
+    unweighted, weighted = robust(moving, fixed), robust(moving, fixed, weights=trust)
     assert unweighted is not None and not unweighted.inliers[:25].any()
     assert weighted is not None and weighted.inliers[:25].all()
 
@@ -74,9 +106,14 @@ def test_repeated_runs_agree_to_the_last_bit(model: Model) -> None:
 
 @pytest.mark.parametrize("model", list(Model))
 @pytest.mark.parametrize("n", [0, 1, 2, 3, 4])
-def test_points_on_one_spot_give_none(model: Model, n: int) -> None:
+def test_points_on_one_spot_determine_a_translation_at_most(model: Model, n: int) -> None:
     points = np.full((n, 2), 7.0)
-    assert robust_fit(points, points, 3.0, model) is None
+    fit = robust_fit(points, points, 3.0, model)
+    if model is Model.TRANSLATION and n:
+        assert fit is not None
+        np.testing.assert_array_equal(fit.matrix, np.eye(3))
+    else:
+        assert fit is None
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 3])
@@ -128,6 +165,23 @@ def test_folds_are_spread_and_points_side_by_side_share_one() -> None:
     assert (np.bincount(fold) > 50).all()
     for index in range(5):
         assert np.ptp(places[fold[:200] == index], axis=0).min() > 600
+
+
+def test_blocks_are_compact_and_equally_full_per_column() -> None:
+    places = np.random.default_rng(1).uniform(0, 1000, (500, 2))
+    block = spatial_blocks(places)
+    assert set(block) == set(range(25))
+    assert (np.bincount(block // 5) == 100).all() and (np.bincount(block % 5) == 100).all()
+    assert max(np.ptp(places[block == index], axis=0).max() for index in range(25)) < 300
+
+
+def test_each_part_is_predicted_by_the_others() -> None:
+    """Two parts with a shift of their own: either knows of the other's only."""
+    moving = np.random.default_rng(2).uniform(0, 100, (10, 2))
+    part = np.arange(10) % 2
+    fixed = moving + np.where(part, 7, 4)[:, None] * [1, 0]
+    np.testing.assert_allclose(left_out_residuals(moving, fixed, part, fit_translation), 3)
+    assert np.isnan(left_out_residuals(moving, fixed, np.zeros(10, np.int64), fit_translation)).all()
 
 
 def test_check_error_of_exact_points_is_zero() -> None:

@@ -48,10 +48,17 @@ def test_tie_points_keep_a_thousandth_of_a_pixel(make_registration: Make) -> Non
 
 def test_a_failure_comes_back_with_its_reason(make_registration: Make) -> None:
     nothing = TiePoints(np.empty((0, 2)), np.empty((0, 2)), np.empty(0))
-    failed = {"status": "failed", "reason": "too dark", "matrix": None, "rmse_px": None, "check_rmse_px": None}
+    failed = {
+        "status": "failed",
+        "reason": "too dark",
+        "model": None,
+        "matrix": None,
+        "rmse_px": None,
+        "check_rmse_px": None,
+    }
     result = make_registration(**failed, tie_points=nothing, inlier=np.empty(0, bool))
     back = Registration.from_json(through_text(result.to_json()))
-    assert (back.status, back.reason, back.matrix, back.rmse_px) == ("failed", "too dark", None, None)
+    assert (back.status, back.reason, back.model, back.matrix, back.rmse_px) == ("failed", "too dark", None, None, None)
     assert back.tie_points.fixed.shape == (0, 2)
     assert len(back.tie_points) == 0
 

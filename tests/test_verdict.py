@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from rrl_register.estimation.transforms import Fit, fit_homography, fit_translation, project, similarity
 from rrl_register.estimation.verdict import Evidence, confidence, gather_evidence, refusal
 
 GOOD = Evidence(
@@ -24,8 +25,19 @@ MIN_INLIERS = 12
 MAX_CHECK_RMSE_PX = 3.0
 
 
-def gathered(n_right: int, n_wrong: int, *, matrix: np.ndarray | None = None, radius: float = 12) -> Evidence:
-    """Tie points over 200 x 100 px of a 400 x 300 px overlap; the wrong ones are 10 px off."""
+def gathered(
+    n_right: int,
+    n_wrong: int,
+    *,
+    matrix: np.ndarray | None = None,
+    radius: float = 12,
+    fit: Fit = fit_homography,
+    turned: float = 0,
+) -> Evidence:
+    """Tie points over 200 x 100 px of a 400 x 300 px overlap; the wrong ones are 10 px off.
+
+    ``turned``: degrees by which the right ones turn; residuals are those of the points as they were.
+    """
     rng = np.random.default_rng(34)
     corners = np.array([(0, 0), (200, 0), (200, 100), (0, 100)], float)
     points = np.concatenate([corners, rng.uniform((0, 0), (200, 100), (n_right + n_wrong - 4, 2))])
@@ -34,9 +46,10 @@ def gathered(n_right: int, n_wrong: int, *, matrix: np.ndarray | None = None, ra
     return gather_evidence(
         np.eye(3) if matrix is None else matrix,
         points + residual[:, None] * [1, 0],
-        points,
+        project(similarity(1, turned), points),
         score,
         residual,
+        fit=fit,
         n_points=100,
         threshold=3.0,
         radius=radius,
@@ -65,6 +78,12 @@ def test_chance_is_the_share_of_the_search_area_within_the_threshold() -> None:
 def test_points_kept_out_of_the_fit_are_checked_where_there_are_enough() -> None:
     assert gathered(30, 10).check_rmse_px == pytest.approx(0, abs=1e-6)
     assert np.isnan(gathered(9, 10).check_rmse_px)
+
+
+def test_the_check_error_is_that_of_the_model_that_was_fitted() -> None:
+    """A degree over 200 px: nothing to a homography, px to a translation."""
+    assert gathered(30, 10, turned=1).check_rmse_px == pytest.approx(0, abs=1e-6)
+    assert gathered(30, 10, turned=1, fit=fit_translation).check_rmse_px > 0.5
 
 
 def test_no_inlier_proves_nothing() -> None:

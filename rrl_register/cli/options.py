@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import click
 
-from rrl_register.config import Device, Kind, RegisterConfig, Resampling
+from rrl_register.config import Device, Kind, ModelChoice, RegisterConfig, Resampling
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 FILE = click.Path(path_type=Path)
@@ -142,6 +142,14 @@ CONFIG_OPTIONS = (
     ),
     ConfigOption("--device", "match", "device", "Where the network runs; 'auto' takes a GPU.", one_of(Device), Device),
     ConfigOption("--weights", "match", "weights", "Weights to use (.safetensors).", FILE, default_text="those shipped"),
+    ConfigOption(
+        "--model",
+        "estimate",
+        "model",
+        "Transform to fit; 'auto' takes the stiffest that predicts points kept out of the fit as well as any.",
+        one_of(ModelChoice),
+        ModelChoice,
+    ),
     ConfigOption("--seed", "estimate", "seed", "Seed of everything that is drawn at random.", click.IntRange(min=0)),
     ConfigOption(
         "--resampling", "warp", "resampling", "Interpolation of the moving image.", one_of(Resampling), Resampling

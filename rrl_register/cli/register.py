@@ -75,8 +75,9 @@ def summary(registration: Registration) -> str:
     lengths = (("RMSE", registration.rmse_px), ("held out", registration.check_rmse_px))
     errors = "".join(f", {name} {length:.2f} px" for name, length in lengths if length is not None)
     return (
-        f"Registered: {registration.n_inliers} inliers of {registration.n_tie_points} tie points{errors}, "
-        f"confidence {registration.confidence:.2f}, {sum(registration.seconds.values()):.1f} s."
+        f"Registered by {registration.model}: {registration.n_inliers} inliers of "
+        f"{registration.n_tie_points} tie points{errors}, confidence {registration.confidence:.2f}, "
+        f"{sum(registration.seconds.values()):.1f} s."
     )
 
 

@@ -17,13 +17,15 @@ from rrl_register.estimation.transforms import (
     fit_affine,
     fit_homography,
     fit_similarity,
+    fit_translation,
     from_complex,
     residuals,
 )
 
 _MAX_ITERATIONS = 20_000
 _CONFIDENCE = 0.9999
-_SIMILARITY_SAMPLES = 3000
+_SAMPLES = 3000
+"""Hypotheses at most of a translation or a similarity."""
 _REFIT_STEPS = 15
 _BLOCKS = 5
 """Blocks along each axis that the scene is cut into; as many as default folds, so that each fold meets every row."""
@@ -32,6 +34,7 @@ _BLOCKS = 5
 class Model(StrEnum):
     """Transform models that can be estimated robustly, from stiff to flexible."""
 
+    TRANSLATION = "translation"
     SIMILARITY = "similarity"
     AFFINE = "affine"
     HOMOGRAPHY = "homography"
@@ -39,12 +42,17 @@ class Model(StrEnum):
     @property
     def min_points(self) -> int:
         """Tie points that determine the model."""
-        return {"similarity": 2, "affine": 3, "homography": 4}[self.value]
+        return {"translation": 1, "similarity": 2, "affine": 3, "homography": 4}[self.value]
 
     @property
     def fit(self) -> Fit:
         """Weighted least-squares fit of the model."""
-        return {"similarity": fit_similarity, "affine": fit_affine, "homography": fit_homography}[self.value]
+        return {
+            "translation": fit_translation,
+            "similarity": fit_similarity,
+            "affine": fit_affine,
+            "homography": fit_homography,
+        }[self.value]
 
 
 class RobustFit(NamedTuple):
@@ -74,13 +82,16 @@ def robust_fit(
         fixed: (N, 2) corresponding points.
         threshold: largest residual of an inlier, fixed pixels.
         model: what to estimate.
-        weights: (N,) trust in each tie point, >= 0; None: all 1. They count in the refit, and in a similarity's vote.
-        seed: of the random samples; only a similarity draws any (MAGSAC++ of OpenCV always draws the same).
+        weights: (N,) trust in each tie point, >= 0; None: all 1. They count in the refit, and in the vote on a
+            translation or a similarity.
+        seed: of the random samples; a translation and a similarity draw some (MAGSAC++ of OpenCV always draws the
+            same).
 
     Returns:
         Transform and inliers, or None when the points determine no transform (too few, on one line, in one place).
     """
     estimator = {
+        Model.TRANSLATION: robust_translation,
         Model.SIMILARITY: robust_similarity,
         Model.AFFINE: robust_affine,
         Model.HOMOGRAPHY: robust_homography,
@@ -134,6 +145,25 @@ def robust_similarity(
     return refit(m, f, from_complex(*best), threshold, Model.SIMILARITY, w)
 
 
+def robust_translation(
+    moving: ArrayLike, fixed: ArrayLike, threshold: float = 3.0, *, weights: ArrayLike | None = None, seed: int = 0
+) -> RobustFit | None:
+    """Shift by weighted RANSAC over single tie points, refitted to its inliers; see ``robust_fit``.
+
+    Every tie point makes a hypothesis, or 3000 random ones where there are more; ranked as those of a similarity.
+    """
+    m, f, w = _arrays(moving, fixed, weights)
+    if not len(m):
+        return None
+    zm, zf = m[:, 0] + 1j * m[:, 1], f[:, 0] + 1j * f[:, 1]
+    tried = np.arange(len(m))
+    if len(m) > _SAMPLES:
+        tried = np.random.default_rng(seed).choice(len(m), _SAMPLES, replace=False)
+    shift = (zf - zm)[tried]
+    best = _best_similarity(zm, zf, w, np.ones_like(shift), shift, threshold)
+    return refit(m, f, from_complex(*best), threshold, Model.TRANSLATION, w)
+
+
 def refit(
     moving: ArrayLike,
     fixed: ArrayLike,
@@ -161,9 +191,8 @@ def refit(
     fit = Model(model).fit
     current = np.asarray(matrix, np.float64)
     for _ in range(_REFIT_STEPS):
-        biweight = np.clip(1 - (residuals(current, m, f) / threshold) ** 2, 0, None) ** 2
         try:
-            updated = fit(m, f, w * biweight)
+            updated = fit(m, f, w * biweight(residuals(current, m, f), threshold))
         except NotRegisteredError:
             return None
         settled = np.allclose(updated, current, rtol=1e-9, atol=1e-9)
@@ -171,6 +200,12 @@ def refit(
         if settled:
             break
     return RobustFit(current, residuals(current, m, f) <= threshold)
+
+
+def biweight(residual: NDArray[np.float64], threshold: float) -> NDArray[np.float64]:
+    """Tukey's biweight of residuals, 1 at 0 and 0 from the threshold on (Beaton & Tukey 1974)."""
+    weight: NDArray[np.float64] = np.clip(1 - (residual / threshold) ** 2, 0, None) ** 2
+    return weight
 
 
 def held_out_residuals(
@@ -195,11 +230,32 @@ def held_out_residuals(
     Returns:
         (N,) float64, fixed pixels; NaN where the other points determine no transform.
     """
+    return left_out_residuals(moving, fixed, spatial_folds(fixed, folds), fit, weights)
+
+
+def left_out_residuals(
+    moving: ArrayLike,
+    fixed: ArrayLike,
+    parts: NDArray[np.int64],
+    fit: Fit = fit_homography,
+    weights: ArrayLike | None = None,
+) -> NDArray[np.float64]:
+    """Residual of each tie point under a transform fitted without the part that it belongs to.
+
+    Args:
+        moving: (N, 2) points.
+        fixed: (N, 2) corresponding points.
+        parts: (N,) the part of each point; one part after the other is left out.
+        fit: weighted least-squares fit.
+        weights: (N,) weights in the fits; None: all 1.
+
+    Returns:
+        (N,) float64, fixed pixels; NaN where the other points determine no transform.
+    """
     m, f, w = _arrays(moving, fixed, weights)
-    fold = spatial_folds(f, folds)
     held_out = np.full(len(m), np.nan)
-    for index in np.unique(fold):
-        out = fold == index
+    for part in np.unique(parts):
+        out = parts == part
         try:
             matrix = fit(m[~out], f[~out], w[~out])
         except NotRegisteredError:
@@ -223,8 +279,7 @@ def held_out_rmse(
 def spatial_folds(points: ArrayLike, folds: int = 5) -> NDArray[np.int64]:
     """Assign points to folds by blocks of the scene.
 
-    The scene is cut into 5 x 5 blocks holding about equally many points per column and per row; neighbouring blocks get
-    different folds, so that each fold is spread over the scene.
+    Neighbouring blocks (see ``spatial_blocks``) get different folds, so that each fold is spread over the scene.
 
     Args:
         points: (N, 2) points.
@@ -233,9 +288,21 @@ def spatial_folds(points: ArrayLike, folds: int = 5) -> NDArray[np.int64]:
     Returns:
         (N,) int64, 0..folds-1.
     """
+    column, row = np.divmod(spatial_blocks(points), _BLOCKS)
+    return np.asarray((column + 2 * row) % folds)
+
+
+def spatial_blocks(points: ArrayLike) -> NDArray[np.int64]:
+    """Cut the scene into 5 x 5 blocks that hold about equally many points per column and per row.
+
+    Args:
+        points: (N, 2) points.
+
+    Returns:
+        (N,) int64, the block of each point, 0..24: five times its column plus its row.
+    """
     xy = np.asarray(points, np.float64).reshape(-1, 2)
-    column, row = (_rank_block(xy[:, axis]) for axis in (0, 1))
-    return (column + 2 * row) % folds
+    return _BLOCKS * _rank_block(xy[:, 0]) + _rank_block(xy[:, 1])
 
 
 def _rank_block(values: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -254,12 +321,12 @@ def _arrays(
 
 def _pairs(n: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Indices of pairs of different points: all of them, or as many random ones as are worth trying."""
-    if n * (n - 1) // 2 <= _SIMILARITY_SAMPLES:
+    if n * (n - 1) // 2 <= _SAMPLES:
         first, second = np.triu_indices(n, 1)
         return first.astype(np.int64), second.astype(np.int64)
     rng = np.random.default_rng(seed)
-    first = rng.integers(0, n, _SIMILARITY_SAMPLES)
-    return first, (first + rng.integers(1, n, _SIMILARITY_SAMPLES)) % n
+    first = rng.integers(0, n, _SAMPLES)
+    return first, (first + rng.integers(1, n, _SAMPLES)) % n
 
 
 def _best_similarity(

@@ -332,7 +332,10 @@ def _direct_linear(moving: Points, fixed: Points, root: NDArray[np.float64]) -> 
     rows = np.zeros((len(moving), 2, 9))
     rows[:, 0, :3] = rows[:, 1, 3:6] = source
     rows[:, :, 6:] = -fixed[:, :, None] * source[:, None, :]
-    _, singular, right = np.linalg.svd(root[:, None] * rows.reshape(-1, 9))
+    equations = root[:, None] * rows.reshape(-1, 9)
+    # Only the eight equations of four points need the full decomposition to show their null vector; of many points it
+    # would be as wide as it is high.
+    _, singular, right = np.linalg.svd(equations, full_matrices=len(equations) < 9)
     if singular[7] <= _DEGENERATE * singular[0]:
         raise _degenerate(len(moving), "homography", "almost on one line", "four places, no three of them in line")
     matrix: Matrix = right[8].reshape(3, 3)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rrl_register.estimation.ransac import held_out_rmse
-from rrl_register.estimation.transforms import Matrix, is_sane
+from rrl_register.estimation.transforms import Fit, Matrix, is_sane
 
 MIN_COVERAGE = 0.08
 MIN_OVER_CHANCE = 3.0
@@ -78,6 +78,7 @@ def gather_evidence(
     score: NDArray[np.float64],
     residual: NDArray[np.float64],
     *,
+    fit: Fit,
     n_points: int,
     threshold: float,
     radius: float,
@@ -92,6 +93,7 @@ def gather_evidence(
         moving: ``(N, 2)`` the same places in the moving image.
         score: ``(N,)`` probabilities by the network.
         residual: ``(N,)`` their residuals under ``matrix``, fixed px.
+        fit: Least-squares fit of the model that ``matrix`` was fitted as; the check error is this model's.
         n_points: Keypoints that were tried.
         threshold: Largest residual of an inlier.
         radius: Half the side of the square that was searched for each tie point.
@@ -101,7 +103,7 @@ def gather_evidence(
     inlier = residual <= threshold
     n = int(inlier.sum())
     chance = min(1.0, np.pi * threshold**2 / (2 * radius + 1) ** 2)
-    check = held_out_rmse(moving[inlier], fixed[inlier]) if n >= 10 else float("nan")
+    check = held_out_rmse(moving[inlier], fixed[inlier], fit=fit) if n >= 10 else float("nan")
     return Evidence(
         n_points=n_points,
         n_tie_points=len(fixed),

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl_register.config import EstimateConfig
+from rrl_register.config import EstimateConfig, ModelChoice
 from rrl_register.estimation.ransac import Model, RobustFit, robust_fit
+from rrl_register.estimation.selection import ModelFit, choose_model, fit_after
 from rrl_register.estimation.transforms import Matrix, compose, corners_of, is_sane, project, residuals
 from rrl_register.estimation.verdict import Evidence, confidence, gather_evidence
 from rrl_register.matching.coarse import (
@@ -52,12 +53,14 @@ class Estimate:
     """A transform with the search that speaks for it.
 
     Attributes:
+        model: What was fitted, on top of the pair's prior.
         matrix: ``(3, 3)`` reduced moving px -> reduced fixed px.
         matches: The last pass.
         residual: ``(N,)`` of its tie points, reduced fixed px.
         evidence: What the pass says of the transform.
     """
 
+    model: Model
     matrix: Matrix
     matches: Matches
     residual: NDArray[np.float64]
@@ -156,17 +159,18 @@ class Search:
         """Keypoints first; around what they say, or else around the proposal itself, the guided search."""
         with self.stage("keypoints"):
             matches = self.counts.add(keypoint_pass(self.scene, matrix, radius))
-        fit = self._fit(matches, Model.AFFINE, KEYPOINT_THRESHOLD)
+        points = matches.tie_points
+        fit = robust_fit(points.moving, points.fixed, KEYPOINT_THRESHOLD, Model.AFFINE, points.score, self.config.seed)
         proven = fit is not None and self._outdoes_chance(fit, radius)
         logger.info(
             "keypoints: %d candidates, %d tie points, %s inliers",
             matches.n_candidates,
-            len(matches.tie_points),
+            len(points),
             fit and int(fit.inliers.sum()),
         )
         start = fit.matrix if fit and proven else matrix
         n_points = round(TRIAL_SHARE * self.scene.config.n_keypoints)
-        return self._guided(start, NARROW_RADIUS if proven else WIDE_RADIUS, n_points, Model.AFFINE)
+        return self._guided(start, NARROW_RADIUS if proven else WIDE_RADIUS, n_points, (Model.AFFINE,))
 
     def _outdoes_chance(self, fit: RobustFit, radius: float) -> bool:
         n = int(fit.inliers.sum())
@@ -174,40 +178,55 @@ class Search:
         sane = is_sane(fit.matrix, self.scene.pair.moving.shape) is None
         return sane and n >= KEYPOINT_MIN_INLIERS and n >= KEYPOINT_MIN_OVER_CHANCE * chance * len(fit.inliers)
 
-    def _refine(self, estimate: Estimate) -> Estimate:
-        """A search with more points and the model freed to a homography; a second one if that moved the image."""
+    def _refine(self, estimate: Estimate) -> Estimate | None:
+        """A search with more points, for the model asked for; a second one if that moved the image.
+
+        None if the points determine no such model: what the trial fitted is not what was asked for.
+        """
+        start, refined = estimate.matrix, None
         for _ in range(2):
-            n_points = self.scene.config.n_keypoints
-            better = self._guided(estimate.matrix, NARROW_RADIUS, n_points, Model.HOMOGRAPHY, n_peaks=1)
+            better = self._guided(start, NARROW_RADIUS, self.scene.config.n_keypoints, self._models(), n_peaks=1)
             if better is None:
                 break
-            moved = self._moved(estimate.matrix, better.matrix)
-            estimate = better
+            moved = self._moved(start, better.matrix)
+            start, refined = better.matrix, better
             if moved < SETTLED:
                 break
-        return estimate
+        return refined
+
+    def _models(self) -> tuple[Model, ...]:
+        """The candidates for the last fit, from stiff to flexible."""
+        asked = self.config.model
+        return tuple(Model) if asked is ModelChoice.AUTO else (Model(asked.value),)
 
     def _moved(self, before: Matrix, after: Matrix) -> float:
         """Mean distance between where two transforms put the corners of the moving image, px."""
         corners = corners_of(self.scene.pair.moving.shape)
         return float(np.linalg.norm(project(before, corners) - project(after, corners), axis=1).mean())
 
-    def _guided(self, matrix: Matrix, radius: int, n_points: int, model: Model, n_peaks: int = 2) -> Estimate | None:
+    def _guided(
+        self, matrix: Matrix, radius: int, n_points: int, models: tuple[Model, ...], n_peaks: int = 2
+    ) -> Estimate | None:
         with self.stage("guided"):
             matches = self.counts.add(guided_pass(self.scene, matrix, radius, n_points, n_peaks))
         with self.stage("estimate"):
-            fit = self._fit(matches, model, self.config.threshold)
+            points, config = matches.tie_points, self.config
+            fit = choose_model(
+                points.moving,
+                points.fixed,
+                config.threshold,
+                models,
+                points.score,
+                self.scene.pair.prior,
+                config.seed,
+            )
             if fit is None:
                 return None
             estimate = self._estimate(fit, matches, radius)
-        logger.info("guided: %d of %d: %s", matches.n_fixed, n_points, estimate.evidence)
+        logger.info("guided: %d of %d, %s: %s", matches.n_fixed, n_points, fit.model, estimate.evidence)
         return estimate
 
-    def _fit(self, matches: Matches, model: Model, threshold: float) -> RobustFit | None:
-        points = matches.tie_points
-        return robust_fit(points.moving, points.fixed, threshold, model, points.score, self.config.seed)
-
-    def _estimate(self, fit: RobustFit, matches: Matches, radius: int) -> Estimate:
+    def _estimate(self, fit: ModelFit, matches: Matches, radius: int) -> Estimate:
         points, pair = matches.tie_points, self.scene.pair
         residual = residuals(fit.matrix, points.moving, points.fixed)
         _, valid = pair.placed(fit.matrix)
@@ -217,10 +236,11 @@ class Search:
             points.moving,
             points.score,
             residual,
+            fit=fit_after(pair.prior, fit.model),
             n_points=matches.n_fixed,
             threshold=self.config.threshold,
             radius=radius,
             overlap_px=float((valid & pair.fixed_valid).sum()),
             moving_shape=pair.moving.shape,
         )
-        return Estimate(fit.matrix, matches, residual, evidence)
+        return Estimate(fit.model, fit.matrix, matches, residual, evidence)

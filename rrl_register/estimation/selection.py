@@ -1,0 +1,138 @@
+"""Choice of the transform model: as stiff as the tie points allow, judged by points kept out of the fit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from rrl_register.estimation.ransac import (
+    Model,
+    RobustFit,
+    biweight,
+    left_out_residuals,
+    robust_fit,
+    spatial_blocks,
+)
+from rrl_register.estimation.transforms import Fit, Matrix, Points, compose, project, residuals
+
+_OUTLIER = 2.0
+"""Thresholds from which a point costs no more: those judged lie within one of some model, so that a miss by more is the
+model's; without an end, one wild extrapolation would drown the rest."""
+
+_NOTHING = 1e-6
+"""Excess, px², that is rounding and not a worse model: a thousandth of a pixel, squared."""
+
+
+class ModelFit(NamedTuple):
+    """A transform and the model that it was fitted as.
+
+    Attributes:
+        model: the model.
+        matrix: (3, 3) transform moving -> fixed.
+        inliers: (N,) bool, the tie points within the threshold of it.
+    """
+
+    model: Model
+    matrix: Matrix
+    inliers: NDArray[np.bool_]
+
+
+def choose_model(
+    moving: ArrayLike,
+    fixed: ArrayLike,
+    threshold: float = 3.0,
+    models: Sequence[Model] = tuple(Model),
+    weights: ArrayLike | None = None,
+    prior: ArrayLike | None = None,
+    seed: int = 0,
+) -> ModelFit | None:
+    """Fit each model robustly; of those, take the stiffest that predicts points kept out of the fit as well as any.
+
+    A richer model comes closer to the points it was fitted to whatever the truth is; how it does on others, tells
+    whether what it adds is there. Its error where there are no points, at the corners of the scene, grows faster still,
+    so what cannot be told apart goes to the stiffer one: the one-standard-error rule (Breiman, Friedman, Olshen & Stone
+    1984, section 3.4.3), on the differences between two models at the same points, which vary much less than either.
+
+    Args:
+        moving: (N, 2) points.
+        fixed: (N, 2) corresponding points.
+        threshold: largest residual of an inlier, fixed pixels.
+        models: the candidates, from stiff to flexible; a single one is fitted and not judged.
+        weights: (N,) trust in each tie point, >= 0; None: all 1.
+        prior: (3, 3) transform moving -> fixed that the models come on top of: a translation is a shift of what the
+            prior gives; None: of the moving points themselves.
+        seed: of the random samples.
+
+    Returns:
+        The chosen fit, or None when the points determine no candidate.
+    """
+    start = np.eye(3) if prior is None else np.asarray(prior, np.float64)
+    placed, target = project(start, moving), np.asarray(fixed, np.float64).reshape(-1, 2)
+    trust = np.ones(len(placed)) if weights is None else np.asarray(weights, np.float64)
+    fits = {model: robust_fit(placed, target, threshold, model, trust, seed) for model in models}
+    found = {model: fit for model, fit in fits.items() if fit is not None}
+    if not found:
+        return None
+    chosen = next(iter(found)) if len(found) == 1 else _stiffest(found, placed, target, trust, threshold)
+    return ModelFit(chosen, compose(found[chosen].matrix, start), found[chosen].inliers)
+
+
+def fit_after(prior: ArrayLike, model: Model) -> Fit:
+    """The least-squares fit of a model that comes on top of a transform; see ``choose_model``."""
+
+    def fit(moving: Points, fixed: Points, weights: NDArray[np.float64] | None = None) -> Matrix:
+        return compose(model.fit(project(prior, moving), fixed, weights), prior)
+
+    return fit
+
+
+def _stiffest(
+    found: dict[Model, RobustFit], moving: Points, fixed: Points, trust: NDArray[np.float64], threshold: float
+) -> Model:
+    """The first model whose held-out loss is within one standard error of the least.
+
+    All are judged on the points that any of them explains: a model gains nothing by dropping those it cannot reach.
+    """
+    judged = np.any([fit.inliers for fit in found.values()], axis=0)
+    m, f, w = moving[judged], fixed[judged], trust[judged]
+    blocks = spatial_blocks(f)
+    losses = {model: _held_out_loss(model, fit.matrix, m, f, w, blocks, threshold) for model, fit in found.items()}
+    least = min(losses.values(), key=lambda loss: float(loss @ w))
+    return next(model for model, loss in losses.items() if _as_good(loss - least, w, blocks))
+
+
+def _held_out_loss(
+    model: Model,
+    matrix: Matrix,
+    moving: Points,
+    fixed: Points,
+    trust: NDArray[np.float64],
+    blocks: NDArray[np.int64],
+    threshold: float,
+) -> NDArray[np.float64]:
+    """Squared distance (N,) of each point from a fit without its block, cut off where an outlier begins.
+
+    The fits weigh the points as the robust fit did in the end. Blocks are left out one by one, for with five folds a
+    dozen points leave too few to a homography. Where the others determine no transform, nothing is predicted, which
+    costs as much as an outlier.
+    """
+    cut = _OUTLIER * threshold
+    weights = trust * biweight(residuals(matrix, moving, fixed), threshold)
+    left_out = left_out_residuals(moving, fixed, blocks, model.fit, weights)
+    return np.asarray(np.nan_to_num(np.minimum(left_out, cut), nan=cut) ** 2)
+
+
+def _as_good(excess: NDArray[np.float64], trust: NDArray[np.float64], blocks: NDArray[np.int64]) -> bool:
+    """Whether a mean excess over the best, px², is within one standard error of itself.
+
+    Points of one block share errors (terrain, a displaced object), so the blocks are what varies independently: the
+    standard error of a mean over clusters (Liang & Zeger 1986).
+    """
+    mean = np.average(excess, weights=trust)
+    sums = np.bincount(blocks, trust * (excess - mean))
+    n_blocks = len(np.unique(blocks))
+    error = np.sqrt((sums**2).sum() * n_blocks / max(1, n_blocks - 1)) / trust.sum()
+    return bool(mean <= error + _NOTHING)

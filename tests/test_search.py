@@ -1,0 +1,83 @@
+"""From tie points, which here are known, to the estimate: which model it ends with."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from rrl_register.config import EstimateConfig, Kind, MatchConfig, ModelChoice
+from rrl_register.estimation.ransac import Model
+from rrl_register.estimation.transforms import compose, project, similarity, translation
+from rrl_register.matching import search
+from rrl_register.matching.search import Counts, Estimate, Search
+from rrl_register.matching.tie_points import Matches, TiePoints
+from rrl_register.raster.grid import Grid
+from rrl_register.working import WorkingPair
+
+SIDE = 256
+PRIOR = similarity(1.5, 20, (-60, 10))
+SHIFTED = compose(translation(6, -4), PRIOR)
+TILTED = compose(np.array([[1, 0.01, 6], [-0.01, 1, -4], [8e-5, -5e-5, 1]]), PRIOR)
+
+
+def estimated(
+    monkeypatch: pytest.MonkeyPatch, true: np.ndarray, config: EstimateConfig, n_refined: int = 150
+) -> Estimate | None:
+    """What the search makes of passes that tie points by a known transform, half a px off."""
+
+    def tied(*arguments: object) -> Matches:
+        n = n_refined if arguments[-1] == 1 else 60
+        rng = np.random.default_rng(n)
+        moving = rng.uniform(0, SIDE, (n, 2))
+        fixed = project(true, moving) + rng.normal(0, 0.5, (n, 2))
+        return Matches(TiePoints(fixed, moving, np.full(n, 0.9)), n, n, n)
+
+    monkeypatch.setattr(search, "coarse_hypotheses", lambda *_, **__: [])
+    monkeypatch.setattr(search, "keypoint_pass", lambda scene, matrix, radius: tied(None))
+    monkeypatch.setattr(search, "guided_pass", lambda scene, matrix, radius, n_points, n_peaks: tied(n_peaks))
+    image, valid = np.zeros((SIDE, SIDE), np.float32), np.ones((SIDE, SIDE), bool)
+    grid = Grid(SIDE, SIDE)
+    pair = WorkingPair(image, valid, image, valid, PRIOR, 1.0, 1.0, Kind.OPTICAL, Kind.IR, grid, grid)
+    scene = SimpleNamespace(pair=pair, config=MatchConfig())
+    return Search(scene, config, 50.0, lambda name: nullcontext(), Counts()).run()
+
+
+@pytest.mark.parametrize(("true", "model"), [(SHIFTED, Model.TRANSLATION), (TILTED, Model.HOMOGRAPHY)])
+def test_the_model_is_chosen_on_top_of_the_prior(
+    monkeypatch: pytest.MonkeyPatch, true: np.ndarray, model: Model
+) -> None:
+    estimate = estimated(monkeypatch, true, EstimateConfig())
+    assert estimate is not None
+    assert estimate.model is model
+    corners = np.array([(0, 0), (SIDE, 0), (SIDE, SIDE), (0, SIDE)], float)
+    np.testing.assert_allclose(project(estimate.matrix, corners), project(true, corners), atol=0.6)
+
+
+@pytest.mark.parametrize("model", [choice for choice in ModelChoice if choice is not ModelChoice.AUTO])
+def test_a_model_asked_for_is_what_comes_out(monkeypatch: pytest.MonkeyPatch, model: ModelChoice) -> None:
+    estimate = estimated(monkeypatch, TILTED, EstimateConfig(model=model))
+    assert estimate is not None
+    assert estimate.model.value == model.value
+    left = compose(estimate.matrix, np.linalg.inv(PRIOR))
+    assert np.allclose(left[2], [0, 0, 1]) == (model is not ModelChoice.HOMOGRAPHY)
+    assert np.allclose(left[:2, :2], np.eye(2)) == (model is ModelChoice.TRANSLATION)
+
+
+def test_the_check_error_tells_of_a_model_that_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    errors = []
+    for model in (ModelChoice.HOMOGRAPHY, ModelChoice.SIMILARITY):
+        estimate = estimated(monkeypatch, TILTED, EstimateConfig(model=model))
+        assert estimate is not None
+        errors.append(estimate.evidence.check_rmse_px)
+    assert errors[0] < 1.0 < errors[1]
+
+
+def test_points_too_few_for_the_model_asked_for_end_without_an_estimate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The affine that led there is not what was asked for."""
+    assert estimated(monkeypatch, SHIFTED, EstimateConfig(model=ModelChoice.HOMOGRAPHY), n_refined=3) is None
+    estimate = estimated(monkeypatch, SHIFTED, EstimateConfig(), n_refined=3)
+    assert estimate is not None
+    assert estimate.model is Model.TRANSLATION
