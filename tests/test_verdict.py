@@ -111,7 +111,8 @@ def test_good_evidence_is_not_refused() -> None:
     [
         ({"n_inliers": 8}, "8 of 60 tie points", "12 are needed"),
         ({"over_chance": 1.23}, "1.2 times", "3 times"),
-        ({"check_rmse_px": 4.44}, "4.4 px", "3 px is needed"),
+        ({"check_rmse_px": 4.44}, "miss it by 4.4 px, at most", "3 px is needed"),
+        ({"check_rmse_px": float("nan")}, "inliers are too few", "test it"),
         ({"coverage": 0.031}, "3% of the overlap", "8% is needed"),
         ({"n_points": 5000, "n_tie_points": 5000, "n_inliers": 12}, "12 inliers", "0.5 is needed"),
     ],

@@ -142,9 +142,14 @@ def refusal(evidence: Evidence, min_inliers: int, max_check_rmse_px: float) -> s
             f"the inliers span {evidence.coverage:.0%} of the overlap, {MIN_COVERAGE:.0%} is needed: "
             "try --keypoints 1500, or a part of the scene with structure all over"
         )
-    if not evidence.check_rmse_px <= max_check_rmse_px:
+    if np.isnan(evidence.check_rmse_px):
         return (
-            f"points kept out of the fit miss it by {evidence.check_rmse_px:.1f} px (nan: too few to try), at most "
+            f"the {evidence.n_inliers} inliers are too few to keep some out of the fit and test it: "
+            "try --keypoints 1500, or a stiffer --model"
+        )
+    if evidence.check_rmse_px > max_check_rmse_px:
+        return (
+            f"points kept out of the fit miss it by {evidence.check_rmse_px:.1f} px, at most "
             f"{max_check_rmse_px:g} px is needed: try --keypoints 1500, or a smaller part of the scene"
         )
     if confidence(evidence) < MIN_CONFIDENCE:
