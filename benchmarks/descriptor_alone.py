@@ -12,6 +12,7 @@ from scipy.optimize import minimize
 from scipy.special import expit
 
 from rrl_register.errors import InputError
+from rrl_register.evaluation.scoring import cosines
 from rrl_register.matching.scoring import Patches, Scorer
 from rrl_register.nn import RRLNet, Spectrum
 from rrl_register.training.bank import load_bank
@@ -66,14 +67,6 @@ class DescriptorScorer(Scorer):
         """Probabilities that patches match, as ``Scorer.score``."""
         similarity = cosines(self, visible, other, left, right)
         return np.asarray(expit((similarity - self._calibration.threshold) / self._calibration.scale), np.float32)
-
-
-def cosines(
-    scorer: Scorer, visible: Patches, other: Patches, left: NDArray[np.int64], right: NDArray[np.int64]
-) -> NDArray[np.float32]:
-    """Cosines of the descriptors of pairs, (P,)."""
-    one = scorer.describe(visible, Spectrum.VISIBLE)[left]
-    return np.asarray(np.einsum("ij,ij->i", one, scorer.describe(other, Spectrum.OTHER)[right]))
 
 
 def held_out_pairs(train: Path, scorer: Scorer) -> LabelledPairs:

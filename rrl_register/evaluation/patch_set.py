@@ -13,12 +13,11 @@ from numpy.typing import NDArray
 from rrl_register.config import Kind
 from rrl_register.errors import InputError
 from rrl_register.patches import PATCH_SIZE
+from rrl_register.raster.stretch import compress_amplitudes
 
 Patches = NDArray[np.float32]
 Flags = NDArray[np.bool_]
 
-LOG_GAIN = 20.0
-"""As ``rrl_register.raster.stretch`` compresses linear SAR amplitudes."""
 _SAR_NAME = re.compile(r"(?:^|[^a-z0-9])(?:sar\d*|s1|sentinel1|vv|vh|hh|hv|sigma0|gamma0)(?:[^a-z0-9]|$)")
 _LINEAR_SKEW = 0.5
 """Speckled amplitudes stretched to [0, 1] have a skewness of 0.8 and more, decibels one of -0.8 to 0.2."""
@@ -61,11 +60,6 @@ class PatchSet:
         pairs = _as_floats(self.images[rows], self.name)
         visible, other = pairs[:, 0, None], pairs[:, 1, None]
         return visible, compress_amplitudes(other) if self.linear else other
-
-
-def compress_amplitudes(patches: Patches) -> Patches:
-    """Linear SAR amplitudes in [0, 1] through the logarithm that the pipeline applies to them."""
-    return np.asarray(np.log1p(LOG_GAIN * patches) / np.log1p(LOG_GAIN), np.float32)
 
 
 def load_patch_set(

@@ -33,8 +33,13 @@ def to_grey(bands: npt.NDArray[np.float32], valid: npt.NDArray[np.bool_], kind: 
     low, high = _stretch_limits(mean[valid])
     grey = np.clip((mean - low) / (high - low), 0, 1)
     if kind is Kind.SAR and low >= 0:
-        grey = np.log1p(_LOG_GAIN * grey) / np.log1p(_LOG_GAIN)
+        grey = compress_amplitudes(grey)
     return np.where(valid, grey, 0).astype(np.float32)
+
+
+def compress_amplitudes(amplitudes: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Linear SAR amplitudes in [0, 1] through a logarithm, in [0, 1]: log(1 + 20 a) / log 21."""
+    return np.asarray(np.log1p(_LOG_GAIN * amplitudes) / np.log1p(_LOG_GAIN), np.float32)
 
 
 def _stretch_limits(values: npt.NDArray[np.float32]) -> tuple[float, float]:
