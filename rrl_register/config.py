@@ -65,7 +65,13 @@ class MatchConfig:
     support: int | None = None
     """Side of the ground that a patch covers, working px (64, 96, 128); None: by kind (128 for SAR, else 64)."""
     max_shift: str | None = None
-    """Search radius, as '80px' or '500m'; None: 100 px with georeferences, without them a third of the longer side."""
+    """Search radius, as '80px' or '500m'; None: 100 px with georeferences, without them half of the longer side."""
+    rotation: str = "auto"
+    """Rotation of the moving image against what georeferences say: 'auto' (a few degrees with georeferences, any
+    without), 'none', or degrees, clockwise."""
+    scale: str = "auto"
+    """Scale of the moving image against what georeferences or sizes say: 'auto' (a few per cent with georeferences, 0.5
+    to 2 without), 'none', or a factor."""
     n_candidates: int = 2
     """Moving keypoints per fixed keypoint that the network scores."""
     min_score: float = 0.5

@@ -114,7 +114,7 @@ def max_shift_px(text: str | None, pair: WorkingPair) -> float:
     """How far the prior may be off, working px.
 
     Args:
-        text: ``80px`` (pixels of the fixed file), ``500m``, or None: 100 px with georeferences, else a third of the
+        text: ``80px`` (pixels of the fixed file), ``500m``, or None: 100 px with georeferences, else half of the
             longer side.
         pair: The images.
 
@@ -122,7 +122,7 @@ def max_shift_px(text: str | None, pair: WorkingPair) -> float:
         UsageError: If the text is no length, or metres are asked of a pair without georeferences.
     """
     if text is None:
-        return GEOREFERENCED_MAX_SHIFT_PX if pair.georeferenced else max(pair.fixed.shape) / 3
+        return GEOREFERENCED_MAX_SHIFT_PX if pair.georeferenced else max(pair.fixed.shape) / 2
     match = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*(px|m)?\s*", text)
     if match is None or not math.isfinite(float(match[1])) or float(match[1]) <= 0:
         raise UsageError(f"--max-shift {text!r} is no length: a number with px or m is needed, such as 80px or 500m")
@@ -136,7 +136,8 @@ def max_shift_px(text: str | None, pair: WorkingPair) -> float:
 
 
 def _result(searched: Searched, config: RegisterConfig) -> Registration:
-    scene, estimate, counts = searched.scene, searched.estimate, searched.counts
+    estimate, counts = searched.estimate, searched.counts
+    scene = estimate.scene if estimate else searched.scene
     pair = scene.pair
     settings = config.estimate
     reason: str | None = NO_ESTIMATE

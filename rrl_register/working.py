@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -21,6 +21,8 @@ from rrl_register.structure import Image, Mask
 SAME_RESOLUTION = 1.25
 """Pixel sizes that differ by less than this are left as they are."""
 MIN_SIDE = 48
+ENOUGH_SIDE = 256
+"""No image is reduced below this many px (shorter side) for the sake of the other's resolution."""
 WHOLLY_VALID = 0.999
 """Interpolation weight on valid pixels from which nothing of the others shines through."""
 
@@ -62,6 +64,26 @@ class WorkingPair:
         weight = cv2.warpPerspective(self.moving_valid.astype(np.float32), matrix, size, flags=cv2.INTER_LINEAR)
         valid = weight > WHOLLY_VALID
         return np.where(valid, image, 0).astype(np.float32), np.asarray(valid)
+
+    def at_scale(self, scale: float) -> WorkingPair:
+        """The pair with the image of the smaller pixels reduced to the other's resolution, if it is large enough.
+
+        Args:
+            scale: Fixed px per moving px, as a search has found it.
+        """
+        if scale < 1 / SAME_RESOLUTION:
+            factor = min(1 / scale, _most_reduction(self.moving))
+            image, valid = _reduced(self.moving, self.moving_valid, factor)
+            prior = compose(rescale_matrix(self.prior, 1, factor))
+            further = self.moving_factor * factor
+            return replace(self, moving=image, moving_valid=valid, moving_factor=further, prior=prior)
+        if scale > SAME_RESOLUTION:
+            factor = min(scale, _most_reduction(self.fixed))
+            image, valid = _reduced(self.fixed, self.fixed_valid, factor)
+            prior = compose(rescale_matrix(self.prior, factor, 1))
+            further = self.fixed_factor * factor
+            return replace(self, fixed=image, fixed_valid=valid, fixed_factor=further, prior=prior)
+        return self
 
     def to_files(self, matrix: Matrix) -> Matrix:
         """A transform of reduced pixels as one of the files' pixels."""
@@ -133,3 +155,25 @@ def _require_size(path: Path, reduced: Grid) -> None:
 def _grey(path: Path, bands: tuple[int, ...], kind: Kind, factor: float) -> tuple[Image, Mask]:
     read = read_bands(path, bands, factor=factor)
     return to_grey(read.values, read.valid, kind), read.valid
+
+
+def _most_reduction(image: Image) -> float:
+    return max(1.0, min(image.shape) / ENOUGH_SIDE)
+
+
+def _reduced(image: Image, valid: Mask, factor: float) -> tuple[Image, Mask]:
+    """Image and mask on the grid whose pixels are ``factor`` px wide, smoothed as much, invalid pixels left out."""
+    if factor == 1:
+        return image, valid
+    width, height = (max(1, int(side / factor)) for side in image.shape[::-1])
+    sigma = 0.5 * np.sqrt(factor**2 - 1)
+    weight = cv2.GaussianBlur(valid.astype(np.float32), (0, 0), sigma)
+    smooth = cv2.GaussianBlur(np.where(valid, image, 0).astype(np.float32), (0, 0), sigma) / np.maximum(weight, 1e-3)
+    sample = np.float64([[factor, 0, (factor - 1) / 2], [0, factor, (factor - 1) / 2]])
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    image, weight = (
+        cv2.warpAffine(plane, sample, (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+        for plane in (smooth, valid.astype(np.float32))
+    )
+    known = np.asarray(weight > WHOLLY_VALID)
+    return np.where(known, image, 0).astype(np.float32), known

@@ -1,47 +1,38 @@
 """Coarse search: rotation, scale and shift of a whole scene, found without a starting point.
 
-The moving image is turned and scaled by every hypothesis of a grid; all shifts of a hypothesis are tried at once by an
-FFT correlation of orientation features. The best ones are then refined by local search. Both happen on reduced images,
-which also drowns what differs between spectra most: texture and speckle.
+Every rotation, scale and shift of a grid is tried by the correlation of orientation features (``matching.scan``). The
+best are then improved by local search, judged and ranked. All of it happens on reduced images, which also drowns what
+differs between spectra most: texture and speckle.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rrl_register.estimation.ransac import Model, robust_fit
 from rrl_register.estimation.transforms import (
     Matrix,
     Points,
-    centre_of,
     corners_of,
     decompose,
     invert,
     is_sane,
     project,
-    similarity,
-    translation,
 )
 from rrl_register.keypoints import spread_grid
 from rrl_register.matching.correlation import ReducedPair, Template
 from rrl_register.matching.refine import local_peaks
+from rrl_register.matching.scan import scan
 from rrl_register.structure import Image, Mask, oriented_gradients
 
-SCAN_SIDE = 192
-"""Longest side of the images that are scanned, px."""
 REFINE_SIDE = 288
 """Longest side of the images on which the best hypotheses are refined, px."""
-ROTATION_STEP_DEG = 3.0
-"""Step between rotations: half of it moves the rim of a scanned image by 2.5 px, which the features bear."""
-SCALE_STEP = 1.06
-"""Ratio of neighbouring scales, chosen likewise."""
 
-_PEAKS_PER_MAP = 2
-_PEAK_RADIUS = 6
-"""Shifts this near to a peak (chessboard) belong to it, scanned px."""
 _SPARE = 1
 """Guesses refined beyond the number asked for: refinement may merge some or change their order."""
 _APART = 0.15
@@ -52,8 +43,9 @@ _DISTINCT = 0.06
 _ORIENTATIONS = 6
 _POINT_STEP = 28
 _POINT_HALF = 20
+_SCREENING = ((10, Model.SIMILARITY),)
 _REFINEMENTS = ((10, Model.SIMILARITY), (5, Model.AFFINE))
-"""Search radius (refined px) and model of each round of refinement."""
+"""Search radius (reduced px) and model of each round of refinement."""
 _REFINE_THRESHOLD = 2.0
 _REFINE_MIN_INLIERS = 8
 
@@ -77,7 +69,30 @@ class Hypothesis:
     scale: float
 
 
-def rotation_grid(limit_deg: float, step_deg: float = ROTATION_STEP_DEG) -> tuple[float, ...]:
+@dataclass(frozen=True)
+class SearchGrid:
+    """What is scanned, and how finely.
+
+    Attributes:
+        rotations: of the moving image, degrees.
+        scales: fixed pixels per moving pixel.
+        side: longest side of the smaller image while it is scanned, px. Half a step of rotation or scale moves the
+            rim by 2.5 px, which the features bear.
+        screened: peaks that are improved on somewhat larger images first, because peaks of a coarse scan are not yet
+            in the right order; 0: none.
+    """
+
+    rotations: tuple[float, ...]
+    scales: tuple[float, ...]
+    side: int = 192
+    screened: int = 0
+
+    def times(self, scale: float) -> SearchGrid:
+        """The same grid for a moving image whose pixels have not been scaled yet."""
+        return replace(self, scales=tuple(scale * each for each in self.scales))
+
+
+def rotation_grid(limit_deg: float, step_deg: float = 3.0) -> tuple[float, ...]:
     """Rotations within +-``limit_deg`` and 0 among them, at most ``step_deg`` apart; the whole turn from 180 on."""
     n = int(np.ceil(min(limit_deg, 180.0) / step_deg))
     if limit_deg >= 180:
@@ -85,16 +100,55 @@ def rotation_grid(limit_deg: float, step_deg: float = ROTATION_STEP_DEG) -> tupl
     return tuple(limit_deg * i / n for i in range(-n, n + 1)) if n else (0.0,)
 
 
-def scale_grid(low: float, high: float, step: float = SCALE_STEP) -> tuple[float, ...]:
+def scale_grid(low: float, high: float, step: float = 1.06) -> tuple[float, ...]:
     """Scales from ``low`` to ``high`` in equal ratios of at most ``step``."""
     n = int(np.ceil(np.log(high / low) / np.log(step) - 1e-9))
     return tuple(low * (high / low) ** (i / n) for i in range(n + 1)) if n else (low,)
 
 
-UNREFERENCED_ROTATIONS = rotation_grid(20)
-UNREFERENCED_SCALES = scale_grid(0.8, 1.25)
-GEOREFERENCED_ROTATIONS = rotation_grid(4)
-GEOREFERENCED_SCALES = scale_grid(0.95, 1.05)
+SCREEN_SIDE = 192
+_WIDE_SIDE = 96
+_WIDE_SCREENED = 40
+_UPRIGHT_DEG, _UPRIGHT_SCALES = 20.0, (0.8, 1.25)
+"""Images taken side by side."""
+_PRIOR_DEG, _PRIOR_SCALES = 4.0, (0.95, 1.05)
+"""Errors of georeferences, and what ``none`` still allows."""
+_ANY_SCALE = (0.5, 2.0)
+_GIVEN_DEG, _GIVEN_SCALE = 10.0, 1.15
+"""How far off a rotation or a scale that is given may be."""
+
+UPRIGHT = SearchGrid(rotation_grid(_UPRIGHT_DEG), scale_grid(*_UPRIGHT_SCALES))
+
+
+def wide_grid(scales: tuple[float, float] = _ANY_SCALE) -> SearchGrid:
+    """The whole turn and scales from the first to the second, scanned coarsely; the best peaks are screened."""
+    return SearchGrid(rotation_grid(180, 6.0), scale_grid(*scales, 1.12), _WIDE_SIDE, _WIDE_SCREENED)
+
+
+def search_grids(rotation: str, scale: str, georeferenced: bool) -> tuple[SearchGrid, ...]:
+    """What to search, in turn, until a transform is proven.
+
+    Args:
+        rotation: ``auto``, ``none`` or degrees, on top of what georeferences say.
+        scale: ``auto``, ``none`` or fixed pixels per moving pixel, on top of what georeferences, or else sizes, say.
+        georeferenced: whether both images have georeferences.
+    """
+    scales = _scale_range(scale, georeferenced)
+    if rotation == "auto" and not georeferenced:
+        low, high = max(scales[0], _UPRIGHT_SCALES[0]), min(scales[1], _UPRIGHT_SCALES[1])
+        upright = SearchGrid(rotation_grid(_UPRIGHT_DEG), scale_grid(low, high)) if low < high else None
+        return (upright, wide_grid(scales)) if upright else (wide_grid(scales),)
+    given = rotation not in ("auto", "none")
+    middle, limit = (float(rotation), _GIVEN_DEG) if given else (0.0, _PRIOR_DEG)
+    return (SearchGrid(tuple(middle + turn for turn in rotation_grid(limit)), scale_grid(*scales)),)
+
+
+def _scale_range(scale: str, georeferenced: bool) -> tuple[float, float]:
+    if scale == "none" or (scale == "auto" and georeferenced):
+        return _PRIOR_SCALES
+    if scale == "auto":
+        return _ANY_SCALE
+    return float(scale) / _GIVEN_SCALE, float(scale) * _GIVEN_SCALE
 
 
 def coarse_hypotheses(
@@ -103,8 +157,7 @@ def coarse_hypotheses(
     moving: Image,
     moving_valid: Mask,
     *,
-    rotations: Sequence[float] = UNREFERENCED_ROTATIONS,
-    scales: Sequence[float] = UNREFERENCED_SCALES,
+    grid: SearchGrid = UPRIGHT,
     max_shift: float | None = None,
     n: int = 3,
 ) -> list[Hypothesis]:
@@ -117,90 +170,127 @@ def coarse_hypotheses(
         fixed_valid: (H, W) bool.
         moving: (h, w) float32 in [0, 1].
         moving_valid: (h, w) bool.
-        rotations: rotations about the moving image's centre to try, degrees.
-        scales: scales to try, fixed pixels per moving pixel.
-        max_shift: largest shift of the moving image's centre, fixed pixels; None: a third of the longer side.
+        grid: rotations about the moving image's centre and scales to try.
+        max_shift: largest distance of the moving image's centre from the fixed one's, fixed pixels; None: a third of
+            the longer side.
         n: hypotheses at most.
 
     Returns:
         Distinct hypotheses, best first; empty when an image has no valid pixel. To have one is no verdict.
     """
+    if not (fixed_valid.any() and moving_valid.any()):
+        return []
     longest = max(*fixed.shape, *moving.shape)
     reach = longest / 3 if max_shift is None else max_shift
-    pair = ReducedPair.of(fixed, fixed_valid, moving, moving_valid, SCAN_SIDE)
-    if not (pair.fixed_valid.any() and pair.moving_valid.any()):
-        return []
-    peaks = _scan(pair, Template.of(pair, reach), rotations, scales)
-    peaks = [(height, pair.to_full(matrix)) for height, matrix in peaks]
-    guesses = _distinct(peaks, moving.shape, _APART * longest)[: n + _SPARE]
-    detail = ReducedPair.of(fixed, fixed_valid, moving, moving_valid, REFINE_SIDE)
-    template = Template.of(detail, reach)
-    judged = [_judged(detail, template, matrix) for matrix in _refined(detail, template, guesses)]
-    ranked = _distinct([(each.score, each.matrix) for each in judged], moving.shape, _DISTINCT * longest)[:n]
-    return [hypothesis for matrix in ranked for hypothesis in judged if hypothesis.matrix is matrix]
+    images = (fixed, fixed_valid, moving, moving_valid)
+    ranked = [Ranked(*peak) for peak in scan(*images, grid.rotations, grid.scales, reach, grid.side)]
+    if grid.screened:
+        guesses = _distinct(ranked, moving.shape, _DISTINCT, grid.screened)
+        workbench = Workbench(images, SCREEN_SIDE, reach)
+        ranked = [workbench.refined(guess, _SCREENING) for guess in guesses]
+    workbench = Workbench(images, REFINE_SIDE, reach)
+    guesses = _distinct(ranked, moving.shape, _APART, n + _SPARE)
+    judged = [workbench.judged(workbench.refined(guess, _REFINEMENTS)) for guess in guesses]
+    kept = _distinct([Ranked(each.score, each.matrix, each.scale) for each in judged], moving.shape, _DISTINCT, n)
+    return [hypothesis for guess in kept for hypothesis in judged if hypothesis.matrix is guess.matrix]
 
 
-def _scan(
-    pair: ReducedPair, template: Template, rotations: Sequence[float], scales: Sequence[float]
-) -> list[tuple[float, Matrix]]:
-    """Peaks (height, reduced transform) of the correlation over all hypotheses."""
-    reach = template.reach
-    within = _within(reach)
-    peaks: list[tuple[float, Matrix]] = []
-    for rotation in rotations:
-        for scale in scales:
-            turn = similarity(scale, rotation, centre=centre_of(pair.moving.shape))
-            surface = np.where(within, template.surface(pair, turn), 0)
-            peaks += [(height, translation(reach - x, reach - y) @ turn) for height, x, y in _highest(surface)]
-    return peaks
+class Ranked(NamedTuple):
+    """A transform (3, 3) moving -> fixed, its scale, and a height to rank it by."""
+
+    height: float
+    matrix: Matrix
+    scale: float
 
 
-def _within(reach: int) -> Mask:
-    """Which of the shifts -reach..reach along y and x are no longer than ``reach``."""
-    lag = np.arange(-reach, reach + 1)
-    return np.asarray(np.hypot(lag[:, None], lag) <= reach + 0.5)
+def _distinct(ranked: Sequence[Ranked], shape: tuple[int, ...], share: float, n: int) -> list[Ranked]:
+    """The first transforms by falling height, without those whose image corners lie near a higher one's.
 
-
-def _highest(surface: Image) -> list[tuple[float, int, int]]:
-    """The first peaks (height, x, y) of a map, whose surroundings are struck out as they are taken."""
-    peaks = []
-    for _ in range(_PEAKS_PER_MAP):
-        y, x = (int(i) for i in np.unravel_index(np.argmax(surface), surface.shape))
-        if not surface[y, x] > 0:
+    Args:
+        ranked: what to choose from.
+        shape: (H, W) of the moving image.
+        share: mean distance of the corners that is near, as a share of the moving image's longer side.
+        n: transforms at most.
+    """
+    kept: list[Ranked] = []
+    placed = np.empty((0, 4, 2))
+    for guess in sorted(ranked, key=lambda each: -each.height):
+        corners = project(guess.matrix, corners_of(shape))
+        distance = np.hypot(*np.moveaxis(placed - corners, -1, 0)).mean(axis=1)
+        if (distance > share * max(shape) * guess.scale).all():
+            kept.append(guess)
+            placed = np.concatenate([placed, corners[None]])
+        if len(kept) == n:
             break
-        peaks.append((float(surface[y, x]), x, y))
-        surface[max(0, y - _PEAK_RADIUS) : y + _PEAK_RADIUS + 1, max(0, x - _PEAK_RADIUS) : x + _PEAK_RADIUS + 1] = 0
-    return peaks
+    return kept
 
 
-def _distinct(ranked: list[tuple[float, Matrix]], shape: tuple[int, ...], far: float) -> list[Matrix]:
-    """Transforms by falling height, without those whose image corners lie within ``far`` of a higher one's."""
-    kept: list[tuple[Matrix, Points]] = []
-    for _, matrix in sorted(ranked, key=lambda pair: -pair[0]):
-        corners = project(matrix, corners_of(shape))
-        if all(np.hypot(*(corners - other).T).mean() > far for _, other in kept):
-            kept.append((matrix, corners))
-    return [matrix for matrix, _ in kept]
+@dataclass(frozen=True)
+class _Prepared:
+    """A pair reduced for one scale, with what every local search on it needs."""
+
+    pair: ReducedPair
+    template: Template
+    fixed_channels: Image
+    points: Points
 
 
-def _refined(pair: ReducedPair, template: Template, guesses: Sequence[Matrix]) -> list[Matrix]:
-    """Each guess after local search, or as it was where that does not improve the correlation."""
-    fixed = oriented_gradients(pair.fixed, pair.fixed_valid, _ORIENTATIONS)
-    points = spread_grid(pair.fixed, pair.fixed_valid, _POINT_STEP)
-    best = []
-    for guess in guesses:
-        start = pair.to_reduced(guess)
-        found = _refine(pair, fixed, points, start)
-        better = template.match(pair, found)[0] > template.match(pair, start)[0]
-        best.append(pair.to_full(found) if better else guess)
-    return best
+class Workbench:
+    """Improves and judges transforms on reduced images.
+
+    Args:
+        images: Fixed image and mask, moving image and mask.
+        side: Longest side of the smaller one after reduction, px.
+        max_shift: Fixed pixels that a transform is compared with itself over.
+    """
+
+    def __init__(self, images: tuple[Image, Mask, Image, Mask], side: int, max_shift: float) -> None:
+        self._images, self._side, self._max_shift = images, side, max_shift
+        self._by_scale: dict[float, _Prepared] = {}
+
+    def refined(self, guess: Ranked, rounds: Sequence[tuple[int, Model]]) -> Ranked:
+        """The guess after local search, or as it was where that does not improve the correlation; ranked by it."""
+        reduced = self._prepared(guess.scale)
+        pair, template = reduced.pair, reduced.template
+        start = pair.to_reduced(guess.matrix)
+        found = _refine(reduced, start, rounds)
+        before, after = template.match(pair, start)[0], template.match(pair, found)[0]
+        if after > before:
+            return Ranked(after, pair.to_full(found), guess.scale)
+        return Ranked(before, guess.matrix, guess.scale)
+
+    def judged(self, guess: Ranked) -> Hypothesis:
+        """Compares a transform with the same one at all other shifts."""
+        pair, template = self._prepared(guess.scale).pair, self._prepared(guess.scale).template
+        reduced = pair.to_reduced(guess.matrix)
+        height, correlation = template.match(pair, reduced)
+        lag = np.arange(-template.reach, template.reach + 1)
+        others = template.surface(pair, reduced)[np.hypot(lag[:, None], lag) <= template.reach + 0.5]
+        middle = float(np.median(others))
+        spread = 1.4826 * float(np.median(np.abs(others - middle))) + 1e-9
+        parts = decompose(guess.matrix, self._images[2].shape)
+        return Hypothesis(guess.matrix, (height - middle) / spread, correlation, parts.rotation_deg, parts.scale)
+
+    def _prepared(self, scale: float) -> _Prepared:
+        if scale not in self._by_scale:
+            pair = ReducedPair.of(*self._images, self._side, scale)
+            self._by_scale[scale] = _Prepared(
+                pair,
+                Template.of(pair, self._max_shift),
+                oriented_gradients(pair.fixed, pair.fixed_valid, _ORIENTATIONS),
+                spread_grid(pair.fixed, pair.fixed_valid, _POINT_STEP),
+            )
+        return self._by_scale[scale]
 
 
-def _refine(pair: ReducedPair, fixed: Image, points: Points, matrix: Matrix) -> Matrix:
+def _refine(reduced: _Prepared, matrix: Matrix, rounds: Sequence[tuple[int, Model]]) -> Matrix:
     """Improve a reduced transform by local search and robust fits, as long as enough points agree on one."""
-    for radius, model in _REFINEMENTS:
+    pair = reduced.pair
+    for radius, model in rounds:
         image, valid = pair.warped(matrix, pair.fixed.shape)
-        peaks = local_peaks(fixed, oriented_gradients(image, valid, _ORIENTATIONS), points, _POINT_HALF, radius, 1)
+        points = reduced.points[_on(valid, reduced.points)]
+        channels = oriented_gradients(image, valid, _ORIENTATIONS)
+        peaks = local_peaks(reduced.fixed_channels, channels, points, _POINT_HALF, radius, 1)
         good = peaks.valid[:, 0]
         moving = project(invert(matrix), peaks.positions[good, 0])
         fit = robust_fit(moving, points[good], _REFINE_THRESHOLD, model, peaks.correlation[good, 0])
@@ -210,12 +300,7 @@ def _refine(pair: ReducedPair, fixed: Image, points: Points, matrix: Matrix) -> 
     return matrix
 
 
-def _judged(pair: ReducedPair, template: Template, matrix: Matrix) -> Hypothesis:
-    """Compare a transform with the same one at all other shifts."""
-    reduced = pair.to_reduced(matrix)
-    height, correlation = template.match(pair, reduced)
-    others = template.surface(pair, reduced)[_within(template.reach)]
-    middle = float(np.median(others))
-    spread = 1.4826 * float(np.median(np.abs(others - middle))) + 1e-9
-    parts = decompose(matrix, pair.moving.shape)
-    return Hypothesis(matrix, (height - middle) / spread, correlation, parts.rotation_deg, parts.scale)
+def _on(valid: Mask, points: Points) -> NDArray[np.bool_]:
+    """Which points (N, 2) lie on valid pixels."""
+    columns, rows = np.rint(points).astype(np.int64).T
+    return np.asarray(valid[rows, columns])

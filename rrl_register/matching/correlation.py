@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import scipy.fft
-from numpy.typing import NDArray
 
 from rrl_register.estimation.transforms import Matrix, compose, invert, translation
 from rrl_register.structure import Image, Mask, orientation_harmonics
@@ -18,7 +17,7 @@ _MIN_OVERLAP = 0.3
 
 @dataclass(frozen=True)
 class ReducedPair:
-    """Both images, reduced by the same factor.
+    """Both images, reduced to one pixel size.
 
     Attributes:
         fixed: (H, W) float32.
@@ -37,10 +36,22 @@ class ReducedPair:
     moving_scale: Matrix
 
     @classmethod
-    def of(cls, fixed: Image, fixed_valid: Mask, moving: Image, moving_valid: Mask, side: int) -> ReducedPair:
-        """Reduce both images by one factor, so that the longest of their sides becomes ``side``; never enlarge them."""
-        factor = max(1.0, max(*fixed.shape, *moving.shape) / side)
-        return cls(*_reduced(fixed, fixed_valid, factor), *_reduced(moving, moving_valid, factor))
+    def of(
+        cls, fixed: Image, fixed_valid: Mask, moving: Image, moving_valid: Mask, side: int, scale: float = 1.0
+    ) -> ReducedPair:
+        """Reduce both images to one pixel size on the ground; neither is enlarged.
+
+        Args:
+            fixed: (H, W) float32.
+            fixed_valid: (H, W) bool.
+            moving: (h, w) float32.
+            moving_valid: (h, w) bool.
+            side: longest side that is left of the image that covers less ground, px.
+            scale: fixed pixels per moving pixel, as far as is known.
+        """
+        smaller = min(max(fixed.shape), scale * max(moving.shape))
+        factor = max(1.0, scale, smaller / side)
+        return cls(*_reduced(fixed, fixed_valid, factor), *_reduced(moving, moving_valid, factor / scale))
 
     @property
     def factor(self) -> float:
@@ -73,11 +84,16 @@ def _reduced(image: Image, valid: Mask, factor: float) -> tuple[Image, Mask, Mat
     return np.asarray(total / np.maximum(weight, 1e-3), np.float32), np.asarray(weight > 0.5), back
 
 
-def _features(image: Image, valid: Mask) -> Image:
+def centred_harmonics(image: Image, valid: Mask) -> Image:
     """Orientation harmonics (C, H, W) less their mean, lest two scenes correlate that merely share a main direction."""
     harmonics = orientation_harmonics(image, valid)
     mean = harmonics.sum(axis=(1, 2)) / max(int(valid.sum()), 1)
     return np.asarray((harmonics - mean[:, None, None]) * valid, np.float32)
+
+
+def least_overlap(pair: ReducedPair) -> float:
+    """Pixels that a smaller overlap is scored as."""
+    return _MIN_OVERLAP * float(min(pair.fixed_valid.sum(), pair.moving_valid.sum())) + 1.0
 
 
 @dataclass(frozen=True)
@@ -86,30 +102,24 @@ class Template:
 
     Attributes:
         features: (C, H, W) orientation features.
-        features_spectrum: conjugate spectrum of the features.
-        valid_spectrum: conjugate spectrum of the mask.
+        valid: (H, W) bool.
         reach: largest shift along x and y, reduced px.
         least_overlap: pixels that a smaller overlap is scored as.
     """
 
     features: Image
-    features_spectrum: NDArray[np.complex64]
-    valid_spectrum: NDArray[np.complex64]
+    valid: Mask
     reach: int
     least_overlap: float
 
     @classmethod
     def of(cls, pair: ReducedPair, max_shift: float) -> Template:
-        """Transform the features at the canvas's size, so that no shift wraps around."""
-        reach = max(1, int(np.ceil(max_shift / pair.factor)))
-        size = [scipy.fft.next_fast_len(side + 2 * reach, real=True) for side in pair.fixed.shape]
-        features = _features(pair.fixed, pair.fixed_valid)
+        """Prepares a pair; the reach is in fixed pixels."""
         return cls(
-            features=features,
-            features_spectrum=scipy.fft.rfft2(features, size).conj(),
-            valid_spectrum=scipy.fft.rfft2(pair.fixed_valid.astype(np.float32), size).conj(),
-            reach=reach,
-            least_overlap=_MIN_OVERLAP * float(min(pair.fixed_valid.sum(), pair.moving_valid.sum())) + 1.0,
+            features=centred_harmonics(pair.fixed, pair.fixed_valid),
+            valid=pair.fixed_valid,
+            reach=max(1, int(np.ceil(max_shift / pair.factor))),
+            least_overlap=least_overlap(pair),
         )
 
     @property
@@ -123,20 +133,23 @@ class Template:
         Element (reach + dy, reach + dx) belongs to the transform followed by a shift of the moving image by (-dx, -dy).
         """
         image, valid = pair.warped(translation(self.reach, self.reach) @ matrix, self.canvas)
-        size = [scipy.fft.next_fast_len(side, real=True) for side in self.canvas]
-        lags = 2 * self.reach + 1
-        spectrum = np.einsum("cij,cij->ij", scipy.fft.rfft2(_features(image, valid), size), self.features_spectrum)
-        product = scipy.fft.irfft2(spectrum, size)[:lags, :lags]
-        overlap_spectrum = scipy.fft.rfft2(valid.astype(np.float32), size) * self.valid_spectrum
-        overlap = scipy.fft.irfft2(overlap_spectrum, size)[:lags, :lags]
+        product = self._correlated(centred_harmonics(image, valid), self.features)
+        overlap = self._correlated(valid.astype(np.float32)[None], self.valid.astype(np.float32)[None])
         return np.asarray(product / np.sqrt(np.maximum(overlap, self.least_overlap)), np.float32)
 
     def match(self, pair: ReducedPair, matrix: Matrix) -> tuple[float, float]:
         """Correlation under a reduced transform: per root of the overlap, as in ``surface``, and normalised, -1..1."""
         image, valid = pair.warped(matrix, pair.fixed.shape)
-        features = _features(image, valid)
+        features = centred_harmonics(image, valid)
         product = float(np.vdot(self.features, features))
         overlap = float((valid & pair.fixed_valid).sum())
         energy = float((self.features**2 * valid).sum()) * float((features**2 * pair.fixed_valid).sum())
         height = product / float(np.sqrt(max(overlap, self.least_overlap)))
         return height, product / float(np.sqrt(energy)) if energy > 0 else 0.0
+
+    def _correlated(self, moving: Image, fixed: Image) -> Image:
+        """Sum over planes of the correlation of a canvas (C, ...) with (C, H, W), at all shifts within reach."""
+        size = [scipy.fft.next_fast_len(side, real=True) for side in self.canvas]  # no shift wraps around
+        spectrum = np.einsum("cij,cij->ij", scipy.fft.rfft2(moving, size), scipy.fft.rfft2(fixed, size).conj())
+        lags = 2 * self.reach + 1
+        return np.asarray(scipy.fft.irfft2(spectrum, size)[:lags, :lags], np.float32)

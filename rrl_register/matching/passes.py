@@ -74,6 +74,11 @@ class Scene:
         channels = oriented_gradients(pair.fixed, pair.fixed_valid, N_ORIENTATIONS)
         return cls(pair, support, cutter, channels, spectra, scorer, config)
 
+    def at_scale(self, scale: float) -> Scene:
+        """The scene at the resolution that suits a scale, fixed px per moving px; see ``WorkingPair.at_scale``."""
+        pair = self.pair.at_scale(scale)
+        return self if pair is self.pair else Scene.of(pair, self.support, self.spectra, self.scorer, self.config)
+
     @property
     def margin(self) -> int:
         """Least distance of keypoints from the edge of the data, px: beyond it a patch would show mostly filling."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -13,37 +13,31 @@ from numpy.typing import NDArray
 from rrl_register.config import EstimateConfig, ModelChoice
 from rrl_register.estimation.ransac import Model, RobustFit, robust_fit
 from rrl_register.estimation.selection import ModelFit, choose_model, fit_after
-from rrl_register.estimation.transforms import Matrix, compose, corners_of, is_sane, project, residuals
+from rrl_register.estimation.transforms import Matrix, corners_of, is_sane, project, residuals
 from rrl_register.estimation.verdict import Evidence, confidence, gather_evidence
-from rrl_register.matching.coarse import (
-    GEOREFERENCED_ROTATIONS,
-    GEOREFERENCED_SCALES,
-    UNREFERENCED_ROTATIONS,
-    UNREFERENCED_SCALES,
-    coarse_hypotheses,
-    rotation_grid,
-)
 from rrl_register.matching.passes import Scene, guided_pass, keypoint_pass
+from rrl_register.matching.proposals import Proposal, proposals
 from rrl_register.matching.tie_points import Matches
 
 logger = logging.getLogger(__name__)
 
 Stage = Callable[[str], AbstractContextManager[None]]
 
-N_NEAR = 2
-"""Coarse hypotheses near the prior that are tried; a true one is hardly ever the third."""
-N_TURNED = 2
-COARSE_ERROR = 0.05
-"""Share of the longer side that a coarse hypothesis may be off."""
+N_TRIED = 2
+"""Proposals of a group that are tried in full, after a glance at each."""
 KEYPOINT_THRESHOLD = 5.0
 """Keypoints of two spectra sit beside each other by some px."""
 KEYPOINT_MIN_INLIERS = 10
 KEYPOINT_MIN_OVER_CHANCE = 3.0
 WIDE_RADIUS = 20
 NARROW_RADIUS = 12
+GLANCE_SHARE = 0.16
 TRIAL_SHARE = 0.4
-"""Of the keypoints asked for; enough to tell a right proposal from a wrong one."""
-DECISIVE_CONFIDENCE = 0.9
+"""Of the keypoints asked for; enough to tell a right proposal from a wrong one, at a glance in most cases."""
+TRIAL_MODELS = (Model.AFFINE, Model.HOMOGRAPHY)
+PROVEN_INLIERS = 15
+PROVEN_PRECISION = 0.5
+"""Inliers, and their share of the tie points, at which a glance is enough: a wrong start reaches a third of either."""
 SETTLED = 6.0
 """A fit that moves the corners by less, px, had all its tie points well within the search radius."""
 
@@ -53,6 +47,7 @@ class Estimate:
     """A transform with the search that speaks for it.
 
     Attributes:
+        scene: The pair, at the resolution that the estimate was made at.
         model: What was fitted, on top of the pair's prior.
         matrix: ``(3, 3)`` reduced moving px -> reduced fixed px.
         matches: The last pass.
@@ -60,6 +55,7 @@ class Estimate:
         evidence: What the pass says of the transform.
     """
 
+    scene: Scene
     model: Model
     matrix: Matrix
     matches: Matches
@@ -70,6 +66,13 @@ class Estimate:
     def confidence(self) -> float:
         """Probability that the transform is right."""
         return confidence(self.evidence)
+
+    @property
+    def proven(self) -> bool:
+        """Whether no other start needs to be tried."""
+        evidence = self.evidence
+        enough = evidence.n_inliers >= PROVEN_INLIERS and evidence.precision >= PROVEN_PRECISION
+        return enough and not evidence.implausible
 
 
 @dataclass
@@ -109,73 +112,53 @@ class Search:
     def run(self) -> Estimate | None:
         """The best estimate, refined; None if no proposal led to one."""
         best: Estimate | None = None
-        for matrix, radius in self._proposals():
-            estimate = self._try(matrix, radius)
-            if estimate and (best is None or estimate.confidence > best.confidence):
-                best = estimate
-            if best and best.confidence > DECISIVE_CONFIDENCE:
+        groups = proposals(self.scene, self.max_shift)
+        while best is None or not best.proven:
+            with self.stage("coarse"):
+                group = next(groups, None)
+            if group is None:
                 break
+            best = self._best_of(group, best)
         return best and self._refine(best)
 
-    def _proposals(self) -> Iterator[tuple[Matrix, float]]:
-        """Where to start from and how far that may be off.
+    def _best_of(self, group: list[Proposal], best: Estimate | None) -> Estimate | None:
+        """The most confident estimate of a group and the one before it: a glance at each, then a trial of the best."""
+        glanced: list[tuple[float, int]] = []
+        for index, proposal in enumerate(group):
+            n_points = round(GLANCE_SHARE * proposal.scene.config.n_keypoints)
+            estimate = self._guided(proposal.scene, proposal.matrix, WIDE_RADIUS, n_points, TRIAL_MODELS)
+            if estimate and estimate.proven:
+                return estimate
+            best = _surer(best, estimate)
+            glanced.append((-estimate.confidence if estimate else 0.0, index))
+        for _, index in sorted(glanced)[:N_TRIED]:
+            best = _surer(best, self._try(group[index]))
+            if best and best.proven:
+                break
+        return best
 
-        First what the coarse search finds near the prior; without georeferences then what it finds at any rotation;
-        at last the prior itself.
-        """
-        pair = self.scene.pair
-        error = COARSE_ERROR * max(pair.fixed.shape)
-        if pair.georeferenced:
-            near = (GEOREFERENCED_ROTATIONS, GEOREFERENCED_SCALES)
-        else:
-            near = (UNREFERENCED_ROTATIONS, UNREFERENCED_SCALES)
-        for matrix in self._coarse(*near, N_NEAR):
-            yield matrix, error
-        if not pair.georeferenced:
-            for matrix in self._coarse(rotation_grid(180), UNREFERENCED_SCALES, N_TURNED):
-                yield matrix, error
-        yield pair.prior, self.max_shift
-
-    def _coarse(self, rotations: Sequence[float], scales: Sequence[float], n: int) -> list[Matrix]:
-        """What the coarse search finds, best first."""
-        pair = self.scene.pair
-        with self.stage("coarse"):
-            placed, valid = pair.placed(pair.prior)
-            found = coarse_hypotheses(
-                pair.fixed,
-                pair.fixed_valid,
-                placed,
-                valid,
-                rotations=rotations,
-                scales=scales,
-                max_shift=self.max_shift,
-                n=n,
-            )
-        for hypothesis in found:
-            logger.info("proposal: %s", hypothesis)
-        return [compose(hypothesis.matrix, pair.prior) for hypothesis in found]
-
-    def _try(self, matrix: Matrix, radius: float) -> Estimate | None:
+    def _try(self, proposal: Proposal) -> Estimate | None:
         """Keypoints first; around what they say, or else around the proposal itself, the guided search."""
+        scene, radius = proposal.scene, proposal.radius
         with self.stage("keypoints"):
-            matches = self.counts.add(keypoint_pass(self.scene, matrix, radius))
+            matches = self.counts.add(keypoint_pass(scene, proposal.matrix, radius))
         points = matches.tie_points
         fit = robust_fit(points.moving, points.fixed, KEYPOINT_THRESHOLD, Model.AFFINE, points.score, self.config.seed)
-        proven = fit is not None and self._outdoes_chance(fit, radius)
+        proven = fit is not None and self._outdoes_chance(fit, radius, scene)
         logger.info(
             "keypoints: %d candidates, %d tie points, %s inliers",
             matches.n_candidates,
             len(points),
             fit and int(fit.inliers.sum()),
         )
-        start = fit.matrix if fit and proven else matrix
-        n_points = round(TRIAL_SHARE * self.scene.config.n_keypoints)
-        return self._guided(start, NARROW_RADIUS if proven else WIDE_RADIUS, n_points, (Model.AFFINE,))
+        start = fit.matrix if fit and proven else proposal.matrix
+        n_points = round(TRIAL_SHARE * scene.config.n_keypoints)
+        return self._guided(scene, start, NARROW_RADIUS if proven else WIDE_RADIUS, n_points, TRIAL_MODELS)
 
-    def _outdoes_chance(self, fit: RobustFit, radius: float) -> bool:
+    def _outdoes_chance(self, fit: RobustFit, radius: float, scene: Scene) -> bool:
         n = int(fit.inliers.sum())
         chance = min(1.0, (KEYPOINT_THRESHOLD / radius) ** 2)
-        sane = is_sane(fit.matrix, self.scene.pair.moving.shape) is None
+        sane = is_sane(fit.matrix, scene.pair.moving.shape) is None
         return sane and n >= KEYPOINT_MIN_INLIERS and n >= KEYPOINT_MIN_OVER_CHANCE * chance * len(fit.inliers)
 
     def _refine(self, estimate: Estimate) -> Estimate | None:
@@ -185,10 +168,11 @@ class Search:
         """
         start, refined = estimate.matrix, None
         for _ in range(2):
-            better = self._guided(start, NARROW_RADIUS, self.scene.config.n_keypoints, self._models(), n_peaks=1)
+            n_points = estimate.scene.config.n_keypoints
+            better = self._guided(estimate.scene, start, NARROW_RADIUS, n_points, self._models(), n_peaks=1)
             if better is None:
                 break
-            moved = self._moved(start, better.matrix)
+            moved = _moved(estimate.scene, start, better.matrix)
             start, refined = better.matrix, better
             if moved < SETTLED:
                 break
@@ -199,16 +183,17 @@ class Search:
         asked = self.config.model
         return tuple(Model) if asked is ModelChoice.AUTO else (Model(asked.value),)
 
-    def _moved(self, before: Matrix, after: Matrix) -> float:
-        """Mean distance between where two transforms put the corners of the moving image, px."""
-        corners = corners_of(self.scene.pair.moving.shape)
-        return float(np.linalg.norm(project(before, corners) - project(after, corners), axis=1).mean())
-
     def _guided(
-        self, matrix: Matrix, radius: int, n_points: int, models: tuple[Model, ...], n_peaks: int = 2
+        self,
+        scene: Scene,
+        matrix: Matrix,
+        radius: int,
+        n_points: int,
+        models: tuple[Model, ...],
+        n_peaks: int = 2,
     ) -> Estimate | None:
         with self.stage("guided"):
-            matches = self.counts.add(guided_pass(self.scene, matrix, radius, n_points, n_peaks))
+            matches = self.counts.add(guided_pass(scene, matrix, radius, n_points, n_peaks))
         with self.stage("estimate"):
             points, config = matches.tie_points, self.config
             fit = choose_model(
@@ -217,17 +202,17 @@ class Search:
                 config.threshold,
                 models,
                 points.score,
-                self.scene.pair.prior,
+                scene.pair.prior,
                 config.seed,
             )
             if fit is None:
                 return None
-            estimate = self._estimate(fit, matches, radius)
+            estimate = self._estimate(scene, fit, matches, radius)
         logger.info("guided: %d of %d, %s: %s", matches.n_fixed, n_points, fit.model, estimate.evidence)
         return estimate
 
-    def _estimate(self, fit: ModelFit, matches: Matches, radius: int) -> Estimate:
-        points, pair = matches.tie_points, self.scene.pair
+    def _estimate(self, scene: Scene, fit: ModelFit, matches: Matches, radius: int) -> Estimate:
+        points, pair = matches.tie_points, scene.pair
         residual = residuals(fit.matrix, points.moving, points.fixed)
         _, valid = pair.placed(fit.matrix)
         evidence = gather_evidence(
@@ -243,4 +228,17 @@ class Search:
             overlap_px=float((valid & pair.fixed_valid).sum()),
             moving_shape=pair.moving.shape,
         )
-        return Estimate(fit.model, fit.matrix, matches, residual, evidence)
+        return Estimate(scene, fit.model, fit.matrix, matches, residual, evidence)
+
+
+def _surer(first: Estimate | None, second: Estimate | None) -> Estimate | None:
+    """The more confident one."""
+    if first is None or second is None:
+        return first or second
+    return second if second.confidence > first.confidence else first
+
+
+def _moved(scene: Scene, before: Matrix, after: Matrix) -> float:
+    """Mean distance between where two transforms put the corners of the moving image, px."""
+    corners = corners_of(scene.pair.moving.shape)
+    return float(np.linalg.norm(project(before, corners) - project(after, corners), axis=1).mean())
