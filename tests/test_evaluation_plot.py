@@ -1,4 +1,4 @@
-"""ROC curves as pictures: that they are drawn, and what is refused."""
+"""ROC curves and reliability diagrams as pictures: that they are drawn, and what is refused."""
 
 from __future__ import annotations
 

@@ -51,16 +51,16 @@ def hazy(image: Image, rng: np.random.Generator) -> Image:
 
 
 def dark_and_saturated(image: Image, rng: np.random.Generator) -> Image:
-    """A third of the image nearly black, a quarter of it beyond white."""
+    """A quarter of the image nearly black, a fifth of it beyond white."""
     ground = smooth_noise(rng, image.shape[1:])
-    dark, bright = ground < np.quantile(ground, 0.33), ground > np.quantile(ground, 0.75)
-    gain = cv2.GaussianBlur(np.where(dark, 0.04, np.where(bright, 8.0, 1.0)).astype(np.float32), (0, 0), 3)
+    dark, bright = ground < np.quantile(ground, 0.25), ground > np.quantile(ground, 0.8)
+    gain = cv2.GaussianBlur(np.where(dark, 0.05, np.where(bright, 6.0, 1.0)).astype(np.float32), (0, 0), 3)
     return np.asarray(image * gain + rng.normal(0, 0.5, image.shape), np.float32)
 
 
 def framed(image: Image, rng: np.random.Generator) -> Image:
-    """Black outside of a frame that is turned by 10 to 35 degrees either way, as reprojected rasters have it."""
-    angle = rng.uniform(10, 35) * rng.choice([-1, 1])
+    """Black outside of a frame that is turned by 8 to 25 degrees either way, as reprojected rasters have it."""
+    angle = rng.uniform(8, 25) * rng.choice([-1, 1])
     return np.where(turned_frame(image.shape[1:], angle), np.maximum(image, 1), 0).astype(np.float32)
 
 
