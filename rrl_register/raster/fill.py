@@ -108,13 +108,17 @@ def _whole_rows(zero: _Mask, border: _Mask) -> _Mask:
 
 
 def _bridge_rows(values: npt.NDArray[np.float32], valid: _Mask) -> None:
-    """``bridge_lines`` for rows only."""
+    """``bridge_lines`` for rows only, pixel by pixel where the rows on either side are known."""
     known = valid & np.any(values != 0, axis=0)
-    index = np.arange(len(known))[:, None]
-    above = np.maximum.accumulate(np.where(known, index, -len(known)), axis=0)
-    below = np.minimum.accumulate(np.where(known, index, 2 * len(known))[::-1], axis=0)[::-1]
-    lines = ~known.any(axis=1, keepdims=True)
-    rows, columns = np.nonzero(lines & (below - above <= _MAX_BRIDGED + 1))
-    first, last = above[rows, columns], below[rows, columns]
-    weight = ((rows - first) / (last - first)).astype(np.float32)
-    values[:, rows, columns] = (1 - weight) * values[:, first, columns] + weight * values[:, last, columns]
+    for first, end in _runs(~known.any(axis=1)):
+        if first == 0 or end == len(known) or end - first > _MAX_BRIDGED:
+            continue
+        columns = known[first - 1] & known[end]
+        above, below = values[:, None, first - 1, columns], values[:, None, end, columns]
+        weight = np.linspace(0, 1, end - first + 2, dtype=np.float32)[1:-1, None]
+        values[:, first:end, columns] = (1 - weight) * above + weight * below
+
+
+def _runs(flags: _Mask) -> npt.NDArray[np.intp]:
+    """Where runs of True begin and, excluded, end: (n, 2)."""
+    return np.flatnonzero(np.diff(flags, prepend=False, append=False)).reshape(-1, 2)

@@ -163,7 +163,7 @@ def plan_frame(source: tuple[int, int], drawn: Misregistration, rng: np.random.G
     step = finest * coarse
     shape = (source[0] * side // longest, source[1] * side // longest)
     matrix = drawn.matrix(shape)
-    left, top = _place(source, shape, _bounds(matrix, shape) * step, step, rng)
+    left, top = _place(source, shape, _bounds(matrix, shape), step, rng)
     return Frame(shape, matrix, _source_matrix(step, left, top))
 
 
@@ -245,11 +245,10 @@ def _place(
 ) -> tuple[int, int]:
     """Left and top edge of the fixed image in the pair, whole px, so that both images fit in as far as may be.
 
-    ``bounds``: what either covers, source px from the outer corner of the fixed image's first pixel, shifted by half
-    a fixed px.
+    ``bounds``: (2, 2) what either covers, fixed px; ``step``: source px per fixed px.
     """
     sides, size = np.array(source[::-1]), np.array(shape[::-1]) * step
-    low, high = -(bounds[0] + 0.5 * step), sides - (bounds[1] + 0.5 * step)
+    low, high = -(bounds[0] + 0.5) * step, sides - (bounds[1] + 0.5) * step
     chosen = np.where(low <= high, rng.uniform(np.minimum(low, high), np.maximum(low, high)), (low + high) / 2)
     left, top = np.clip(np.floor(chosen), 0, np.floor(sides - size))
     return int(left), int(top)
