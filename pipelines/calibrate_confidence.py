@@ -1,115 +1,78 @@
-"""Fit the confidence model on registrations of training pairs whose answer is known.
+"""Fit the confidence model on registrations of hard cases whose answer is known.
 
-    python pipelines/calibrate_confidence.py ../shared/data/train runs/calibration.jsonl --fit
+    python pipelines/calibrate_confidence.py ../shared/data/train runs/calibration.jsonl --fit --diagram reliability.png
 
-Pairs that the network's training kept for validation are misregistered by random transforms (right answers are known)
-or mixed with one another (nothing to be found), and registered. Results are appended to the file one by one, and those
+Pairs that the network's training kept for validation are misregistered and damaged, or mixed with one another (nothing
+to be found), as in benchmarks/hard_cases.py, and registered. Results are appended to the file one by one, and those
 already there are not made again. ``--fit`` then fits a logistic model of the evidence and prints it as JSON, to be
-kept as rrl_register/estimation/confidence.json. Needs the extra ``test`` (scikit-learn).
+kept as rrl_register/estimation/confidence.json; its figures, and the diagram, are of scenes that were left out of the
+fit. Needs the extra ``test`` (scikit-learn), and ``train`` (Matplotlib) for the diagram.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import multiprocessing
 import sys
 import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from rrl_register.errors import InputError
-from rrl_register.estimation.transforms import compose, project, similarity, translation
-from rrl_register.estimation.verdict import FEATURES, features
+from rrl_register import RegistrationError
+from rrl_register.estimation.transforms import project
+from rrl_register.evaluation.calibration import ReliabilityBin, calibrate, trials_of
+from rrl_register.evaluation.hard_cases.difficulties import DIFFICULTIES, NEGATIVE
+from rrl_register.evaluation.hard_cases.making import HardCase, Plan, make_case, plan_cases
+from rrl_register.evaluation.hard_cases.scenes import validation_scenes
+from rrl_register.evaluation.hard_cases.writing import write_case
+from rrl_register.evaluation.plot import check_plot, draw_reliability
 from rrl_register.matching.scoring import Scorer
-from rrl_register.training.bank import is_validation
+from rrl_register.matching.search import Estimate
 
-RIGHT_BELOW_PX = 10.0
-"""The pairs themselves are true to some px only: parallax, terrain."""
-MOST_SIDE = 512
-"""Larger images are cropped: what is calibrated is the evidence, not the size."""
-
-
-@dataclass(frozen=True)
-class Case:
-    """One registration to try.
-
-    Attributes:
-        name: Of the case.
-        fixed, moving: Images on one grid, or of two places.
-        seed: Of the random transform.
-        related: Whether they show one place.
-    """
-
-    name: str
-    fixed: Path
-    moving: Path
-    seed: int
-    related: bool
+RIGHT_BELOW_PX = 5.0
+"""Mean error of a right registration: the pairs themselves are true to 1 px, the search still ties its points from
+here, and no wrong place is as near as this by chance."""
 
 
-def cases(folder: Path, repeats: int) -> Iterator[Case]:
-    """Validation pairs ``repeats`` times each under random transforms, and half as often mixed within their set."""
-    with (folder / "pairs.csv").open(newline="") as file:
-        rows = [row for row in csv.DictReader(file) if is_validation(f"{row['set']}/{row['id']}")]
-    for repeat in range(repeats):
-        for index, row in enumerate(rows):
-            seed = 1000 * repeat + index
-            name = f"{row['set']}/{row['id']}/{repeat}"
-            yield Case(name, folder / row["vis"], folder / row["other"], seed, True)
-            others = [r for r in rows if r["set"] == row["set"] and r["id"] != row["id"]]
-            if others and (index + repeat) % 2:
-                other = others[(index + 3 * repeat) % len(others)]
-                yield Case(f"{name}+{other['id']}", folder / row["vis"], folder / other["other"], seed, False)
+def attempt(plan: Plan) -> dict[str, Any]:
+    """Makes and registers a case; its evidence and whether the result is right."""
+    row = {"name": plan.name, "seed": plan.seed, "suite": plan.suite, "family": plan.scene.family}
+    row |= {"scenes": plan.scenes, "right": False, "error": None, "evidence": None, "implausible": None}
+    case = make_case(plan)
+    estimate = _estimate(plan, case)
+    if estimate is None:
+        return row
+    error = error_px(case, estimate.matrix)
+    evidence = estimate.evidence.figures() | {"n_inliers": estimate.evidence.n_inliers}
+    row |= {"evidence": evidence, "implausible": estimate.evidence.implausible}
+    return row if error is None else row | {"error": round(error, 2), "right": error < RIGHT_BELOW_PX}
 
 
-def random_transform(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """A misregistration: up to 10 degrees, 10 %, a tenth of the side, and a slight perspective."""
-    height, width = shape
-    centre = ((width - 1) / 2, (height - 1) / 2)
-    shift = tuple(rng.uniform(-0.1, 0.1, 2) * max(shape))
-    turn = similarity(float(np.exp(rng.uniform(-0.1, 0.1))), rng.uniform(-10, 10), shift, centre)
-    tilt = np.eye(3)
-    tilt[2, :2] = rng.uniform(-0.05, 0.05, 2) / max(shape)
-    return compose(turn, translation(*centre), tilt, translation(-centre[0], -centre[1]))
+def error_px(case: HardCase, matrix: np.ndarray) -> float | None:
+    """Mean distance of a transform from the true one, relief aside, fixed px; None where there is no true one."""
+    if case.matrix is None or case.landmarks_moving is None:
+        return None
+    away = project(matrix, case.landmarks_moving) - project(case.matrix, case.landmarks_moving)
+    return float(np.linalg.norm(away, axis=1).mean())
 
 
-def lattice(shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """Points spread over an image, (100, 2): where its error is measured."""
-    x, y = (np.linspace(0.08, 0.92, 10) * (side - 1) for side in shape[::-1])
-    return np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
-
-
-def attempt(case: Case) -> dict[str, object]:
-    """Registers a case; its evidence and whether the result is right."""
+def _estimate(plan: Plan, case: HardCase) -> Estimate | None:
+    """The best transform found, right or wrong; None if there is none."""
     from rrl_register import RegisterConfig
     from rrl_register.pipeline import search
 
-    fixed, moving = _cropped(case.fixed, case.seed), _cropped(case.moving, case.seed)
-    true = random_transform(np.random.default_rng(case.seed), moving.shape[:2])
-    moved = cv2.warpPerspective(moving, np.linalg.inv(true), moving.shape[1::-1], flags=cv2.INTER_CUBIC)
     with tempfile.TemporaryDirectory() as folder:
-        paths = Path(folder) / "fixed.png", Path(folder) / "moving.png"
-        for path, image in zip(paths, (fixed, moved), strict=True):
-            cv2.imwrite(str(path), image)
-        searched = search(*paths, RegisterConfig(), _scorer())
-    result: dict[str, object] = {"name": case.name, "related": case.related, "right": False, "error": None}
-    estimate = searched.estimate
-    if estimate is None:
-        return result | {"evidence": None}
-    places = lattice(moving.shape[:2])
-    error = float(np.linalg.norm(project(estimate.matrix, places) - project(true, places), axis=1).mean())
-    evidence = estimate.evidence.figures() | {"n_inliers": estimate.evidence.n_inliers}
-    related = {"right": error < RIGHT_BELOW_PX, "error": round(error, 2)} if case.related else {}
-    return result | related | {"evidence": evidence, "implausible": estimate.evidence.implausible}
+        entry = write_case(Path(folder), plan, case)
+        paths = Path(folder, entry["fixed"]), Path(folder, entry["moving"])
+        try:
+            return search(*paths, RegisterConfig(), _scorer()).estimate
+        except RegistrationError:
+            return None
 
 
 @cache
@@ -122,37 +85,14 @@ def _scorer() -> Scorer:
     return Scorer()
 
 
-def _cropped(path: Path, seed: int) -> NDArray[np.uint8]:
-    """The image, or a random part of it; the same part for images of one size."""
-    image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if image is None:
-        raise InputError(f"{path} cannot be read as an image")
-    place = np.random.default_rng(seed).random(2)
-    top, left = (int(part * max(0, side - MOST_SIDE)) for part, side in zip(place, image.shape, strict=False))
-    return np.asarray(image[top : top + MOST_SIDE, left : left + MOST_SIDE], np.uint8)
-
-
-def fit(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """A logistic model of the evidence: intercept, one coefficient for each feature, and how well it does."""
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.metrics import brier_score_loss
-    from sklearn.model_selection import cross_val_predict
-
-    usable = [r for r in rows if r["evidence"] and not r["implausible"]]
-    x = np.array([features(r["evidence"]) for r in usable])
-    y = np.array([r["right"] for r in usable])
-    model = LogisticRegression(C=1.0)
-    held_out = cross_val_predict(model, x, y, cv=5, method="predict_proba")[:, 1]
-    model.fit(x, y)
-    return {
-        "intercept": round(float(model.intercept_[0]), 4),
-        "coefficients": dict(zip(FEATURES, np.round(model.coef_[0], 4).tolist(), strict=True)),
-        "registrations": len(usable),
-        "right": int(y.sum()),
-        "held_out_brier": round(float(brier_score_loss(y, held_out)), 4),
-        "held_out_wrong_accepted": int((held_out[~y] >= 0.5).sum()),
-        "held_out_right_refused": int((held_out[y] < 0.5).sum()),
-    }
+def register_missing(plans: list[Plan], results: Path, workers: int) -> None:
+    """Register the cases that have no result yet, and append what becomes of them."""
+    done = {(row["name"], row["seed"]) for row in _rows(results)}
+    missing = [plan for plan in plans if (plan.name, plan.seed) not in done]
+    results.parent.mkdir(parents=True, exist_ok=True)
+    with multiprocessing.get_context("spawn").Pool(workers) as pool, results.open("a") as file:
+        for row in pool.imap_unordered(attempt, missing):
+            print(json.dumps(row), file=file, flush=True)
 
 
 def main() -> int:
@@ -160,19 +100,43 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="folder with pairs.csv")
     parser.add_argument("results", type=Path, help="JSON lines to append to")
-    parser.add_argument("--repeats", type=int, default=2, help="random transforms for each pair")
-    parser.add_argument("--workers", type=int, default=2, help="processes")
+    parser.add_argument(
+        "--per-kind", type=int, default=12, metavar="N", help="cases of each kind; default: %(default)s"
+    )
+    parser.add_argument(
+        "--negatives", type=int, default=60, metavar="N", help="pairs of two places; default: %(default)s"
+    )
+    parser.add_argument("--seed", type=int, default=1, help="of all that is random; default: %(default)s")
+    parser.add_argument("--workers", type=int, default=2, help="processes; default: %(default)s")
     parser.add_argument("--fit", action="store_true", help="fit the model and print it")
+    parser.add_argument("--diagram", type=Path, metavar="FILE.png", help="with --fit: draw the reliability diagram")
     args = parser.parse_args()
-    args.results.parent.mkdir(parents=True, exist_ok=True)
-    done = _rows(args.results)
-    missing = [c for c in cases(args.data, args.repeats) if c.name not in {r["name"] for r in done}]
-    with multiprocessing.get_context("spawn").Pool(args.workers) as pool, args.results.open("a") as file:
-        for row in pool.imap_unordered(attempt, missing):
-            print(json.dumps(row), file=file, flush=True)
-    if args.fit:
-        print(json.dumps(fit(_rows(args.results)), indent=1))
+    try:
+        _run(args)
+    except RegistrationError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return error.exit_code
     return 0
+
+
+def _run(args: argparse.Namespace) -> None:
+    if args.diagram:
+        check_plot(args.diagram)
+    register_missing(_plans(args), args.results, args.workers)
+    if not args.fit:
+        return
+    fitted = calibrate(trials_of(_rows(args.results)))
+    print(json.dumps(fitted, indent=1))
+    if args.diagram:
+        draw_reliability(args.diagram, [ReliabilityBin(**one) for one in fitted["reliability"]], overwrite=True)
+
+
+def _plans(args: argparse.Namespace) -> list[Plan]:
+    scenes = validation_scenes(args.data)
+    related = [suite for suite in DIFFICULTIES if suite != NEGATIVE]
+    return plan_cases(scenes, args.per_kind, args.seed, related) + plan_cases(
+        scenes, args.negatives, args.seed, [NEGATIVE]
+    )
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:

@@ -1,12 +1,18 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rrl_register.config import Kind
+from rrl_register.evaluation.hard_cases.damage import turned_frame
 from rrl_register.keypoints import corner_response, detect, spread_grid
+from rrl_register.raster.reader import read_bands
+from rrl_register.raster.stretch import to_grey
 from rrl_register.structure import eroded
 
 
@@ -84,3 +90,40 @@ def test_the_grid_has_one_point_in_every_cell() -> None:
     points = spread_grid(IMAGE, ALL, step=20, margin=0)
     cells = np.unique(points.astype(int) // 20, axis=0)
     assert len(points) == len(cells) == 10 * 13
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_the_frame_of_a_turned_raster_gives_no_keypoints(tmp_path: Path, rng: np.random.Generator, suffix: str) -> None:
+    inside = turned_frame((256, 256), 15)
+    smooth = cv2.GaussianBlur(rng.uniform(0, 255, (256, 256)).astype(np.float32), (0, 0), 2)
+    framed = np.where(inside, np.clip(127 + 8 * (smooth - 127), 30, 255), 0).astype(np.uint8)
+    coded = cv2.imencode(".jpg", framed)[1]
+    cv2.imwrite(str(tmp_path / f"framed{suffix}"), cv2.imdecode(coded, cv2.IMREAD_GRAYSCALE))
+    points = found_in(tmp_path / f"framed{suffix}")
+    assert len(points) > 50
+    assert cv2.erode(inside.astype(np.uint8), np.ones((9, 9), np.uint8))[points[:, 1], points[:, 0]].all()
+
+
+def test_lost_lines_give_no_keypoints(tmp_path: Path) -> None:
+    image = np.tile(np.linspace(60, 200, 128).astype(np.uint8), (128, 1))
+    image[40:42] = image[80:90] = image[10:20, 50:70] = 0
+    cv2.imwrite(str(tmp_path / "lossy.png"), image)
+    assert not len(found_in(tmp_path / "lossy.png"))
+
+
+@pytest.mark.parametrize("gain", [0.08, 6.0])
+def test_night_and_a_saturated_half_leave_keypoints(tmp_path: Path, rng: np.random.Generator, gain: float) -> None:
+    smooth = cv2.GaussianBlur(rng.uniform(0, 255, (128, 256)).astype(np.float32), (0, 0), 2)
+    scene = np.clip(100 + 8 * (smooth - 127), 10, 240)
+    scene[:, 128:] *= gain
+    scene[20:24, 200:204] = 255
+    cv2.imwrite(str(tmp_path / "scene.png"), np.clip(scene, 1, 255).astype(np.uint8))
+    points = found_in(tmp_path / "scene.png")
+    assert (points[:, 0] < 120).sum() > 20
+    assert gain > 1 or (points[:, 0] > 136).sum() > 20
+
+
+def found_in(path: Path) -> np.ndarray:
+    """Keypoints of a file, (n, 2) whole px, as a registration looks for them."""
+    read = read_bands(path)
+    return detect(to_grey(read.values, read.valid, Kind.IR), read.valid).astype(int)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
 
-from rrl_register.estimation.transforms import decompose, is_sane
+from rrl_register.estimation.transforms import translation
 from rrl_register.estimation.verdict import FEATURES, Evidence, confidence, features
+from rrl_register.evaluation.hard_cases.making import HardCase, Plan
+from rrl_register.evaluation.hard_cases.scenes import Scene
 
 FOLDER = Path(__file__).resolve().parents[1] / "pipelines"
 
@@ -35,28 +39,36 @@ def test_every_pipeline_tells_its_usage(script: Path) -> None:
     assert "usage" in run.stdout
 
 
-def test_random_transforms_stay_within_what_they_say(calibration: ModuleType) -> None:
-    for seed in range(50):
-        matrix = calibration.random_transform(np.random.default_rng(seed), (300, 400))
-        parts = decompose(matrix, (300, 400))
-        assert is_sane(matrix, (300, 400)) is None
-        assert abs(parts.rotation_deg) <= 10.5
-        assert 0.88 < parts.scale < 1.13
+def test_an_error_is_measured_through_the_matrix_alone(calibration: ModuleType) -> None:
+    image = np.zeros((1, 64, 64), np.uint8)
+    points = np.array([(10.0, 10.0), (50.0, 20.0)])
+    bent = HardCase(image, image, np.eye(3), points + np.array([0, 4]), points)
+    assert calibration.error_px(bent, translation(3, 4)) == pytest.approx(5)
+    assert calibration.error_px(HardCase(image, image, None, None, None), np.eye(3)) is None
 
 
-def test_a_fit_tells_right_from_wrong(calibration: ModuleType) -> None:
-    def row(n_inliers: int, right: bool) -> dict[str, object]:
-        evidence = Evidence(400, n_inliers + 10, n_inliers, 5.0, 0.5, 1.0, 1.1, 0.8, None)
-        return {
-            "evidence": evidence.figures() | {"n_inliers": n_inliers},
-            "right": right,
-            "implausible": None,
-        }
+def test_what_has_a_result_is_not_registered_again(
+    calibration: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = Scene("set/1", "nir", Path("a.png"), Path("b.png"), 600, 1.0)
+    plans = [Plan(f"haze-{i}", "haze", scene, scene, i) for i in range(3)]
+    results = tmp_path / "runs" / "rows.jsonl"
+    results.parent.mkdir()
+    results.write_text(json.dumps({"name": "haze-1", "seed": 1}) + "\n")
+    monkeypatch.setattr(calibration.multiprocessing, "get_context", lambda method: _NoProcesses)
+    monkeypatch.setattr(calibration, "attempt", lambda plan: {"name": plan.name, "seed": plan.seed})
+    calibration.register_missing(plans, results, 2)
+    names = [json.loads(line)["name"] for line in results.read_text().splitlines()]
+    assert names == ["haze-1", "haze-0", "haze-2"]
 
-    rows = [row(n, False) for n in range(5, 25)] + [row(n, True) for n in range(100, 300, 10)]
-    model = calibration.fit(rows)
-    assert set(model["coefficients"]) == set(FEATURES)
-    assert (model["held_out_wrong_accepted"], model["held_out_right_refused"]) == (0, 0)
+
+class _NoProcesses:
+    """A pool whose work is done on the spot."""
+
+    def __init__(self, workers: int) -> None:
+        self.imap_unordered = map
+
+    Pool = classmethod(lambda cls, workers: nullcontext(cls(workers)))
 
 
 def test_confidence_is_the_logistic_of_the_shipped_model() -> None:

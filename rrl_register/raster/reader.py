@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import rasterio
@@ -19,13 +18,11 @@ from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
 from rrl_register.errors import InputError, UsageError
+from rrl_register.raster.fill import black_border, bridge_lines, missing_blocks, missing_lines
 from rrl_register.raster.grid import Grid
 
 _LARGEST_VALUE = 1e37
 """Beyond this no measurement lies: undeclared fill values such as -3.4e38 do."""
-
-_MIN_FILL_FRACTION = 1e-4
-"""Smaller black corners than this part of the image are taken for dark content."""
 
 
 @dataclass(frozen=True)
@@ -114,8 +111,9 @@ def read_bands(
 ) -> Bands:
     """Read bands for matching, averaged down to a bounded size; complex bands are read as amplitudes, unreduced only.
 
-    A pixel is valid where the file's nodata values, alpha band and mask say so, every band is finite, and it does not
-    belong to an undeclared black border (zero in all bands, connected to a corner of the image).
+    A pixel is valid where the file's nodata values, alpha band and mask say so, every band is finite, and it belongs to
+    no undeclared gap: a black border, a missing line or a missing block. Narrow missing lines are interpolated and
+    count as valid (see ``rrl_register.raster.fill``).
 
     Args:
         path: The file.
@@ -153,28 +151,6 @@ def read_sample(path: Path, bands: tuple[int, ...] = (), side: int = 1024) -> Ba
     with open_dataset(path) as dataset:
         values, valid = _read_region(path, dataset, bands, _middle_region(grid_of(dataset), side))
     return Bands(values, valid, 1.0)
-
-
-def black_border(values: npt.NDArray[np.float32], tolerance: float = 0.0, grow: int = 2) -> npt.NDArray[np.bool_]:
-    """Find the black fill that rotating or cropping left around an image.
-
-    Fill is black in all bands and reaches a corner of the image, as the fill of a rotated or shifted frame does; dark
-    content elsewhere stays.
-
-    Args:
-        values: (B, H, W).
-        tolerance: Largest absolute value that counts as black.
-        grow: Pixels by which the fill is widened, because interpolation and compression mix it with its neighbours.
-
-    Returns:
-        (H, W) bool, True on the fill.
-    """
-    black = np.all(np.abs(values) <= tolerance, axis=0).astype(np.uint8)
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(black, connectivity=4)
-    corners = {int(labels[row, column]) for row in (0, -1) for column in (0, -1)} - {0}
-    smallest = _MIN_FILL_FRACTION * black.size
-    fill = np.isin(labels, [label for label in corners if stats[label, cv2.CC_STAT_AREA] >= smallest])
-    return cv2.dilate(fill.astype(np.uint8), np.ones((2 * grow + 1,) * 2, np.uint8)) > 0
 
 
 def unreadable(path: Path, error: Exception) -> InputError:
@@ -267,7 +243,10 @@ def _read_region(
     values = _read_values(path, dataset, chosen, region)
     valid = _declared_valid(dataset, info, chosen, region)
     valid &= np.all(np.isfinite(values) & (np.abs(values) < _LARGEST_VALUE), axis=0)
-    valid &= ~black_border(values, tolerance=_black_level(info), grow=4 if info.lossy else 2)
+    bridge_lines(values, valid)
+    border = black_border(values, tolerance=_black_level(info), grow=4 if info.lossy else 2)
+    lines = missing_lines(values, border)
+    valid &= ~(border | lines | missing_blocks(values, border | lines))
     values[:, ~valid] = 0
     return values, valid
 
@@ -313,8 +292,8 @@ def _declared_valid(
 
 
 def _black_level(info: RasterInfo) -> float:
-    """Largest value that counts as black fill: lossy compression rings into it."""
-    return 8.0 if info.lossy and info.dtype == "uint8" else 0.0
+    """Largest value that may belong to black fill: a lossy compression rings into it, be it of an earlier file."""
+    return 8.0 if info.dtype == "uint8" else 0.0
 
 
 def _require_content(path: Path, values: npt.NDArray[np.float32], valid: npt.NDArray[np.bool_]) -> None:

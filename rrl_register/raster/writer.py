@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -73,7 +73,7 @@ def check_not_input(output: Path, *inputs: Path) -> None:
             raise UsageError(f"the output {output} is the input {path}; needed another file; choose another name")
 
 
-def write_json(output: Path, data: Mapping[str, Any], overwrite: bool = False) -> None:
+def write_json(output: Path, data: Mapping[str, Any] | Sequence[Any], overwrite: bool = False) -> None:
     """Write data as indented JSON; NaN and infinity become null, numpy's scalars and arrays plain numbers and lists.
 
     Raises:

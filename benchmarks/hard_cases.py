@@ -1,0 +1,49 @@
+"""Hard cases with known answers, made from pairs that the network was not trained on.
+
+    python benchmarks/hard_cases.py DATA_DIR OUT_DIR [--per-kind N] [--seed S] [--kinds a,b]
+    python benchmarks/pairs.py OUT_DIR/pairs.json --methods ours
+
+DATA_DIR holds pairs.csv (``set``, ``id``, ``family``, ``vis``, ``other``, ``gsd_m``); those of its pairs are used that
+training keeps for validation. Each is misregistered by a random transform, damaged as its kind says, and written to
+OUT_DIR, the spectra in turn; the same seed gives the same cases. The kinds are the suites of OUT_DIR/pairs.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from registrations import names
+
+from rrl_register.errors import RegistrationError, UsageError
+from rrl_register.evaluation.hard_cases.difficulties import DIFFICULTIES
+from rrl_register.evaluation.hard_cases.making import plan_cases
+from rrl_register.evaluation.hard_cases.scenes import validation_scenes
+from rrl_register.evaluation.hard_cases.writing import write_cases
+
+
+def main() -> None:
+    """Read the arguments, write the cases, print where the list of them is."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, metavar="DATA_DIR")
+    parser.add_argument("out", type=Path, metavar="OUT_DIR")
+    parser.add_argument("--per-kind", type=int, default=8, metavar="N", help="cases of each kind; default: %(default)s")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="of all that is random; default: %(default)s")
+    parser.add_argument("--kinds", type=names, default=tuple(DIFFICULTIES), help="a comma between; default: all")
+    arguments = parser.parse_args()
+    try:
+        print(_run(arguments))
+    except RegistrationError as error:
+        sys.exit(f"Error: {error}")
+
+
+def _run(arguments: argparse.Namespace) -> Path:
+    if unknown := set(arguments.kinds) - set(DIFFICULTIES):
+        raise UsageError(f"--kinds {', '.join(sorted(unknown))}: {', '.join(DIFFICULTIES)} are known")
+    scenes = validation_scenes(arguments.data)
+    return write_cases(arguments.out, plan_cases(scenes, arguments.per_kind, arguments.seed, arguments.kinds))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,124 @@
+"""Pixels that hold no measurement although the file does not say so: black borders, missing lines, missing blocks."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+_Mask = npt.NDArray[np.bool_]
+
+_MIN_FILL_FRACTION = 1e-4
+"""Smaller black corners than this part of the image are taken for dark content."""
+_BLOCK = 16
+"""Side of the blocks of JPEG with reduced colours, px: so far from plain black its ringing reaches."""
+_MIN_BLOCK_PX = 32
+"""Smaller rectangles of black happen in dark content."""
+_MAX_BRIDGED = 6
+"""Wider missing lines are not interpolated, px."""
+
+
+def black_border(values: npt.NDArray[np.float32], tolerance: float = 0.0, grow: int = 2) -> _Mask:
+    """Find the black fill that rotating or cropping left around an image.
+
+    Fill is 0 in all bands and reaches a corner of the image, as the fill of a rotated or shifted frame does; dark
+    content elsewhere stays. Where a lossy compression rang into the fill, nearly black pixels belong to it that are
+    connected to a corner and no farther than a block from plain black; what is dark without being 0, as a night scene
+    is, stays.
+
+    Args:
+        values: (B, H, W).
+        tolerance: Largest absolute value that counts as nearly black.
+        grow: Pixels by which the fill is widened, because interpolation and compression mix it with its neighbours.
+
+    Returns:
+        (H, W) bool, True on the fill.
+    """
+    zero = np.all(values == 0, axis=0)
+    fill = _reaching_corners(zero)
+    if tolerance > 0:
+        plain = cv2.erode(zero.astype(np.uint8), np.ones((2, 2), np.uint8))
+        near_plain = cv2.dilate(plain, np.ones((2 * _BLOCK + 1,) * 2, np.uint8)) > 0
+        fill |= _reaching_corners(np.all(np.abs(values) <= tolerance, axis=0)) & near_plain
+    return cv2.dilate(fill.astype(np.uint8), np.ones((2 * grow + 1,) * 2, np.uint8)) > 0
+
+
+def missing_lines(values: npt.NDArray[np.float32], border: _Mask) -> _Mask:
+    """Find the rows and columns that a sensor or a transmission lost: 0 in all bands from border to border.
+
+    Args:
+        values: (B, H, W).
+        border: (H, W) bool, the black border.
+
+    Returns:
+        (H, W) bool.
+    """
+    zero = np.all(values == 0, axis=0) & ~border
+    return _whole_rows(zero, border) | _whole_rows(zero.T, border.T).T
+
+
+def missing_blocks(values: npt.NDArray[np.float32], border: _Mask) -> _Mask:
+    """Find lost tiles and pieces of lines: rectangles of 0 in all bands that stand alone.
+
+    Content that happens to be 0, such as a shadow, has no such outline.
+
+    Args:
+        values: (B, H, W).
+        border: (H, W) bool, what is known to be missing.
+
+    Returns:
+        (H, W) bool.
+    """
+    zero = np.all(values == 0, axis=0) & ~border
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(zero.astype(np.uint8), connectivity=4)
+    area = stats[:, cv2.CC_STAT_AREA]
+    box = stats[:, cv2.CC_STAT_WIDTH] * stats[:, cv2.CC_STAT_HEIGHT]
+    chosen = (area == box) & (area >= _MIN_BLOCK_PX)
+    chosen[0] = False
+    return np.asarray(chosen[labels])
+
+
+def bridge_lines(values: npt.NDArray[np.float32], valid: _Mask) -> None:
+    """Interpolate, in place, across rows and columns that are 0 in all bands, where these are few beside each other.
+
+    Around a pixel that is not valid nothing can be matched for some px, so that a few lost lines would cost most of an
+    image; and what lies between neighbours so near is known well enough.
+
+    Args:
+        values: (B, H, W), changed on the lines.
+        valid: (H, W) bool, False where the file says so: pixels that are not interpolated from.
+    """
+    _bridge_rows(values, valid)
+    _bridge_rows(values.swapaxes(1, 2), valid.T)
+
+
+def _reaching_corners(black: _Mask) -> _Mask:
+    """The connected parts of a mask that reach a corner of the image and are large enough to be fill."""
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(black.astype(np.uint8), connectivity=4)
+    corners = {int(labels[row, column]) for row in (0, -1) for column in (0, -1)} - {0}
+    smallest = _MIN_FILL_FRACTION * black.size
+    large = [label for label in corners if stats[label, cv2.CC_STAT_AREA] >= smallest]
+    return np.asarray(np.isin(labels, large))
+
+
+def _whole_rows(zero: _Mask, border: _Mask) -> _Mask:
+    """Rows that are 0 from edge to edge of what the border leaves of them."""
+    rows = zero.any(axis=1) & np.all(zero | border, axis=1)
+    return np.asarray(zero & rows[:, None])
+
+
+def _bridge_rows(values: npt.NDArray[np.float32], valid: _Mask) -> None:
+    """``bridge_lines`` for rows only, pixel by pixel where the rows on either side are known."""
+    known = valid & np.any(values != 0, axis=0)
+    for first, end in _runs(~known.any(axis=1)):
+        if first == 0 or end == len(known) or end - first > _MAX_BRIDGED:
+            continue
+        columns = known[first - 1] & known[end]
+        above, below = values[:, None, first - 1, columns], values[:, None, end, columns]
+        weight = np.linspace(0, 1, end - first + 2, dtype=np.float32)[1:-1, None]
+        values[:, first:end, columns] = (1 - weight) * above + weight * below
+
+
+def _runs(flags: _Mask) -> npt.NDArray[np.intp]:
+    """Where runs of True begin and, excluded, end: (n, 2)."""
+    return np.flatnonzero(np.diff(flags, prepend=False, append=False)).reshape(-1, 2)

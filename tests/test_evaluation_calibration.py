@@ -1,0 +1,118 @@
+"""The fit of the confidence: that it is honest, and that it is measured on scenes it has not seen."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rrl_register.errors import InputError
+from rrl_register.estimation.verdict import FEATURES, Evidence
+from rrl_register.evaluation import calibration
+from rrl_register.evaluation.calibration import (
+    Trials,
+    calibrate,
+    calibration_error,
+    fit_model,
+    held_out_confidence,
+    log_loss,
+    reliability,
+    trials_of,
+)
+
+pytest.importorskip("sklearn")
+
+
+def row(n_inliers: int, right: bool, scene: int, **changes: Any) -> dict[str, Any]:
+    evidence = Evidence(400, n_inliers + 10, n_inliers, 5.0, 0.5, 1.0, 1.1, 0.8, None)
+    figures = evidence.figures() | {"n_inliers": n_inliers}
+    return {"evidence": figures, "right": right, "implausible": None, "scenes": [f"scene{scene}"], **changes}
+
+
+@pytest.fixture
+def separated() -> list[dict[str, Any]]:
+    """Rows that any threshold between 25 and 100 inliers tells apart."""
+    return [row(5 + i, False, i) for i in range(20)] + [row(100 + 10 * i, True, i) for i in range(20)]
+
+
+@pytest.fixture
+def noisy(rng: np.random.Generator) -> Trials:
+    """One feature that the odds follow, 20 scenes."""
+    evidence = rng.normal(size=(600, 1))
+    right = rng.random(600) < 1 / (1 + np.exp(-(0.5 + 2 * evidence[:, 0])))
+    return Trials(evidence, right, tuple((f"scene{i % 20}",) for i in range(600)))
+
+
+def test_a_fit_tells_right_from_wrong(separated: list[dict[str, Any]]) -> None:
+    model = calibrate(trials_of(separated))
+    assert set(model["coefficients"]) == set(FEATURES)
+    assert (model["registrations"], model["right"]) == (40, 20)
+    assert (model["held_out_wrong_accepted"], model["held_out_right_refused"]) == (0, 0)
+    assert model["held_out_brier"] < 0.1
+    assert sum(one["n"] for one in model["reliability"]) == 40
+
+
+def test_what_the_verdict_refuses_anyway_is_left_out(separated: list[dict[str, Any]]) -> None:
+    others = [row(50, True, 0, evidence=None), row(50, False, 0, implausible="mirrored")]
+    assert len(trials_of(separated + others).right) == 40
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_answers_of_one_kind_are_refused(right: bool) -> None:
+    with pytest.raises(InputError, match="needed some of either"):
+        trials_of([row(50, right, i) for i in range(10)])
+
+
+def test_the_fit_finds_the_odds(noisy: Trials) -> None:
+    model = fit_model(noisy.evidence, noisy.right, 100.0)
+    assert model.intercept == pytest.approx(0.5, abs=0.3)
+    assert model.coefficients[0] == pytest.approx(2, abs=0.5)
+    assert calibration_error(reliability(model.predict(noisy.evidence), noisy.right)) < 0.06
+
+
+def test_a_penalty_keeps_confidences_off_the_ends(separated: list[dict[str, Any]]) -> None:
+    trials = trials_of(separated)
+    mild, none = (fit_model(trials.evidence, trials.right, c).predict(trials.evidence) for c in (0.1, 1000.0))
+    assert 0.01 < mild.min() < mild.max() < 0.99
+    assert none.min() < mild.min()
+
+
+def test_no_model_sees_a_scene_that_it_predicts(noisy: Trials, monkeypatch: pytest.MonkeyPatch) -> None:
+    scenes = tuple((f"scene{i % 20}", f"scene{i % 7}") for i in range(600))
+    numbered = Trials(np.arange(600.0)[:, None], noisy.right, scenes)
+    seen: list[set[str]] = []
+
+    class Model:
+        def predict(self, evidence: np.ndarray) -> np.ndarray:
+            tested = {scene for number in evidence[:, 0].astype(int) for scene in scenes[number]}
+            assert tested.isdisjoint(seen[-1])
+            return np.full(len(evidence), 0.5)
+
+    def fit(evidence: np.ndarray, right: np.ndarray, strength: float) -> Model:
+        seen.append({scene for number in evidence[:, 0].astype(int) for scene in scenes[number]})
+        return Model()
+
+    monkeypatch.setattr(calibration, "fit_model", fit)
+    assert np.all(held_out_confidence(numbered, 1.0) == 0.5)
+    assert len(seen) > 5
+
+
+def test_too_few_scenes_are_refused(separated: list[dict[str, Any]]) -> None:
+    alone = [one | {"scenes": ["scene0"]} for one in separated]
+    with pytest.raises(InputError, match="make more"):
+        held_out_confidence(trials_of(alone), 1.0)
+
+
+def test_reliability_counts_and_averages() -> None:
+    confidence, right = np.array([0.05, 0.05, 0.92, 0.98, 1.0]), np.array([False, True, True, True, False])
+    low, high = reliability(confidence, right)
+    assert (low.n, low.confidence, low.share_right) == (2, pytest.approx(0.05), 0.5)
+    assert (high.n, high.share_right) == (3, pytest.approx(2 / 3))
+    assert calibration_error([low, high]) == pytest.approx((2 * 0.45 + 3 * (2.9 / 3 - 2 / 3)) / 5)
+
+
+def test_log_loss_punishes_false_certainty() -> None:
+    right = np.array([True, False])
+    assert log_loss(np.array([0.5, 0.5]), right) == pytest.approx(np.log(2))
+    assert log_loss(np.array([0.0, 0.0]), right) > 10
