@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 
 from rrl_register.estimation.transforms import centre_of, corners_of, invert, project, similarity
 from rrl_register.matching.coarse import (
-    GEOREFERENCED_ROTATIONS,
-    GEOREFERENCED_SCALES,
-    UNREFERENCED_ROTATIONS,
-    UNREFERENCED_SCALES,
+    UPRIGHT,
     Hypothesis,
+    SearchGrid,
     coarse_hypotheses,
     rotation_grid,
     scale_grid,
+    search_grids,
+    wide_grid,
 )
 
 SHAPE = (240, 320)
@@ -43,6 +43,7 @@ def other_spectrum(image: np.ndarray, seed: int = 1) -> np.ndarray:
 
 FIXED = scene()
 ALL = np.ones(SHAPE, bool)
+FEW = SearchGrid(rotation_grid(6), UPRIGHT.scales)
 
 
 def taken(truth: np.ndarray, shape: tuple[int, int] = SHAPE) -> tuple[np.ndarray, np.ndarray]:
@@ -77,19 +78,46 @@ def test_perspective_is_followed_in_part() -> None:
 
 def test_the_small_search_of_a_georeferenced_pair_suffices_for_a_small_error() -> None:
     truth = similarity(1.02, -3, (30, 20), CENTRE)
-    found = coarse_hypotheses(
-        FIXED, ALL, *taken(truth), rotations=GEOREFERENCED_ROTATIONS, scales=GEOREFERENCED_SCALES, max_shift=100
-    )
+    (grid,) = search_grids("auto", "auto", georeferenced=True)
+    found = coarse_hypotheses(FIXED, ALL, *taken(truth), grid=grid, max_shift=100)
     assert corner_error(found[0], truth) < 3
 
 
-def test_a_quarter_turn_and_double_scale_are_found_when_asked_for() -> None:
-    truth = similarity(1.9, 95, (10, -10), CENTRE)
+@pytest.mark.parametrize(
+    ("rotation", "scale", "shift"), [(95, 1.9, (10, -10)), (-150, 0.55, (70, 40)), (180, 1.0, (100, -60))]
+)
+def test_any_rotation_and_half_to_double_scale_are_found(
+    rotation: float, scale: float, shift: tuple[float, float]
+) -> None:
+    truth = similarity(scale, rotation, shift, CENTRE)
+    found = coarse_hypotheses(FIXED, ALL, *taken(truth), grid=wide_grid(), max_shift=SHAPE[1] / 2)
+    assert corner_error(found[0], truth) < 5 * scale
+
+
+@pytest.mark.parametrize(("rotation", "scale"), [("90", "auto"), ("100", "1.8"), ("auto", "1.7"), ("auto", "auto")])
+def test_what_is_known_of_rotation_and_scale_is_searched_around(rotation: str, scale: str) -> None:
+    truth = similarity(1.8, 95, (20, 10), CENTRE)
     moving, valid = taken(truth)
-    found = coarse_hypotheses(
-        FIXED, ALL, moving, valid, rotations=rotation_grid(180, 5), scales=scale_grid(1.5, 2, 1.08), max_shift=40
-    )
-    assert corner_error(found[0], truth) < 5
+    grid = search_grids(rotation, scale, georeferenced=False)[-1]
+    assert corner_error(coarse_hypotheses(FIXED, ALL, moving, valid, grid=grid, max_shift=60)[0], truth) < 9
+
+
+@pytest.mark.parametrize("georeferenced", [True, False])
+def test_none_allows_no_more_than_the_error_of_a_georeference(georeferenced: bool) -> None:
+    (grid,) = search_grids("none", "none", georeferenced)
+    assert max(map(abs, grid.rotations)) <= 5
+    assert 0.9 < min(grid.scales) <= max(grid.scales) < 1.1
+
+
+def test_a_scale_far_from_one_is_not_searched_upright_first() -> None:
+    (grid,) = search_grids("auto", "1.8", georeferenced=False)
+    assert len(grid.rotations) == 60
+    assert 1.5 < min(grid.scales) <= max(grid.scales) < 2.2
+
+
+def test_a_grid_counts_from_another_scale() -> None:
+    grid = SearchGrid((0.0,), (0.5, 2.0)).times(4)
+    assert grid == SearchGrid((0.0,), (2.0, 8.0))
 
 
 def test_images_may_differ_in_shape() -> None:
@@ -105,14 +133,12 @@ def test_black_borders_do_not_draw_the_search() -> None:
     moving, valid = taken(truth)
     wedge = np.add.outer(np.arange(SHAPE[0]), np.arange(SHAPE[1])) < 130
     fixed_valid, valid = ~wedge, valid & ~wedge
-    found = coarse_hypotheses(
-        np.where(wedge, 0, FIXED), fixed_valid, np.where(valid, moving, 0), valid, rotations=rotation_grid(6)
-    )
+    found = coarse_hypotheses(np.where(wedge, 0, FIXED), fixed_valid, np.where(valid, moving, 0), valid, grid=FEW)
     assert corner_error(found[0], truth) < 3
 
 
 def test_hypotheses_are_ranked_and_distinct() -> None:
-    found = coarse_hypotheses(FIXED, ALL, *taken(similarity(1, 5, (10, 5), CENTRE)), rotations=rotation_grid(6), n=3)
+    found = coarse_hypotheses(FIXED, ALL, *taken(similarity(1, 5, (10, 5), CENTRE)), grid=FEW, n=3)
     assert 1 < len(found) <= 3
     assert [h.score for h in found] == sorted((h.score for h in found), reverse=True)
     assert corner_error(found[0], found[1].matrix) > 0.05 * SHAPE[1]
@@ -120,22 +146,21 @@ def test_hypotheses_are_ranked_and_distinct() -> None:
 
 
 def test_another_scene_scores_far_lower() -> None:
-    rotations = rotation_grid(6)
-    right = coarse_hypotheses(FIXED, ALL, *taken(np.eye(3)), rotations=rotations)[0]
-    wrong = coarse_hypotheses(FIXED, ALL, other_spectrum(scene(seed=7)), ALL, rotations=rotations)[0]
+    right = coarse_hypotheses(FIXED, ALL, *taken(np.eye(3)), grid=FEW)[0]
+    wrong = coarse_hypotheses(FIXED, ALL, other_spectrum(scene(seed=7)), ALL, grid=FEW)[0]
     assert wrong.score < 0.6 * right.score
     assert wrong.correlation < 0.6 * right.correlation
 
 
 def test_the_shift_stays_within_its_bound() -> None:
     moving, valid = taken(similarity(1, 0, (80, 0), CENTRE))
-    for hypothesis in coarse_hypotheses(FIXED, ALL, moving, valid, rotations=rotation_grid(6), max_shift=30):
+    for hypothesis in coarse_hypotheses(FIXED, ALL, moving, valid, grid=FEW, max_shift=30):
         assert np.linalg.norm(project(hypothesis.matrix, [CENTRE])[0] - CENTRE) < 30 + 0.06 * SHAPE[1]
 
 
 def test_repeated_searches_agree_exactly() -> None:
     moving, valid = taken(similarity(1, 5, (10, 5), CENTRE))
-    first, second = (coarse_hypotheses(FIXED, ALL, moving, valid, rotations=rotation_grid(6)) for _ in range(2))
+    first, second = (coarse_hypotheses(FIXED, ALL, moving, valid, grid=FEW) for _ in range(2))
     assert all(np.array_equal(a.matrix, b.matrix) and a.score == b.score for a, b in zip(first, second, strict=True))
 
 
@@ -146,7 +171,7 @@ def test_nothing_valid_means_no_hypothesis() -> None:
 
 def test_flat_images_raise_nothing() -> None:
     flat = np.full(SHAPE, 0.5, np.float32)
-    assert all(np.isfinite(h.score) for h in coarse_hypotheses(flat, ALL, flat, ALL, rotations=(0.0,), scales=(1.0,)))
+    assert all(np.isfinite(h.score) for h in coarse_hypotheses(flat, ALL, flat, ALL, grid=SearchGrid((0.0,), (1.0,))))
 
 
 @given(st.floats(0, 179), st.floats(0.5, 10))
@@ -170,11 +195,11 @@ def test_scales_reach_both_limits(low: float, high: float, step: float) -> None:
     assert (grid[1:] / grid[:-1]).max(initial=1) <= step * (1 + 1e-6)
 
 
-def test_default_grids_hold_the_identity() -> None:
-    for grid in (UNREFERENCED_SCALES, GEOREFERENCED_SCALES):
-        assert any(scale == pytest.approx(1, rel=0.01) for scale in grid)
-    for grid in (UNREFERENCED_ROTATIONS, GEOREFERENCED_ROTATIONS):
-        assert 0 in grid
+@pytest.mark.parametrize("georeferenced", [True, False])
+def test_default_grids_hold_the_identity(georeferenced: bool) -> None:
+    grid = search_grids("auto", "auto", georeferenced)[0]
+    assert any(scale == pytest.approx(1, rel=0.01) for scale in grid.scales)
+    assert 0 in grid.rotations
 
 
 @pytest.mark.shared_data

@@ -12,6 +12,7 @@ from rrl_register.config import EstimateConfig, Kind, MatchConfig, ModelChoice
 from rrl_register.estimation.ransac import Model
 from rrl_register.estimation.transforms import compose, project, similarity, translation
 from rrl_register.matching import search
+from rrl_register.matching.proposals import Proposal
 from rrl_register.matching.search import Counts, Estimate, Search
 from rrl_register.matching.tie_points import Matches, TiePoints
 from rrl_register.raster.grid import Grid
@@ -35,13 +36,14 @@ def estimated(
         fixed = project(true, moving) + rng.normal(0, 0.5, (n, 2))
         return Matches(TiePoints(fixed, moving, np.full(n, 0.9)), n, n, n)
 
-    monkeypatch.setattr(search, "coarse_hypotheses", lambda *_, **__: [])
     monkeypatch.setattr(search, "keypoint_pass", lambda scene, matrix, radius: tied(None))
     monkeypatch.setattr(search, "guided_pass", lambda scene, matrix, radius, n_points, n_peaks: tied(n_peaks))
     image, valid = np.zeros((SIDE, SIDE), np.float32), np.ones((SIDE, SIDE), bool)
     grid = Grid(SIDE, SIDE)
     pair = WorkingPair(image, valid, image, valid, PRIOR, 1.0, 1.0, Kind.OPTICAL, Kind.IR, grid, grid)
     scene = SimpleNamespace(pair=pair, config=MatchConfig())
+    start = [Proposal(scene, PRIOR, 50.0)]
+    monkeypatch.setattr(search, "proposals", lambda *_: iter([start]))
     return Search(scene, config, 50.0, lambda name: nullcontext(), Counts()).run()
 
 

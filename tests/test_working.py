@@ -151,3 +151,39 @@ def test_the_smaller_image_is_named_when_there_is_too_little_of_it(make_raster: 
     dot = make_raster(np.array([[9]], np.uint8), "dot.tif")
     with pytest.raises(InputError, match=r"dot\.tif is 1 x 1 px"):
         read_pair(fixed, dot, ReadConfig())
+
+
+@given(st.floats(0.5, 2))
+def test_at_another_scale_a_transform_still_means_the_same(scale: float) -> None:
+    """The image of the smaller pixels is reduced, and what both factors say of the files stays what it was."""
+    noise = np.random.default_rng(1).random((640, 700), dtype=np.float32)
+    valid = np.ones(noise.shape, bool)
+    grid = Grid(1400, 1280)
+    matrix = np.array([[scale, 0.1, 5], [-0.1, scale, 9], [0, 0, 1]])
+    pair = WorkingPair(noise, valid, noise, valid, matrix, 2.0, 2.0, Kind.OPTICAL, Kind.IR, grid, grid)
+    suited = pair.at_scale(scale)
+    np.testing.assert_allclose(by_points(suited.to_files(suited.prior)), by_points(pair.to_files(matrix)), atol=1e-6)
+    for image, factor in ((suited.fixed, suited.fixed_factor), (suited.moving, suited.moving_factor)):
+        assert image.shape == (int(1280 / factor + 1e-6), int(1400 / factor + 1e-6))
+    relative = scale * suited.moving_factor / suited.fixed_factor
+    assert 0.79 < relative < 1.26
+
+
+def test_a_reduced_image_keeps_its_places_and_its_gaps() -> None:
+    x = np.tile(np.arange(600, dtype=np.float32), (512, 1))
+    valid = np.ones(x.shape, bool)
+    valid[:, :100] = False
+    grid = Grid(600, 512)
+    pair = WorkingPair(x, valid, np.where(valid, x, -9), valid, np.eye(3), 1, 1, Kind.OPTICAL, Kind.IR, grid, grid)
+    suited = pair.at_scale(0.5)
+    assert suited.moving.shape == (256, 300)
+    assert not suited.moving_valid[:, :49].any()
+    assert suited.moving_valid[:, 53:].all()
+    columns = np.arange(60, 290)
+    np.testing.assert_allclose(suited.moving[128, columns], 2 * columns + 0.5, atol=0.01)
+
+
+def test_a_small_image_is_not_reduced_further() -> None:
+    image, valid, grid = np.zeros((256, 300), np.float32), np.ones((256, 300), bool), Grid(300, 256)
+    pair = WorkingPair(image, valid, image, valid, np.eye(3), 1, 1, Kind.OPTICAL, Kind.IR, grid, grid)
+    assert pair.at_scale(2.0).fixed.shape == (256, 300)

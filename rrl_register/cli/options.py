@@ -36,6 +36,24 @@ def distance(text: str) -> str:
     return text
 
 
+def rotation(text: str) -> str:
+    """Check a rotation: ``auto``, ``none`` or degrees; the text itself is what the configuration holds."""
+    if text not in ("auto", "none") and not (_is_number(text) and abs(float(text)) <= 360):
+        raise click.BadParameter(f"{text!r} is no rotation; needed auto, none or degrees from -360 to 360, such as 90.")
+    return text
+
+
+def scale(text: str) -> str:
+    """Check a scale: ``auto``, ``none`` or a factor; the text itself is what the configuration holds."""
+    if text not in ("auto", "none") and not (_is_number(text) and 0.3 <= float(text) <= 3.5):
+        raise click.BadParameter(f"{text!r} is no scale; needed auto, none or a factor from 0.3 to 3.5, such as 2.")
+    return text
+
+
+def _is_number(text: str) -> bool:
+    return re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)", text) is not None
+
+
 def creation_option(text: str) -> tuple[str, str]:
     """Split a GDAL creation option, ``NAME=VALUE``, at the first equals sign."""
     name, equals, value = text.partition("=")
@@ -124,8 +142,26 @@ CONFIG_OPTIONS = (
         "max_shift",
         "How far the georeference (or, without one, the centred image) may be off.",
         distance,
-        default_text="100px; without georeferences a third of the longer side",
+        default_text="100px; without georeferences half of the longer side",
         metavar="Npx|Nm",
+    ),
+    ConfigOption(
+        "--rotation",
+        "match",
+        "rotation",
+        "Clockwise rotation of the moving image on the fixed one, known to 10 degrees; 'auto': a few degrees with "
+        "georeferences, any without; 'none': a few.",
+        rotation,
+        metavar="auto|none|DEG",
+    ),
+    ConfigOption(
+        "--scale",
+        "match",
+        "scale",
+        "Size of the moving image on the fixed one against what georeferences, or the sizes of the images, say, known "
+        "to 15 per cent; 'auto': a few per cent with georeferences, 0.5 to 2 without; 'none': a few per cent.",
+        scale,
+        metavar="auto|none|FACTOR",
     ),
     ConfigOption(
         "--support",
