@@ -5,7 +5,7 @@
 Pairs that the network's training kept for validation are misregistered by random transforms (right answers are known)
 or mixed with one another (nothing to be found), and registered. Results are appended to the file one by one, and those
 already there are not made again. ``--fit`` then fits a logistic model of the evidence and prints it as JSON, to be
-kept as rrl_register/estimation/confidence.json. Needs the extra ``test`` (scikit-learn).
+kept as rrl_register/estimation/confidence.json.
 """
 
 from __future__ import annotations
@@ -25,10 +25,12 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import minimize
+from scipy.special import expit
 
 from rrl_register.errors import InputError
 from rrl_register.estimation.transforms import compose, project, similarity, translation
-from rrl_register.estimation.verdict import FEATURES, features
+from rrl_register.estimation.verdict import ASPECTS, FEATURES, features
 from rrl_register.matching.scoring import Scorer
 from rrl_register.training.bank import is_validation
 
@@ -36,6 +38,9 @@ RIGHT_BELOW_PX = 10.0
 """The pairs themselves are true to some px only: parallax, terrain."""
 MOST_SIDE = 512
 """Larger images are cropped: what is calibrated is the evidence, not the size."""
+FOLDS = 5
+RIDGE = 0.1
+"""Weak: features lie between 0 and 1, and a sure verdict takes coefficients well above that."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +112,7 @@ def attempt(case: Case) -> dict[str, object]:
         return result | {"evidence": None}
     places = lattice(moving.shape[:2])
     error = float(np.linalg.norm(project(estimate.matrix, places) - project(true, places), axis=1).mean())
-    evidence = estimate.evidence.figures() | {"n_inliers": estimate.evidence.n_inliers}
+    evidence = estimate.evidence.figures()
     related = {"right": error < RIGHT_BELOW_PX, "error": round(error, 2)} if case.related else {}
     return result | related | {"evidence": evidence, "implausible": estimate.evidence.implausible}
 
@@ -133,26 +138,60 @@ def _cropped(path: Path, seed: int) -> NDArray[np.uint8]:
 
 
 def fit(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """A logistic model of the evidence: intercept, one coefficient for each feature, and how well it does."""
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.metrics import brier_score_loss
-    from sklearn.model_selection import cross_val_predict
-
+    """A logistic model of the evidence, what is typical of right registrations, and how well the model does."""
     usable = [r for r in rows if r["evidence"] and not r["implausible"]]
     x = np.array([features(r["evidence"]) for r in usable])
     y = np.array([r["right"] for r in usable])
-    model = LogisticRegression(C=1.0)
-    held_out = cross_val_predict(model, x, y, cv=5, method="predict_proba")[:, 1]
-    model.fit(x, y)
+    intercept, *coefficients = logistic(x, y)
+    held_out = np.empty(len(y))
+    for fold in range(FOLDS):
+        out = np.arange(len(y)) % FOLDS == fold
+        held_out[out] = probability(x[out], logistic(x[~out], y[~out]))
     return {
-        "intercept": round(float(model.intercept_[0]), 4),
-        "coefficients": dict(zip(FEATURES, np.round(model.coef_[0], 4).tolist(), strict=True)),
+        "intercept": round(intercept, 4),
+        "coefficients": dict(zip(FEATURES, np.round(coefficients, 4).tolist(), strict=True)),
+        "typical": typical([r["evidence"] for r in usable if r["right"]]),
         "registrations": len(usable),
         "right": int(y.sum()),
-        "held_out_brier": round(float(brier_score_loss(y, held_out)), 4),
+        "held_out_brier": round(float(np.mean((held_out - y) ** 2)), 4),
         "held_out_wrong_accepted": int((held_out[~y] >= 0.5).sum()),
         "held_out_right_refused": int((held_out[y] < 0.5).sum()),
     }
+
+
+def logistic(x: NDArray[np.float64], y: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Logistic regression with ridge penalty and no coefficient below 0: more evidence never makes it less sure.
+
+    Args:
+        x: ``(N, F)`` features.
+        y: ``(N,)`` whether the answer is right.
+
+    Returns:
+        ``(1 + F,)`` intercept and coefficients.
+    """
+    ones = np.column_stack([np.ones(len(x)), x])
+    penalty = np.r_[0.0, np.full(x.shape[1], RIDGE)]
+    sign = np.where(y, 1.0, -1.0)
+
+    def loss(beta: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        margin = sign * (ones @ beta)
+        gradient = penalty * beta - ones.T @ (sign * expit(-margin))
+        return float(np.logaddexp(0, -margin).sum() + penalty @ beta**2 / 2), gradient
+
+    bounds = [(None, None), *[(0, None)] * x.shape[1]]
+    return np.asarray(minimize(loss, np.zeros(ones.shape[1]), jac=True, bounds=bounds, method="L-BFGS-B").x)
+
+
+def probability(x: NDArray[np.float64], beta: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of being right, ``(N,)``, by a model of ``logistic``."""
+    return np.asarray(expit(beta[0] + x @ beta[1:]))
+
+
+def typical(evidence: list[dict[str, float | None]]) -> dict[str, float]:
+    """Median of each figure that the features are made of."""
+    names = [aspect.figure for aspect in ASPECTS.values()]
+    known = {name: [e[name] for e in evidence if e[name] is not None] for name in names}
+    return {name: round(float(np.median(values)), 4) for name, values in known.items() if values}
 
 
 def main() -> int:

@@ -29,7 +29,7 @@ __all__ = ["Registration", "register"]
 GEOREFERENCED_MAX_SHIFT_PX = 100.0
 NO_ESTIMATE = (
     "no transform could be estimated, the network accepted too few tie points: check that both images show one place; "
-    "try --keypoints 1500, another --support or other bands"
+    "try --keypoints 1500, another --support or other bands (--fixed-bidx, --moving-bidx)"
 )
 
 
@@ -158,7 +158,7 @@ def _result(searched: Searched, config: RegisterConfig) -> Registration:
         rmse_px=_in_file_px(evidence.rmse_px if evidence else None, pair),
         check_rmse_px=_in_file_px(evidence.check_rmse_px if evidence else None, pair),
         confidence=round(estimate.confidence, 4) if estimate else 0.0,
-        evidence=evidence.figures() if evidence else {},
+        evidence=evidence.figures(pair.fixed_factor) if evidence else {},
         seconds=searched.seconds,
         device=str(searched.scorer.device),
         weights=searched.scorer.name,

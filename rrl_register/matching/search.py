@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rrl_register.config import EstimateConfig, ModelChoice
+from rrl_register.estimation.evidence import Evidence, gather_evidence
 from rrl_register.estimation.ransac import Model, RobustFit, robust_fit
 from rrl_register.estimation.selection import ModelFit, choose_model, fit_after
 from rrl_register.estimation.transforms import Matrix, compose, corners_of, is_sane, project, residuals
-from rrl_register.estimation.verdict import Evidence, confidence, gather_evidence
+from rrl_register.estimation.verdict import confidence
 from rrl_register.matching.coarse import (
     GEOREFERENCED_ROTATIONS,
     GEOREFERENCED_SCALES,
@@ -210,7 +211,7 @@ class Search:
         with self.stage("guided"):
             matches = self.counts.add(guided_pass(self.scene, matrix, radius, n_points, n_peaks))
         with self.stage("estimate"):
-            points, config = matches.tie_points, self.config
+            points, config = matches.tie_points.found_back(), self.config
             fit = choose_model(
                 points.moving,
                 points.fixed,
@@ -232,15 +233,12 @@ class Search:
         _, valid = pair.placed(fit.matrix)
         evidence = gather_evidence(
             fit.matrix,
-            points.fixed,
-            points.moving,
-            points.score,
+            matches,
             residual,
             fit=fit_after(pair.prior, fit.model),
-            n_points=matches.n_fixed,
             threshold=self.config.threshold,
             radius=radius,
-            overlap_px=float((valid & pair.fixed_valid).sum()),
+            overlap=valid & pair.fixed_valid,
             moving_shape=pair.moving.shape,
         )
         return Estimate(fit.model, fit.matrix, matches, residual, evidence)
