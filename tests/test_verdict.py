@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 from rrl_register.cli.options import CONFIG_OPTIONS
 from rrl_register.estimation import verdict
 from rrl_register.estimation.evidence import Evidence
-from rrl_register.estimation.verdict import ASPECTS, FEATURES, confidence, features, refusal, weakest
+from rrl_register.estimation.verdict import (
+    ASPECTS,
+    FEATURES,
+    confidence,
+    features,
+    refusal,
+    refusal_without_transform,
+    weakest,
+)
 
 NAN = float("nan")
 GOOD = Evidence(
@@ -129,6 +137,13 @@ def test_the_weakest_is_weighed_by_what_it_counts(monkeypatch: pytest.MonkeyPatc
         coefficients = dict.fromkeys(FEATURES, 1.0) | {"agreeing": counts}
         monkeypatch.setattr(verdict, "_confidence_model", lambda c=coefficients: TOLD | {"coefficients": c})
         assert weakest(lacking) == name
+
+
+def test_without_a_transform_the_refusal_says_what_was_accepted() -> None:
+    reason = refusal_without_transform(640, 5)
+    assert "of 640 pairs scored the network accepted 5" in reason
+    assert "try --keypoints" in reason
+    assert "\n" not in reason
 
 
 def test_what_the_network_says_comes_before_what_is_made_of_it() -> None:

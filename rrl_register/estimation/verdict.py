@@ -190,6 +190,20 @@ def refusal(evidence: Evidence, min_inliers: int, max_check_rmse_px: float) -> s
     )
 
 
+def refusal_without_transform(n_candidates: int, n_tie_points: int) -> str:
+    """Why there is no transform to judge, in one line with what to try.
+
+    Args:
+        n_candidates: Pairs that the network scored, in all passes together.
+        n_tie_points: Those that it accepted.
+    """
+    return (
+        f"no transform could be estimated: of {n_candidates} pairs scored the network accepted {n_tie_points}, which "
+        f"determine none together; check that both images show one place; try {_MORE_POINTS}, {_OTHER_VIEW}, "
+        f"or {_WHAT_IS_SHOWN}"
+    )
+
+
 def _too_few(evidence: Evidence, min_inliers: int) -> str | None:
     if evidence.n_tie_points < min_inliers:
         return (

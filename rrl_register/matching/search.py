@@ -75,17 +75,19 @@ class Estimate:
 
 @dataclass
 class Counts:
-    """Points looked at and pairs scored so far."""
+    """Points looked at, pairs scored and tie points accepted so far, in all passes together."""
 
     n_fixed: int = 0
     n_moving: int = 0
     n_candidates: int = 0
+    n_tie_points: int = 0
 
     def add(self, matches: Matches) -> Matches:
         """Counts a pass in."""
         self.n_fixed += matches.n_fixed
         self.n_moving += matches.n_moving
         self.n_candidates += matches.n_candidates
+        self.n_tie_points += len(matches.tie_points)
         return matches
 
 
