@@ -198,8 +198,8 @@ def refusal_without_transform(n_candidates: int, n_tie_points: int) -> str:
         n_tie_points: Those that it accepted.
     """
     return (
-        f"no transform could be estimated: of {n_candidates} pairs scored the network accepted {n_tie_points}, which "
-        f"determine none together; check that both images show one place; try {_MORE_POINTS}, {_OTHER_VIEW}, "
+        f"no transform could be estimated: the network accepted {n_tie_points} of {n_candidates} pairs in all passes, "
+        f"in none enough for a fit: check that both images show one place; try {_MORE_POINTS}, {_OTHER_VIEW}, "
         f"or {_WHAT_IS_SHOWN}"
     )
 
