@@ -6,7 +6,7 @@ Pairs that the network's training kept for validation are misregistered and dama
 to be found), as in benchmarks/hard_cases.py, and registered. Results are appended to the file one by one, and those
 already there are not made again. ``--fit`` then fits a logistic model of the evidence and prints it as JSON, to be
 kept as rrl_register/estimation/confidence.json; its figures, and the diagram, are of scenes that were left out of the
-fit. Needs the extra ``test`` (scikit-learn), and ``train`` (Matplotlib) for the diagram.
+fit. The diagram needs the extra ``train`` (Matplotlib).
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def attempt(plan: Plan) -> dict[str, Any]:
     if estimate is None:
         return row
     error = error_px(case, estimate.matrix)
-    evidence = estimate.evidence.figures() | {"n_inliers": estimate.evidence.n_inliers}
+    evidence = estimate.evidence.figures()
     row |= {"evidence": evidence, "implausible": estimate.evidence.implausible}
     return row if error is None else row | {"error": round(error, 2), "right": error < RIGHT_BELOW_PX}
 

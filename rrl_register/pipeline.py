@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from rrl_register.config import RegisterConfig
 from rrl_register.errors import UsageError
-from rrl_register.estimation.verdict import refusal
+from rrl_register.estimation.verdict import refusal, refusal_without_transform
 from rrl_register.matching.passes import Scene
 from rrl_register.matching.scoring import Scorer, spectra
 from rrl_register.matching.search import Counts, Estimate, Search
@@ -27,10 +27,6 @@ from rrl_register.working import WorkingPair, read_pair
 __all__ = ["Registration", "register"]
 
 GEOREFERENCED_MAX_SHIFT_PX = 100.0
-NO_ESTIMATE = (
-    "no transform could be estimated, the network accepted too few tie points: check that both images show one place; "
-    "try --keypoints 1500, another --support or other bands"
-)
 
 
 class StageClock:
@@ -140,9 +136,10 @@ def _result(searched: Searched, config: RegisterConfig) -> Registration:
     scene = estimate.scene if estimate else searched.scene
     pair = scene.pair
     settings = config.estimate
-    reason: str | None = NO_ESTIMATE
     if estimate:
         reason = refusal(estimate.evidence, settings.min_inliers, settings.threshold)
+    else:
+        reason = refusal_without_transform(counts.n_candidates, counts.n_tie_points)
     matrix = pair.to_files(estimate.matrix) if estimate and reason is None else None
     evidence = estimate.evidence if estimate else None
     points, inlier = _points_in_files(estimate, pair, settings.threshold)
@@ -159,7 +156,7 @@ def _result(searched: Searched, config: RegisterConfig) -> Registration:
         rmse_px=_in_file_px(evidence.rmse_px if evidence else None, pair),
         check_rmse_px=_in_file_px(evidence.check_rmse_px if evidence else None, pair),
         confidence=round(estimate.confidence, 4) if estimate else 0.0,
-        evidence=evidence.figures() if evidence else {},
+        evidence=evidence.figures(pair.fixed_factor) if evidence else {},
         seconds=searched.seconds,
         device=str(searched.scorer.device),
         weights=searched.scorer.name,

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from rrl_register.errors import InputError
-from rrl_register.estimation.verdict import FEATURES, Evidence
+from rrl_register.estimation.evidence import Evidence
+from rrl_register.estimation.verdict import FEATURES
 from rrl_register.evaluation import calibration
 from rrl_register.evaluation.calibration import (
     Trials,
@@ -19,15 +20,17 @@ from rrl_register.evaluation.calibration import (
     log_loss,
     reliability,
     trials_of,
+    typical,
 )
 
-pytest.importorskip("sklearn")
+
+def figures(n_inliers: int, **changes: float | None) -> dict[str, float | None]:
+    return Evidence(400, n_inliers + 10, n_inliers, 5.0, 0.5, 1.0, 1.1, 0.8, None).figures() | changes
 
 
 def row(n_inliers: int, right: bool, scene: int, **changes: Any) -> dict[str, Any]:
-    evidence = Evidence(400, n_inliers + 10, n_inliers, 5.0, 0.5, 1.0, 1.1, 0.8, None)
-    figures = evidence.figures() | {"n_inliers": n_inliers}
-    return {"evidence": figures, "right": right, "implausible": None, "scenes": [f"scene{scene}"], **changes}
+    evidence = figures(n_inliers)
+    return {"evidence": evidence, "right": right, "implausible": None, "scenes": [f"scene{scene}"], **changes}
 
 
 @pytest.fixture
@@ -41,7 +44,7 @@ def noisy(rng: np.random.Generator) -> Trials:
     """One feature that the odds follow, 20 scenes."""
     evidence = rng.normal(size=(600, 1))
     right = rng.random(600) < 1 / (1 + np.exp(-(0.5 + 2 * evidence[:, 0])))
-    return Trials(evidence, right, tuple((f"scene{i % 20}",) for i in range(600)))
+    return Trials(evidence, right, tuple((f"scene{i % 20}",) for i in range(600)), {})
 
 
 def test_a_fit_tells_right_from_wrong(separated: list[dict[str, Any]]) -> None:
@@ -51,6 +54,30 @@ def test_a_fit_tells_right_from_wrong(separated: list[dict[str, Any]]) -> None:
     assert (model["held_out_wrong_accepted"], model["held_out_right_refused"]) == (0, 0)
     assert model["held_out_brier"] < 0.1
     assert sum(one["n"] for one in model["reliability"]) == 40
+    assert model["typical"]["n_inliers"] == 195
+
+
+def test_no_coefficient_is_negative_whatever_the_registrations_say() -> None:
+    """Wrong ones that happen to cover more of the scene do not turn coverage into a bad sign."""
+    wrong = [row(n, False, n, evidence=figures(n, coverage=0.9)) for n in range(5, 60)]
+    right = [row(n, True, n, evidence=figures(n, coverage=0.2)) for n in range(30, 85)]
+    coefficients = calibrate(trials_of(wrong + right))["coefficients"]
+    assert min(coefficients.values()) == coefficients["coverage"] == 0
+    assert coefficients["inliers"] > 0
+
+
+def test_the_fit_agrees_with_scikit_learn_where_no_sign_is_in_the_way(noisy: Trials) -> None:
+    linear_model = pytest.importorskip("sklearn.linear_model")
+    other = linear_model.LogisticRegression(C=0.5, tol=1e-9).fit(noisy.evidence, noisy.right)
+    ours = fit_model(noisy.evidence, noisy.right, 0.5)
+    assert ours.intercept == pytest.approx(other.intercept_[0], abs=1e-3)
+    assert ours.coefficients == pytest.approx(other.coef_[0], abs=1e-3)
+
+
+def test_what_is_never_known_has_no_typical_value() -> None:
+    unknown = [figures(n, agreeing=None) for n in range(20, 40)]
+    assert "agreeing" not in typical(unknown)
+    assert typical(unknown)["n_inliers"] == 29.5
 
 
 def test_what_the_verdict_refuses_anyway_is_left_out(separated: list[dict[str, Any]]) -> None:
@@ -80,7 +107,7 @@ def test_a_penalty_keeps_confidences_off_the_ends(separated: list[dict[str, Any]
 
 def test_no_model_sees_a_scene_that_it_predicts(noisy: Trials, monkeypatch: pytest.MonkeyPatch) -> None:
     scenes = tuple((f"scene{i % 20}", f"scene{i % 7}") for i in range(600))
-    numbered = Trials(np.arange(600.0)[:, None], noisy.right, scenes)
+    numbered = Trials(np.arange(600.0)[:, None], noisy.right, scenes, {})
     seen: list[set[str]] = []
 
     class Model:

@@ -41,7 +41,7 @@ class FakeScorer:
     def score(self, visible: np.ndarray, other: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:
         assert other.max(initial=0) <= 0.5 < visible.max(initial=1)
         self.pairs.append(len(left))
-        a, b = _unit(visible.reshape(len(visible), -1)), _unit(-other.reshape(len(other), -1))
+        a, b = _unit(visible.reshape(len(visible), 64 * 64)), _unit(-other.reshape(len(other), 64 * 64))
         return self.ceiling * np.clip((a[left] * b[right]).sum(1), 0, 1)
 
 
@@ -111,6 +111,48 @@ def test_the_guided_pass_finds_places_to_a_fraction_of_a_pixel(shift: np.ndarray
     assert float(np.quantile(error_of(matches, shift), 0.9)) < 0.4
 
 
+@pytest.mark.parametrize("shift", [SHIFT, np.array([5.4, -3.7])], ids=["whole", "fraction"])
+def test_what_is_tied_is_found_back(shift: np.ndarray) -> None:
+    points = guided_pass(scene_of(shift), STILL, radius=10, n_points=60).tie_points
+    assert points.agreement_px is not None
+    assert points.agreement_px.shape == (len(points),)
+    assert float(np.median(points.agreement_px)) < 0.15
+    assert len(points.found_back()) > 0.9 * len(points)
+
+
+def test_what_is_tied_by_chance_is_not_found_back() -> None:
+    """A network that accepts all ties noise to other noise; the search back ends elsewhere."""
+    scene = scene_of(config=MatchConfig(n_keypoints=120, min_score=0.0))
+    other = replace(scene.pair, moving=np.ascontiguousarray(scene.pair.moving[::-1, ::-1]))
+    points = guided_pass(replace(scene, pair=other), STILL, radius=10, n_points=60).tie_points
+    assert len(points) > 30
+    assert len(points.found_back()) < 0.5 * len(points)
+
+
+def test_keypoints_are_not_searched_back() -> None:
+    matches = keypoint_pass(scene_of(), STILL, radius=12)
+    assert matches.tie_points.agreement_px is None
+    assert matches.controls is None
+
+
+@pytest.mark.parametrize("n_peaks", [1, 2])
+def test_controls_are_wrong_places_for_a_sample_of_the_keypoints(n_peaks: int) -> None:
+    matches = guided_pass(scene_of(), STILL, radius=10, n_points=60, n_peaks=n_peaks)
+    controls = matches.controls
+    assert controls is not None
+    assert len(controls.candidate) == len(controls.control) == -(-matches.n_fixed // 6)
+    assert controls.acceptance < 0.2
+    assert controls.margin > 2
+    assert np.median(controls.candidate) > 0.9
+
+
+def test_a_network_that_takes_everything_betrays_itself() -> None:
+    scene = scene_of(config=MatchConfig(n_keypoints=120, min_score=0.0))
+    controls = guided_pass(scene, STILL, radius=10, n_points=60).controls
+    assert controls is not None
+    assert controls.acceptance == 1
+
+
 def test_the_guided_pass_starts_from_the_estimate() -> None:
     """The shift is out of reach from the start, and within it from an estimate near by."""
     far = np.array([30.0, 22.0])
@@ -128,7 +170,7 @@ def test_the_network_has_the_last_word(tie: type) -> None:
         scorer = FakeScorer(ceiling)
         matches = tie(scene_of(scorer=scorer), STILL, radius=12)
         assert np.all(matches.tie_points.score >= 0.5)
-        assert matches.n_candidates == sum(scorer.pairs)
+        assert matches.n_candidates == sum(scorer.pairs) - len(matches.controls.control if matches.controls else ())
         asked.append(matches.n_candidates)
         counts.append(len(matches.tie_points))
     assert asked[0] == asked[1] > 0
@@ -143,6 +185,15 @@ def test_without_data_there_is_nothing_to_tie(tie: type) -> None:
     matches = tie(scene_of(fixed_valid=np.zeros((SIDE, SIDE), bool)), STILL, radius=12)
     assert len(matches.tie_points) == matches.n_candidates == 0
     assert matches.tie_points.fixed.shape == matches.tie_points.moving.shape == (0, 2)
+
+
+def test_without_structure_no_candidate_and_no_control_is_scored() -> None:
+    scene = scene_of()
+    blank = replace(scene.pair, moving=np.full_like(scene.pair.moving, 0.25))
+    matches = guided_pass(replace(scene, pair=blank), STILL, radius=10, n_points=60)
+    assert matches.n_candidates == len(matches.tie_points) == 0
+    assert matches.controls is not None
+    assert np.isnan(matches.controls.acceptance)
 
 
 def test_tie_points_lie_where_both_images_have_data() -> None:

@@ -13,8 +13,9 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from rrl_register.estimation.evidence import Evidence
 from rrl_register.estimation.transforms import translation
-from rrl_register.estimation.verdict import FEATURES, Evidence, confidence, features
+from rrl_register.estimation.verdict import FEATURES, confidence, features
 from rrl_register.evaluation.hard_cases.making import HardCase, Plan
 from rrl_register.evaluation.hard_cases.scenes import Scene
 
@@ -72,6 +73,6 @@ class _NoProcesses:
 
 
 def test_confidence_is_the_logistic_of_the_shipped_model() -> None:
-    evidence = Evidence(400, 210, 200, 20.0, 0.5, 1.0, 1.1, 0.8, None)
-    assert len(features(evidence.figures() | {"n_inliers": 200})) == len(FEATURES)
+    evidence = Evidence(400, 210, 200, 18.0, 0.5, 1.0, 1.1, 0.8, None, 0.4, 0.9, 6.0, 0.0, 0.9, 0.2)
+    assert len(features(evidence.figures())) == len(FEATURES)
     assert 0.9 < confidence(evidence) < 1

@@ -92,6 +92,23 @@ def test_a_true_match_stands_out_more_than_a_chance_one() -> None:
     assert true.correlation[:, 0].min() > chance.correlation[:, 0].max()
 
 
+@given(st.floats(-6, 6), st.floats(-6, 6))
+@settings(max_examples=10)
+def test_the_search_back_ends_where_the_search_began(dx: float, dy: float) -> None:
+    """The places found are no whole pixels; windows around them are searched all the same."""
+    moving = oriented_gradients(shifted(dx, dy), ALL)
+    there = local_peaks(FIXED, moving, POINTS, half=20, radius=8, k=1).positions[:, 0]
+    back = local_peaks(moving, FIXED, there, half=20, radius=8, k=1).positions[:, 0]
+    assert np.linalg.norm(back - POINTS, axis=1).max() < 0.15
+
+
+def test_the_search_back_from_a_chance_place_often_ends_elsewhere() -> None:
+    moving = oriented_gradients(texture(seed=4), ALL)
+    there = local_peaks(FIXED, moving, POINTS, half=12, radius=10, k=1).positions[:, 0]
+    back = local_peaks(moving, FIXED, there, half=12, radius=8, k=1).positions[:, 0]
+    assert np.mean(np.linalg.norm(back - POINTS, axis=1) > 5) > 0.3
+
+
 def test_a_repeated_pattern_gives_all_its_places() -> None:
     x = np.arange(SHAPE[1])
     stripes = np.broadcast_to(np.sin(2 * np.pi * x / 16), SHAPE) + 0.05 * texture()

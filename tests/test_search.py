@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from types import SimpleNamespace
 
@@ -25,9 +26,13 @@ TILTED = compose(np.array([[1, 0.01, 6], [-0.01, 1, -4], [8e-5, -5e-5, 1]]), PRI
 
 
 def estimated(
-    monkeypatch: pytest.MonkeyPatch, true: np.ndarray, config: EstimateConfig, n_refined: int = 150
+    monkeypatch: pytest.MonkeyPatch,
+    true: np.ndarray,
+    config: EstimateConfig,
+    n_refined: int = 150,
+    guided: Callable[..., Matches] | None = None,
 ) -> Estimate | None:
-    """What the search makes of passes that tie points by a known transform, half a px off."""
+    """What the search makes of passes that tie points by a known transform, half a px off, or of ``guided``."""
 
     def tied(*arguments: object) -> Matches:
         n = n_refined if arguments[-1] == 1 else 60
@@ -37,7 +42,7 @@ def estimated(
         return Matches(TiePoints(fixed, moving, np.full(n, 0.9)), n, n, n)
 
     monkeypatch.setattr(search, "keypoint_pass", lambda scene, matrix, radius: tied(None))
-    monkeypatch.setattr(search, "guided_pass", lambda scene, matrix, radius, n_points, n_peaks: tied(n_peaks))
+    monkeypatch.setattr(search, "guided_pass", guided or tied)
     image, valid = np.zeros((SIDE, SIDE), np.float32), np.ones((SIDE, SIDE), bool)
     grid = Grid(SIDE, SIDE)
     pair = WorkingPair(image, valid, image, valid, PRIOR, 1.0, 1.0, Kind.OPTICAL, Kind.IR, grid, grid)
@@ -75,6 +80,23 @@ def test_the_check_error_tells_of_a_model_that_does_not_fit(monkeypatch: pytest.
         assert estimate is not None
         errors.append(estimate.evidence.check_rmse_px)
     assert errors[0] < 1.0 < errors[1]
+
+
+def test_points_that_are_not_found_back_are_not_fitted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Most tie points agree on a place 2 px off, which the search back does not confirm; they remain in the record."""
+
+    def half_found_back(*_: object) -> Matches:
+        moving = np.random.default_rng(5).uniform(0, SIDE, (150, 2))
+        confirmed = np.arange(150) < 60
+        fixed = project(SHIFTED, moving) + np.where(confirmed[:, None], 0, [2.0, 0])
+        points = TiePoints(fixed, moving, np.full(150, 0.9), np.where(confirmed, 0.1, 3.0))
+        return Matches(points, 150, 150, 150)
+
+    estimate = estimated(monkeypatch, SHIFTED, EstimateConfig(), guided=half_found_back)
+    assert estimate is not None
+    np.testing.assert_allclose(project(estimate.matrix, [(0, 0)]), project(SHIFTED, [(0, 0)]), atol=1e-6)
+    assert len(estimate.matches.tie_points) == len(estimate.residual) == estimate.evidence.n_inliers == 150
+    assert estimate.evidence.agreeing == pytest.approx(0.4)
 
 
 def test_points_too_few_for_the_model_asked_for_end_without_an_estimate(monkeypatch: pytest.MonkeyPatch) -> None:

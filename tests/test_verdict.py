@@ -1,15 +1,27 @@
-"""When tie points prove a transform, and what is said when they do not."""
+"""When the evidence proves a transform, how surely, and what is said when it does not."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from rrl_register.estimation.transforms import Fit, fit_homography, fit_translation, project, similarity
-from rrl_register.estimation.verdict import Evidence, confidence, gather_evidence, refusal
+from rrl_register.cli.options import CONFIG_OPTIONS
+from rrl_register.estimation import verdict
+from rrl_register.estimation.evidence import Evidence
+from rrl_register.estimation.verdict import (
+    ASPECTS,
+    FEATURES,
+    confidence,
+    features,
+    refusal,
+    refusal_without_transform,
+    weakest,
+)
 
+NAN = float("nan")
 GOOD = Evidence(
     n_points=100,
     n_tie_points=60,
@@ -20,85 +32,47 @@ GOOD = Evidence(
     check_rmse_px=1.0,
     mean_score=0.9,
     implausible=None,
+    check_ratio=0.33,
+    occupied=0.9,
+    score_margin=6.5,
+    control_acceptance=0.02,
+    agreeing=0.95,
+    agreement_px=0.2,
+)
+POOR = Evidence(
+    n_points=100,
+    n_tie_points=30,
+    n_inliers=12,
+    over_chance=3.5,
+    coverage=0.1,
+    rmse_px=1.8,
+    check_rmse_px=2.9,
+    mean_score=0.55,
+    implausible=None,
+    check_ratio=0.97,
+    occupied=0.2,
+    score_margin=0.5,
+    control_acceptance=0.1,
+    agreeing=0.1,
+    agreement_px=1.9,
 )
 MIN_INLIERS = 12
 MAX_CHECK_RMSE_PX = 3.0
+TOLD = {
+    "intercept": -5.5,
+    "coefficients": dict.fromkeys(FEATURES, 1.0),
+    "typical": GOOD.figures(),
+}
+"""A model in which every feature counts alike, so that what is tested is not the one that happens to ship."""
 
 
-def gathered(
-    n_right: int,
-    n_wrong: int,
-    *,
-    matrix: np.ndarray | None = None,
-    radius: float = 12,
-    fit: Fit = fit_homography,
-    turned: float = 0,
-) -> Evidence:
-    """Tie points over 200 x 100 px of a 400 x 300 px overlap; the wrong ones are 10 px off.
-
-    ``turned``: degrees by which the right ones turn; residuals are those of the points as they were.
-    """
-    rng = np.random.default_rng(34)
-    corners = np.array([(0, 0), (200, 0), (200, 100), (0, 100)], float)
-    points = np.concatenate([corners, rng.uniform((0, 0), (200, 100), (n_right + n_wrong - 4, 2))])
-    residual = np.r_[np.full(n_right, 0.5), np.full(n_wrong, 10.0)]
-    score = np.r_[np.full(n_right, 0.9), np.full(n_wrong, 0.6)]
-    return gather_evidence(
-        np.eye(3) if matrix is None else matrix,
-        points + residual[:, None] * [1, 0],
-        project(similarity(1, turned), points),
-        score,
-        residual,
-        fit=fit,
-        n_points=100,
-        threshold=3.0,
-        radius=radius,
-        overlap_px=400 * 300,
-        moving_shape=(300, 400),
-    )
+@pytest.fixture
+def even_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verdict, "_confidence_model", lambda: TOLD)
 
 
-def test_evidence_counts_and_measures_the_inliers_alone() -> None:
-    evidence = gathered(30, 10)
-    assert (evidence.n_points, evidence.n_tie_points, evidence.n_inliers) == (100, 40, 30)
-    assert (evidence.share, evidence.precision) == (0.3, 0.75)
-    assert evidence.rmse_px == pytest.approx(0.5)
-    assert evidence.mean_score == pytest.approx(0.9)
-    assert evidence.coverage == pytest.approx(200 * 100 / (400 * 300), rel=1e-3)
-    assert evidence.implausible is None
-
-
-def test_chance_is_the_share_of_the_search_area_within_the_threshold() -> None:
-    """A disc of 3 px radius in a square of 25 px: a twenty-second of the tie points lies there by chance."""
-    assert gathered(30, 10).over_chance == pytest.approx(0.75 / (np.pi * 9 / 625))
-    assert gathered(30, 10, radius=24).over_chance > 3 * gathered(30, 10).over_chance
-    assert gathered(40, 0, radius=0).over_chance == pytest.approx(1)
-
-
-def test_points_kept_out_of_the_fit_are_checked_where_there_are_enough() -> None:
-    assert gathered(30, 10).check_rmse_px == pytest.approx(0, abs=1e-6)
-    assert np.isnan(gathered(9, 10).check_rmse_px)
-
-
-def test_the_check_error_is_that_of_the_model_that_was_fitted() -> None:
-    """A degree over 200 px: nothing to a homography, px to a translation."""
-    assert gathered(30, 10, turned=1).check_rmse_px == pytest.approx(0, abs=1e-6)
-    assert gathered(30, 10, turned=1, fit=fit_translation).check_rmse_px > 0.5
-
-
-def test_no_inlier_proves_nothing() -> None:
-    evidence = gathered(0, 10)
-    assert (evidence.n_inliers, evidence.coverage, evidence.mean_score) == (0, 0, 0)
-    assert np.isnan(evidence.rmse_px)
-    assert confidence(evidence) == 0
-    assert refusal(evidence, MIN_INLIERS, MAX_CHECK_RMSE_PX) is not None
-
-
-def test_a_transform_that_no_camera_makes_is_implausible() -> None:
-    evidence = gathered(40, 0, matrix=np.diag([-1.0, 1, 1]))
-    assert evidence.implausible
-    assert confidence(evidence) == 0
-    assert evidence.implausible in (refusal(evidence, MIN_INLIERS, MAX_CHECK_RMSE_PX) or "")
+def judged(evidence: Evidence) -> str:
+    return refusal(evidence, MIN_INLIERS, MAX_CHECK_RMSE_PX) or ""
 
 
 def test_good_evidence_is_not_refused() -> None:
@@ -106,37 +80,143 @@ def test_good_evidence_is_not_refused() -> None:
     assert refusal(GOOD, 50, MAX_CHECK_RMSE_PX) is None
 
 
+def test_poor_evidence_is_refused_by_the_confidence_alone() -> None:
+    assert "the evidence is weak" in judged(POOR)
+
+
 @pytest.mark.parametrize(
     ("change", "seen", "needed"),
     [
+        ({"n_tie_points": 3, "n_inliers": 3}, "accepted 3 of 100 places", "12 are needed"),
         ({"n_inliers": 8}, "8 of 60 tie points", "12 are needed"),
+        ({"implausible": "mirrored"}, "mirrored", "one place"),
+        ({"control_acceptance": 0.5}, "accepts 50% of places that are wrong and 60%", "0.5 times"),
         ({"over_chance": 1.23}, "1.2 times", "3 times"),
         ({"check_rmse_px": 4.44}, "miss it by 4.4 px, at most", "3 px is needed"),
-        ({"check_rmse_px": float("nan")}, "inliers are too few", "test it"),
+        ({"check_rmse_px": NAN}, "inliers are too few", "test it"),
         ({"coverage": 0.031}, "3% of the overlap", "8% is needed"),
-        ({"n_points": 5000, "n_tie_points": 5000, "n_inliers": 12}, "12 inliers", "0.5 is needed"),
     ],
 )
 def test_a_refusal_says_what_was_seen_what_is_needed_and_what_to_try(
     change: dict[str, float], seen: str, needed: str
 ) -> None:
-    reason = refusal(replace(GOOD, **change), MIN_INLIERS, MAX_CHECK_RMSE_PX) or ""
+    reason = judged(replace(GOOD, **change))
     assert seen in reason
     assert needed in reason
     assert "try " in reason.partition(": ")[2]
     assert "\n" not in reason
 
 
-def test_more_and_purer_inliers_are_surer() -> None:
+@pytest.mark.parametrize(
+    ("change", "seen", "usual"),
+    [
+        ({"agreeing": 0.24}, "24% of the inliers are found back within 1 px", "95%"),
+        ({"agreement_px": 1.8}, "end within 1.8 px", "0.2"),
+        ({"score_margin": 0.3}, "log-odds of 0.3", "6.5"),
+        ({"score_margin": NAN}, "log-odds of unknown", "6.5"),
+        ({"occupied": 0.12}, "12% of the blocks", "90%"),
+        ({"check_ratio": 0.99}, "miss it by 99% of the inlier threshold", "33%"),
+        ({"mean_score": 0.2}, "gives the inliers 0.20", "0.90"),
+        ({"n_points": 1000}, "5% of the keypoints tried", "50%"),
+    ],
+)
+def test_a_lack_of_confidence_names_the_weakest_evidence(
+    monkeypatch: pytest.MonkeyPatch, even_model: None, change: dict[str, float], seen: str, usual: str
+) -> None:
+    monkeypatch.setattr(verdict, "MIN_CONFIDENCE", 1.0)
+    reason = judged(replace(GOOD, **change))
+    assert seen in reason
+    assert f"{usual} is typical of right ones" in reason
+    assert reason.count("try ") == 1
+    assert "\n" not in reason
+
+
+def test_the_weakest_is_weighed_by_what_it_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    lacking = replace(GOOD, agreeing=0.1, occupied=0.5)
+    for counts, name in ((1.0, "agreeing"), (0.1, "occupied")):
+        coefficients = dict.fromkeys(FEATURES, 1.0) | {"agreeing": counts}
+        monkeypatch.setattr(verdict, "_confidence_model", lambda c=coefficients: TOLD | {"coefficients": c})
+        assert weakest(lacking) == name
+
+
+def test_without_a_transform_the_refusal_says_what_was_accepted() -> None:
+    reason = refusal_without_transform(640, 5)
+    assert "accepted 5 of 640 pairs" in reason
+    assert "try --keypoints" in reason
+    assert "\n" not in reason
+
+
+def test_what_the_network_says_comes_before_what_is_made_of_it() -> None:
+    """All is missing: told is the first cause, that nothing was accepted, not that nothing could be held out."""
+    nothing = replace(POOR, n_tie_points=2, n_inliers=2, over_chance=0.1, coverage=0.0, check_rmse_px=NAN)
+    assert "the network accepted 2 of 100 places" in judged(nothing)
+    assert "agree on a transform" in judged(replace(nothing, n_tie_points=40))
+    assert "as often as by chance" in judged(replace(nothing, n_tie_points=40, n_inliers=12))
+
+
+def test_remedies_are_options_that_exist() -> None:
+    flags = {option.flag for option in CONFIG_OPTIONS}
+    told = [aspect.remedy for aspect in ASPECTS.values()] + [
+        judged(replace(GOOD, **change))
+        for change in ({"n_tie_points": 3}, {"n_inliers": 8}, {"control_acceptance": 0.5}, {"check_rmse_px": 9.0})
+    ]
+    words = {word.strip(",.:;()") for text in told for word in text.split() if "--" in word}
+    assert words
+    assert words <= flags
+
+
+FIGURE = st.one_of(st.none(), st.floats(0, 1000))
+
+
+@given(st.fixed_dictionaries({aspect.figure: FIGURE for aspect in ASPECTS.values()}))
+def test_features_lie_between_0_and_1_whatever_is_known(figures: dict[str, float | None]) -> None:
+    seen = features(figures)
+    assert len(seen) == len(FEATURES)
+    assert all(0 <= value <= 1 for value in seen)
+
+
+@given(st.sampled_from(list(ASPECTS.values())), st.floats(0, 30), st.floats(0, 30))
+def test_features_are_monotone(aspect: verdict.Aspect, one: float, other: float) -> None:
+    """Figures of which less is better fall, all others rise."""
+    falls = aspect.figure in ("control_acceptance", "check_ratio", "agreement_px")
+    low, high = sorted((one, other), reverse=falls)
+    assert aspect.of({aspect.figure: low}) <= aspect.of({aspect.figure: high})
+
+
+def test_what_is_unknown_speaks_for_nothing() -> None:
+    assert features(dict.fromkeys(GOOD.figures())) == [0.0] * len(FEATURES)
+    assert features({}) == [0.0] * len(FEATURES)
+
+
+def test_no_inlier_and_no_camera_prove_nothing() -> None:
+    assert confidence(replace(GOOD, n_inliers=0)) == 0
+    assert confidence(replace(GOOD, implausible="mirrored")) == 0
+
+
+def test_better_evidence_is_never_less_sure() -> None:
     certain = confidence(GOOD)
     assert 0.5 < certain <= 1
-    assert confidence(replace(GOOD, n_inliers=25)) < certain
-    assert confidence(replace(GOOD, n_tie_points=100)) < certain
-    assert confidence(replace(GOOD, n_points=400)) < certain
+    worse = {
+        "n_inliers": 25,
+        "n_points": 400,
+        "over_chance": 5.0,
+        "coverage": 0.3,
+        "occupied": 0.4,
+        "mean_score": 0.6,
+        "score_margin": 1.0,
+        "control_acceptance": 0.3,
+        "check_ratio": 0.9,
+        "agreeing": 0.3,
+        "agreement_px": 1.5,
+    }
+    for name, value in worse.items():
+        assert confidence(replace(GOOD, **{name: value})) <= certain
+    assert confidence(POOR) < 0.5
 
 
-def test_what_is_not_known_is_none_in_the_record() -> None:
-    figures = replace(GOOD, mean_score=float("nan")).figures()
-    assert figures["mean_score"] is None
-    assert figures["coverage"] == 0.7
-    assert figures["share"] == 0.5
+def test_the_model_that_ships_knows_the_features_and_what_is_typical() -> None:
+    model = verdict._confidence_model()
+    assert set(model["coefficients"]) == set(FEATURES)
+    assert min(model["coefficients"].values()) >= 0
+    assert set(model["typical"]) == {aspect.figure for aspect in ASPECTS.values()}
+    assert max(features(model["typical"])) > 0.5

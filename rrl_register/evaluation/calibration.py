@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import minimize
+from scipy.special import expit
 
 from rrl_register.errors import InputError
-from rrl_register.estimation.verdict import FEATURES, MIN_CONFIDENCE, features
+from rrl_register.estimation.verdict import ASPECTS, FEATURES, MIN_CONFIDENCE, Figures, features
 
 N_FOLDS = 5
 N_BINS = 10
@@ -30,11 +32,13 @@ class Trials:
         evidence: (N, F) what the confidence model sees, in the order of ``FEATURES``.
         right: (N,) bool, whether the transform was right.
         scenes: N tuples, the scenes that the images of each show.
+        typical: median of each figure over those that are right.
     """
 
     evidence: Values
     right: Flags
     scenes: tuple[tuple[str, ...], ...]
+    typical: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ class ConfidenceModel:
 
     def predict(self, evidence: Values) -> Values:
         """Probabilities (N,) that transforms with evidence (N, F) are right."""
-        return np.asarray(1 / (1 + np.exp(-(self.intercept + evidence @ self.coefficients))), np.float64)
+        return np.asarray(expit(self.intercept + evidence @ self.coefficients), np.float64)
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,7 @@ def trials_of(rows: Sequence[Mapping[str, Any]]) -> Trials:
     """The trials among rows that came to a transform which the verdict leaves to the confidence.
 
     Args:
-        rows: With ``evidence`` (``Evidence.figures()`` and ``n_inliers``, or None), ``implausible``, ``right`` and
+        rows: With ``evidence`` (``Evidence.figures()``, or None), ``implausible``, ``right`` and
             ``scenes``.
 
     Raises:
@@ -86,7 +90,8 @@ def trials_of(rows: Sequence[Mapping[str, Any]]) -> Trials:
             f"{right.sum()} of {len(right)} registrations with evidence are right; needed some of either: make more"
         )
     evidence = np.array([features(row["evidence"]) for row in usable])
-    return Trials(evidence, right, tuple(tuple(row["scenes"]) for row in usable))
+    scenes = tuple(tuple(row["scenes"]) for row in usable)
+    return Trials(evidence, right, scenes, typical([row["evidence"] for row in usable if row["right"]]))
 
 
 def calibrate(trials: Trials) -> dict[str, Any]:
@@ -105,6 +110,7 @@ def calibrate(trials: Trials) -> dict[str, Any]:
     return {
         "intercept": round(model.intercept, 4),
         "coefficients": dict(zip(FEATURES, np.round(model.coefficients, 4).tolist(), strict=True)),
+        "typical": trials.typical,
         "registrations": len(trials.right),
         "right": int(trials.right.sum()),
         "inverse_penalty": strength,
@@ -121,19 +127,33 @@ def calibrate(trials: Trials) -> dict[str, Any]:
 
 
 def fit_model(evidence: Values, right: Flags, strength: float) -> ConfidenceModel:
-    """Fit a logistic model with a ridge penalty on the standardised features.
+    """Fit a logistic model with a ridge penalty and no coefficient below 0: more evidence never makes it less sure.
 
     Args:
-        evidence: (N, F).
+        evidence: (N, F), of one scale: the features lie between 0 and 1.
         right: (N,) bool, with some of either.
-        strength: Inverse strength of the penalty (scikit-learn's ``C``).
+        strength: Inverse strength of the penalty; 1: half the squared length of the coefficients counts as much as one
+            log likelihood.
     """
-    from sklearn.linear_model import LogisticRegression
+    ones = np.column_stack([np.ones(len(evidence)), evidence])
+    penalty = np.r_[0.0, np.full(evidence.shape[1], 1 / strength)]
+    sign = np.where(right, 1.0, -1.0)
 
-    mean, spread = evidence.mean(axis=0), np.maximum(evidence.std(axis=0), 1e-9)
-    fitted = LogisticRegression(C=strength, max_iter=1000).fit((evidence - mean) / spread, right)
-    coefficients = np.asarray(fitted.coef_[0] / spread, np.float64)
-    return ConfidenceModel(float(fitted.intercept_[0] - coefficients @ mean), coefficients)
+    def loss(beta: Values) -> tuple[float, Values]:
+        margin = sign * (ones @ beta)
+        gradient = penalty * beta - ones.T @ (sign * expit(-margin))
+        return float(np.logaddexp(0, -margin).sum() + penalty @ beta**2 / 2), gradient
+
+    bounds = [(None, None), *[(0, None)] * evidence.shape[1]]
+    found = minimize(loss, np.zeros(ones.shape[1]), jac=True, bounds=bounds, method="L-BFGS-B").x
+    return ConfidenceModel(float(found[0]), np.asarray(found[1:]))
+
+
+def typical(figures: Sequence[Figures]) -> dict[str, float]:
+    """Median of each figure that the features are made of, where it is known."""
+    names = [aspect.figure for aspect in ASPECTS.values()]
+    known = {name: [each[name] for each in figures if each.get(name) is not None] for name in names}
+    return {name: round(float(np.median(np.array(values, float))), 4) for name, values in known.items() if values}
 
 
 def held_out_confidence(trials: Trials, strength: float) -> Values:

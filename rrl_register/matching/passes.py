@@ -5,6 +5,7 @@ In both the candidates are RRL-Net's to accept: a tie point is a candidate that 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,14 +16,22 @@ from rrl_register.config import MatchConfig
 from rrl_register.estimation.transforms import Matrix, invert, project
 from rrl_register.keypoints import detect
 from rrl_register.matching.refine import local_peaks
-from rrl_register.matching.tie_points import Matches, TiePoints
+from rrl_register.matching.tie_points import Controls, Matches, TiePoints
 from rrl_register.nn import Spectrum
-from rrl_register.patches import PatchCutter
+from rrl_register.patches import PATCH_SIZE, PatchCutter
 from rrl_register.structure import Image, oriented_gradients
 from rrl_register.working import WorkingPair
 
 N_ORIENTATIONS = 6
 """Directions of the gradients that are correlated; fewer than CFOG's nine, for the cost grows with them."""
+BACK_RADIUS = 8
+"""How far tie points are searched back at most, px: enough to show that the two searches disagree."""
+MAX_CONTROLS = 64
+KEYPOINTS_PER_CONTROL = 6
+"""One in six keypoints shows how the network errs, and costs it less than a tenth of the pass."""
+CONTROL_OFFSET = 10.0
+"""Patch px between a candidate and its control: beyond what a right match may be off, within one neighbourhood."""
+_GOLDEN_ANGLE = np.pi * (3 - np.sqrt(5))
 
 Indices = NDArray[np.int64]
 Patches = NDArray[np.float32]
@@ -132,6 +141,7 @@ def guided_pass(scene: Scene, matrix: Matrix, radius: int, n_points: int, n_peak
     """Ties keypoints of the fixed image to places of the moving one, to a fraction of a pixel.
 
     Around where the estimate puts each keypoint, the peaks of the correlation of oriented gradients are the candidates.
+    Those accepted are searched back into the fixed image; beside some candidates the network is asked about controls.
 
     Args:
         scene: The pair.
@@ -148,13 +158,54 @@ def guided_pass(scene: Scene, matrix: Matrix, radius: int, n_points: int, n_peak
     peaks = local_peaks(scene.fixed_channels, channels, points, scene.correlation_half, radius, n_peaks)
     left, rank = np.nonzero(peaks.valid & np.isfinite(peaks.positions).all(axis=2))
     places = peaks.positions[left, rank]
-    fixed_patches = scene.fixed_cutter.cut(points)
-    moving_patches = PatchCutter(placed, valid, scene.support).cut(places)
-    right = np.arange(len(places))
-    score = scene.scored(fixed_patches, moving_patches, left, right)
+    score, controls = _scored_with_controls(scene, PatchCutter(placed, valid, scene.support), points, places, left)
     kept = _best_of_left(left, score * np.clip(peaks.correlation[left, rank], 0, 1), score >= scene.config.min_score)
-    tie_points = TiePoints(points[left[kept]], project(invert(matrix), places[kept]), score[kept].astype(np.float64))
-    return Matches(tie_points, len(points), len(places), len(left))
+    fixed, places = points[left[kept]], places[kept]
+    agreement = _agreement(scene, channels, fixed, places, min(radius, BACK_RADIUS))
+    tie_points = TiePoints(fixed, project(invert(matrix), places), score[kept].astype(np.float64), agreement)
+    return Matches(tie_points, len(points), len(left), len(left), controls)
+
+
+def _scored_with_controls(
+    scene: Scene, moving_cutter: PatchCutter, points: NDArray[np.float64], places: NDArray[np.float64], left: Indices
+) -> tuple[NDArray[np.float32], Controls]:
+    """Scores of the candidates, and of controls beside the best ones of some keypoints.
+
+    All go to the network at once, so that a keypoint's patch is encoded once for its candidates and its control.
+    """
+    sampled = _sample_of_best(left)
+    control_places = places[sampled] + _control_offsets(len(sampled)) * (scene.support / PATCH_SIZE)
+    score = scene.scored(
+        scene.fixed_cutter.cut(points),
+        moving_cutter.cut(np.concatenate([places, control_places])),
+        np.concatenate([left, left[sampled]]),
+        np.arange(len(left) + len(sampled)),
+    )
+    candidates, control = score[: len(left)], score[len(left) :]
+    return candidates, Controls(
+        candidates[sampled].astype(np.float64), control.astype(np.float64), scene.config.min_score
+    )
+
+
+def _sample_of_best(left: Indices) -> Indices:
+    """Indices of the best candidates of some keypoints, evenly taken out of the order that those are in."""
+    _, best = np.unique(left, return_index=True)
+    n = min(MAX_CONTROLS, math.ceil(len(best) / KEYPOINTS_PER_CONTROL))
+    return best[np.linspace(0, len(best) - 1, n).round().astype(np.int64)]
+
+
+def _control_offsets(n: int) -> NDArray[np.float64]:
+    """Steps ``(n, 2)`` from candidates to controls, patch px, in directions that cover the circle evenly."""
+    angle = _GOLDEN_ANGLE * np.arange(n)
+    return CONTROL_OFFSET * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+
+
+def _agreement(
+    scene: Scene, channels: Image, fixed: NDArray[np.float64], places: NDArray[np.float64], radius: int
+) -> NDArray[np.float64]:
+    """How far from each fixed point the search from its place back into the fixed image ends, ``(N,)`` px; or NaN."""
+    back = local_peaks(channels, scene.fixed_channels, places, scene.correlation_half, radius, 1)
+    return np.asarray(np.linalg.norm(back.positions[:, 0] - fixed, axis=1))
 
 
 def _by_tiles(points: NDArray[np.float64], side: float = 128.0) -> NDArray[np.float64]:

@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rrl_register.config import EstimateConfig, ModelChoice
+from rrl_register.estimation.evidence import Evidence, gather_evidence
 from rrl_register.estimation.ransac import Model, RobustFit, robust_fit
 from rrl_register.estimation.selection import ModelFit, choose_model, fit_after
 from rrl_register.estimation.transforms import Matrix, corners_of, is_sane, project, residuals
-from rrl_register.estimation.verdict import Evidence, confidence, gather_evidence
+from rrl_register.estimation.verdict import confidence
 from rrl_register.matching.passes import Scene, guided_pass, keypoint_pass
 from rrl_register.matching.proposals import Proposal, proposals
 from rrl_register.matching.tie_points import Matches
@@ -77,17 +78,19 @@ class Estimate:
 
 @dataclass
 class Counts:
-    """Points looked at and pairs scored so far."""
+    """Points looked at, pairs scored and tie points accepted so far, in all passes together."""
 
     n_fixed: int = 0
     n_moving: int = 0
     n_candidates: int = 0
+    n_tie_points: int = 0
 
     def add(self, matches: Matches) -> Matches:
         """Counts a pass in."""
         self.n_fixed += matches.n_fixed
         self.n_moving += matches.n_moving
         self.n_candidates += matches.n_candidates
+        self.n_tie_points += len(matches.tie_points)
         return matches
 
 
@@ -195,7 +198,7 @@ class Search:
         with self.stage("guided"):
             matches = self.counts.add(guided_pass(scene, matrix, radius, n_points, n_peaks))
         with self.stage("estimate"):
-            points, config = matches.tie_points, self.config
+            points, config = matches.tie_points.found_back(), self.config
             fit = choose_model(
                 points.moving,
                 points.fixed,
@@ -217,15 +220,12 @@ class Search:
         _, valid = pair.placed(fit.matrix)
         evidence = gather_evidence(
             fit.matrix,
-            points.fixed,
-            points.moving,
-            points.score,
+            matches,
             residual,
             fit=fit_after(pair.prior, fit.model),
-            n_points=matches.n_fixed,
             threshold=self.config.threshold,
             radius=radius,
-            overlap_px=float((valid & pair.fixed_valid).sum()),
+            overlap=valid & pair.fixed_valid,
             moving_shape=pair.moving.shape,
         )
         return Estimate(scene, fit.model, fit.matrix, matches, residual, evidence)
