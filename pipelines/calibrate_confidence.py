@@ -106,7 +106,7 @@ def attempt(case: Case) -> dict[str, object]:
     if estimate is None:
         return result | {"evidence": None}
     places = lattice(moving.shape[:2])
-    error = float(np.linalg.norm(project(estimate.matrix, places) - project(true, places), axis=1).mean())
+    error = float(np.linalg.norm(estimate.transform.forward(places) - project(true, places), axis=1).mean())
     evidence = estimate.evidence.figures() | {"n_inliers": estimate.evidence.n_inliers}
     related = {"right": error < RIGHT_BELOW_PX, "error": round(error, 2)} if case.related else {}
     return result | related | {"evidence": evidence, "implausible": estimate.evidence.implausible}

@@ -32,6 +32,9 @@ class ModelChoice(StrEnum):
     SIMILARITY = "similarity"
     AFFINE = "affine"
     HOMOGRAPHY = "homography"
+    POLYNOMIAL2 = "polynomial2"
+    POLYNOMIAL3 = "polynomial3"
+    THIN_PLATE = "thin-plate"
 
 
 class Resampling(StrEnum):

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from rrl_register.config import Kind, ReadConfig
 from rrl_register.errors import InputError, UsageError
+from rrl_register.estimation.displacement import Transform
 from rrl_register.estimation.transforms import Matrix, compose, decompose
 from rrl_register.raster.grid import Grid, prior_matrix, rescale_matrix
 from rrl_register.raster.radiometry import recognise_kinds
@@ -63,9 +64,11 @@ class WorkingPair:
         valid = weight > WHOLLY_VALID
         return np.where(valid, image, 0).astype(np.float32), np.asarray(valid)
 
-    def to_files(self, matrix: Matrix) -> Matrix:
+    def to_files(self, transform: Transform) -> Transform:
         """A transform of reduced pixels as one of the files' pixels."""
-        return compose(rescale_matrix(matrix, 1 / self.fixed_factor, 1 / self.moving_factor))
+        matrix = compose(rescale_matrix(transform.matrix, 1 / self.fixed_factor, 1 / self.moving_factor))
+        displacement = transform.displacement
+        return Transform(matrix, displacement and displacement.reduced(1 / self.fixed_factor))
 
     def fixed_points_to_file(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """Reduced fixed pixels ``(N, 2)`` as pixels of the fixed file."""

@@ -13,8 +13,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from rrl_register.estimation.displacement import AnyFit
 from rrl_register.estimation.ransac import held_out_rmse
-from rrl_register.estimation.transforms import Fit, Matrix, is_sane
+from rrl_register.estimation.transforms import Matrix, is_sane
 
 MIN_COVERAGE = 0.08
 MIN_OVER_CHANCE = 3.0
@@ -78,7 +79,7 @@ def gather_evidence(
     score: NDArray[np.float64],
     residual: NDArray[np.float64],
     *,
-    fit: Fit,
+    fit: AnyFit,
     n_points: int,
     threshold: float,
     radius: float,
@@ -92,8 +93,8 @@ def gather_evidence(
         fixed: ``(N, 2)`` tie points.
         moving: ``(N, 2)`` the same places in the moving image.
         score: ``(N,)`` probabilities by the network.
-        residual: ``(N,)`` their residuals under ``matrix``, fixed px.
-        fit: Least-squares fit of the model that ``matrix`` was fitted as; the check error is this model's.
+        residual: ``(N,)`` their residuals under the transform, a displacement included, fixed px.
+        fit: Least-squares fit of the model that the transform was fitted as; the check error is this model's.
         n_points: Keypoints that were tried.
         threshold: Largest residual of an inlier.
         radius: Half the side of the square that was searched for each tie point.

@@ -11,9 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rrl_register.config import EstimateConfig, ModelChoice
-from rrl_register.estimation.ransac import Model, RobustFit, robust_fit
-from rrl_register.estimation.selection import ModelFit, choose_model, fit_after
-from rrl_register.estimation.transforms import Matrix, compose, corners_of, is_sane, project, residuals
+from rrl_register.estimation.covariance import Uncertainty, replicates, uncertainty
+from rrl_register.estimation.displaced import DisplacedModel
+from rrl_register.estimation.displacement import Transform
+from rrl_register.estimation.ransac import Model, RobustFit, biweight, robust_fit
+from rrl_register.estimation.selection import Candidate, ModelFit, candidates, choose_model
+from rrl_register.estimation.transforms import Matrix, compose, corners_of, is_sane, project
 from rrl_register.estimation.verdict import Evidence, confidence, gather_evidence
 from rrl_register.matching.coarse import (
     GEOREFERENCED_ROTATIONS,
@@ -54,17 +57,26 @@ class Estimate:
 
     Attributes:
         model: What was fitted, on top of the pair's prior.
-        matrix: ``(3, 3)`` reduced moving px -> reduced fixed px.
+        transform: Reduced moving px -> reduced fixed px.
         matches: The last pass.
         residual: ``(N,)`` of its tie points, reduced fixed px.
         evidence: What the pass says of the transform.
+        replicates: The same model fitted without each block of the scene; empty where that cannot be done.
+        uncertainty: How far off the transform may put a point, reduced fixed px; None where it is not known.
     """
 
-    model: Model
-    matrix: Matrix
+    model: Model | DisplacedModel
+    transform: Transform
     matches: Matches
     residual: NDArray[np.float64]
     evidence: Evidence
+    replicates: tuple[Transform, ...]
+    uncertainty: Uncertainty | None
+
+    @property
+    def matrix(self) -> Matrix:
+        """``(3, 3)`` matrix of the transform."""
+        return self.transform.matrix
 
     @property
     def confidence(self) -> float:
@@ -194,10 +206,10 @@ class Search:
                 break
         return refined
 
-    def _models(self) -> tuple[Model, ...]:
+    def _models(self) -> tuple[Candidate, ...]:
         """The candidates for the last fit, from stiff to flexible."""
         asked = self.config.model
-        return tuple(Model) if asked is ModelChoice.AUTO else (Model(asked.value),)
+        return candidates(None if asked is ModelChoice.AUTO else asked.value)
 
     def _moved(self, before: Matrix, after: Matrix) -> float:
         """Mean distance between where two transforms put the corners of the moving image, px."""
@@ -205,7 +217,7 @@ class Search:
         return float(np.linalg.norm(project(before, corners) - project(after, corners), axis=1).mean())
 
     def _guided(
-        self, matrix: Matrix, radius: int, n_points: int, models: tuple[Model, ...], n_peaks: int = 2
+        self, matrix: Matrix, radius: int, n_points: int, models: tuple[Candidate, ...], n_peaks: int = 2
     ) -> Estimate | None:
         with self.stage("guided"):
             matches = self.counts.add(guided_pass(self.scene, matrix, radius, n_points, n_peaks))
@@ -227,20 +239,23 @@ class Search:
         return estimate
 
     def _estimate(self, fit: ModelFit, matches: Matches, radius: int) -> Estimate:
-        points, pair = matches.tie_points, self.scene.pair
-        residual = residuals(fit.matrix, points.moving, points.fixed)
-        _, valid = pair.placed(fit.matrix)
+        points, pair, threshold = matches.tie_points, self.scene.pair, self.config.threshold
+        residual = fit.transform.residuals(points.moving, points.fixed)
+        overlap = pair.placed(fit.matrix)[1] & pair.fixed_valid
         evidence = gather_evidence(
             fit.matrix,
             points.fixed,
             points.moving,
             points.score,
             residual,
-            fit=fit_after(pair.prior, fit.model),
+            fit=fit.fit,
             n_points=matches.n_fixed,
-            threshold=self.config.threshold,
+            threshold=threshold,
             radius=radius,
-            overlap_px=float((valid & pair.fixed_valid).sum()),
+            overlap_px=float(overlap.sum()),
             moving_shape=pair.moving.shape,
         )
-        return Estimate(fit.model, fit.matrix, matches, residual, evidence)
+        weights = (points.score * biweight(residual, threshold))[fit.inliers]
+        fits = replicates(points.moving[fit.inliers], points.fixed[fit.inliers], weights, fit.fit)
+        spread = uncertainty(fit.transform, fits, overlap)
+        return Estimate(fit.model, fit.transform, matches, residual, evidence, fits, spread)
