@@ -25,7 +25,10 @@ class Device(StrEnum):
 
 
 class ModelChoice(StrEnum):
-    """Transform that is fitted; ``auto`` takes the stiffest that predicts points kept out of the fit as well as any."""
+    """Transform that is fitted; ``auto`` takes the stiffest that predicts points kept out of the fit as well as any.
+
+    The last three are a homography and a smooth displacement on top of it.
+    """
 
     AUTO = "auto"
     TRANSLATION = "translation"

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from rrl_register.config import EstimateConfig, Kind, MatchConfig, ModelChoice
+from rrl_register.estimation.displaced import DisplacedModel
 from rrl_register.estimation.ransac import Model
 from rrl_register.estimation.transforms import compose, project, similarity, translation
 from rrl_register.matching import search
@@ -62,7 +63,9 @@ def test_a_model_asked_for_is_what_comes_out(monkeypatch: pytest.MonkeyPatch, mo
     assert estimate is not None
     assert estimate.model.value == model.value
     left = compose(estimate.matrix, np.linalg.inv(PRIOR))
-    assert np.allclose(left[2], [0, 0, 1]) == (model is not ModelChoice.HOMOGRAPHY)
+    displaced = model.value in list(DisplacedModel)
+    assert (estimate.transform.displacement is not None) == displaced
+    assert np.allclose(left[2], [0, 0, 1]) == (model is not ModelChoice.HOMOGRAPHY and not displaced)
     assert np.allclose(left[:2, :2], np.eye(2)) == (model is ModelChoice.TRANSLATION)
 
 
@@ -73,6 +76,15 @@ def test_the_check_error_tells_of_a_model_that_does_not_fit(monkeypatch: pytest.
         assert estimate is not None
         errors.append(estimate.evidence.check_rmse_px)
     assert errors[0] < 1.0 < errors[1]
+
+
+def test_what_is_left_out_block_by_block_tells_the_uncertainty(monkeypatch: pytest.MonkeyPatch) -> None:
+    estimate = estimated(monkeypatch, SHIFTED, EstimateConfig())
+    assert estimate is not None and estimate.uncertainty is not None
+    assert len(estimate.replicates) == 25
+    # A shift by the mean of 150 points that are half a px off along x and along y.
+    assert estimate.uncertainty.mean == pytest.approx(0.5 * np.sqrt(2 / 150), rel=0.4)
+    assert estimate.uncertainty.max == pytest.approx(estimate.uncertainty.mean)
 
 
 def test_points_too_few_for_the_model_asked_for_end_without_an_estimate(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,13 +12,14 @@ from scipy.spatial import ConvexHull, QhullError
 
 from rrl_register.errors import NotRegisteredError
 from rrl_register.estimation.displacement import Displacement, Transform, bumps, monomials, require_gentle
-from rrl_register.estimation.ransac import biweight, spatial_blocks
+from rrl_register.estimation.ransac import biweight
 from rrl_register.estimation.transforms import Matrix, Points, fit_homography, project
 
 KNOTS_PER_SIDE = 10
 """Cells along each side of the tie points' bounding box; each that holds some gets a knot of the thin plate."""
-MIN_BLOCKS = 13
-"""Of the 25 that the scene is cut into, those that have to hold inliers: more than half."""
+CELLS_PER_SIDE = 5
+MIN_CELLS = 13
+"""Of the 25 cells of the inliers' bounding box, those that have to hold some: more than half."""
 WIDE = 2.5
 """Thresholds around the homography within which a true point may lie that the displacement is to explain."""
 _NARROWING = (WIDE, 1.8, 1.3, *(1.0,) * 5)
@@ -136,9 +137,13 @@ def robust_displaced(
     except NotRegisteredError:
         return None
     inliers = current.residuals(moving, fixed) <= threshold
-    if inliers.sum() < displaced.min_points or len(np.unique(spatial_blocks(fixed[inliers]))) < MIN_BLOCKS:
-        return None
-    return current, inliers
+    enough = inliers.sum() >= displaced.min_points and _is_spread(fixed[inliers])
+    return (current, inliers) if enough else None
+
+
+def _is_spread(points: Points) -> bool:
+    low, high = points.min(axis=0), points.max(axis=0)
+    return len(np.unique(_cells((points - low) / np.maximum(high - low, 1), CELLS_PER_SIDE))) >= MIN_CELLS
 
 
 def _hull(places: Points) -> Points:
@@ -152,10 +157,15 @@ def _hull(places: Points) -> Points:
 
 def _knots(points: Points) -> Points:
     """Mean of the points in each occupied cell of a grid over the square from -1 to 1."""
-    cells = np.clip((points + 1) / 2 * KNOTS_PER_SIDE, 0, KNOTS_PER_SIDE - 1).astype(np.int64)
-    _, cell = np.unique(cells @ [KNOTS_PER_SIDE, 1], return_inverse=True)
+    _, cell = np.unique(_cells((points + 1) / 2, KNOTS_PER_SIDE), return_inverse=True)
     count = np.bincount(cell)
     return np.stack([np.bincount(cell, values) / count for values in points.T], axis=1)
+
+
+def _cells(points: Points, n: int) -> NDArray[np.int64]:
+    """Index (N,) of the cell that each point of the square from 0 to 1 lies in, of n x n."""
+    column, row = np.clip(points * n, 0, n - 1).astype(np.int64).T
+    return column * n + row
 
 
 def _bending(knots: Points, degree: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
