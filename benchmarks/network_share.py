@@ -135,7 +135,7 @@ def attempt(pair: Row, root: Path, scorer: Scorer) -> Row:
         return {**row, "status": "unusable", "reason": str(error), "seconds": time.perf_counter() - start}
     row |= {"status": result.status, "reason": result.reason, "seconds": time.perf_counter() - start}
     row |= {key: getattr(result, key) for key in ("confidence", "n_candidates", "n_tie_points", "n_inliers")}
-    return {**row, "error": mean_error(result.matrix, pair)}
+    return {**row, "error": mean_error(result.matrix, pair, result.displacement)}
 
 
 def acceptance_table(shares: dict[str, dict[str, float]], variants: Sequence[str]) -> str:

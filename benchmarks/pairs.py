@@ -34,6 +34,7 @@ from registrations import Row, Store, choose_pairs, mean_error, names, results_t
 from tables import markdown_table
 
 from rrl_register.errors import RegistrationError, UsageError
+from rrl_register.estimation.displacement import Displacement
 from rrl_register.nn.weights import read_weights
 
 LIMITS_PX = (2, 3, 5, 10)
@@ -198,9 +199,11 @@ def attempt(command: Sequence[str], pair: Row, root: Path, timeout: float) -> Ro
             seconds = time.perf_counter() - start
             answer = {"status": "timeout", "reason": f"not ready after {timeout:g} s"}
     matrix = answer["matrix"] if answer["status"] == "ok" else None
-    kept = {key: answer.get(key) for key in ("status", "reason", "confidence", "n_inliers", "matrix")}
+    bent = answer.get("displacement")  # of the product alone
+    displacement = Displacement.from_json(bent) if bent else None
+    kept = {key: answer.get(key) for key in ("status", "reason", "confidence", "n_inliers", "matrix", "displacement")}
     pair_row = {key: pair.get(key) for key in ("id", "suite", "family")}
-    return {**pair_row, **kept, "seconds": seconds, "error": mean_error(matrix, pair)}
+    return {**pair_row, **kept, "seconds": seconds, "error": mean_error(matrix, pair, displacement)}
 
 
 def _answer(result: Path, ended: subprocess.CompletedProcess[str]) -> dict[str, Any]:

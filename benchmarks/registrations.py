@@ -22,7 +22,7 @@ from tables import markdown_table
 
 from rrl_register import __version__
 from rrl_register.errors import InputError, UsageError
-from rrl_register.estimation.transforms import project
+from rrl_register.estimation.displacement import Displacement, Transform
 from rrl_register.raster.writer import check_output, write_json
 
 Row = dict[str, Any]
@@ -57,11 +57,14 @@ def choose_pairs(path: Path, suites: Sequence[str] | None, every: int) -> list[R
     return [pair for suite in suites or by_suite for pair in by_suite[suite][::every]]
 
 
-def mean_error(matrix: ArrayLike | None, pair: Row) -> float | None:
-    """Mean distance, fixed px, of a pair's landmarks after a transform, (3, 3), moving -> fixed; None without both."""
+def mean_error(matrix: ArrayLike | None, pair: Row, displacement: Displacement | None = None) -> float | None:
+    """Mean distance, fixed px, of a pair's landmarks after a transform, (3, 3), moving -> fixed; None without both.
+
+    A displacement, where the transform has one, is added to the matrix.
+    """
     if matrix is None or not pair["landmarks_fixed"]:
         return None
-    found = project(matrix, np.array(pair["landmarks_moving"], float))
+    found = Transform(np.asarray(matrix, float), displacement).forward(np.array(pair["landmarks_moving"], float))
     return float(np.linalg.norm(found - np.array(pair["landmarks_fixed"]), axis=1).mean())
 
 

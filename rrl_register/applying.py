@@ -43,7 +43,15 @@ def apply_transform(
             f"the transform is of a failed registration ({registration.reason}); needed status 'ok'; register again"
         )
     matrix = registration.matrix @ to_registered_pixels(open_info(image).grid, registration.moving_grid)
-    warp_to_file(image, matrix, registration.fixed_grid, output, config or WarpConfig(), overwrite)
+    warp_to_file(
+        image,
+        matrix,
+        registration.fixed_grid,
+        output,
+        config or WarpConfig(),
+        overwrite,
+        displacement=registration.displacement,
+    )
 
 
 def read_registration(path: Path) -> Registration:

@@ -25,13 +25,19 @@ class Device(StrEnum):
 
 
 class ModelChoice(StrEnum):
-    """Transform that is fitted; ``auto`` takes the stiffest that predicts points kept out of the fit as well as any."""
+    """Transform that is fitted; ``auto`` takes the stiffest that predicts points kept out of the fit as well as any.
+
+    The last three are a homography and a smooth displacement on top of it.
+    """
 
     AUTO = "auto"
     TRANSLATION = "translation"
     SIMILARITY = "similarity"
     AFFINE = "affine"
     HOMOGRAPHY = "homography"
+    POLYNOMIAL2 = "polynomial2"
+    POLYNOMIAL3 = "polynomial3"
+    THIN_PLATE = "thin-plate"
 
 
 class Resampling(StrEnum):

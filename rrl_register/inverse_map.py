@@ -13,6 +13,7 @@ import numpy.typing as npt
 from rasterio.windows import Window
 
 from rrl_register.config import Resampling
+from rrl_register.displacement_field import DisplacementField
 from rrl_register.errors import UsageError
 from rrl_register.interpolation import MARGIN, Mask, Taps
 
@@ -77,20 +78,28 @@ class InverseMap:
         shape: (rows, columns) of the source.
         factor: Source pixels per averaged pixel along each side; 1 unless the transform reduces by 2 and more.
         resampling: How to interpolate.
+        field: What the fixed pixels are displaced by; None: nothing.
     """
 
     inverse: npt.NDArray[np.float64]
     shape: tuple[int, int]
     factor: int
     resampling: Resampling
+    field: DisplacementField | None = None
 
     @classmethod
-    def onto(cls, matrix: npt.ArrayLike, shape: tuple[int, int], resampling: Resampling) -> InverseMap:
-        """Prepare the way back for a matrix moving -> fixed and a source of that shape."""
+    def onto(
+        cls,
+        matrix: npt.ArrayLike,
+        shape: tuple[int, int],
+        resampling: Resampling,
+        field: DisplacementField | None = None,
+    ) -> InverseMap:
+        """Prepare the way back for a matrix moving -> fixed, a displacement and a source of that shape."""
         forward = _facing_forward(matrix, shape)
         factor = 1 if resampling is Resampling.NEAREST else _reduction(forward, shape)
         inverse: npt.NDArray[np.float64] = np.linalg.inv(forward).astype(np.float64)
-        return cls(inverse, shape, factor, resampling)
+        return cls(inverse, shape, factor, resampling, field)
 
     def patches(self, box: Box) -> Iterator[Patch]:
         """Plan a block; it is cut where it needs too much of the source at once."""
@@ -117,6 +126,9 @@ class InverseMap:
         """
         u = np.arange(box.left, box.right, dtype=np.float64)
         v = np.arange(box.top, box.bottom, dtype=np.float64)[:, None]
+        if self.field is not None:
+            along_x, along_y = self.field.at(u, v)
+            u, v = u - along_x, v - along_y
         x, y, depth = (row[0] * u + row[1] * v + row[2] for row in self.inverse)
         depth = np.where(depth > 0, depth, np.nan)
         return self._averaged(x / depth), self._averaged(y / depth)

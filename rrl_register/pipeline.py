@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from rrl_register.config import RegisterConfig
 from rrl_register.errors import UsageError
+from rrl_register.estimation.covariance import matrix_covariance
 from rrl_register.estimation.verdict import refusal, refusal_without_transform
 from rrl_register.matching.passes import Scene
 from rrl_register.matching.scoring import Scorer, spectra
@@ -140,14 +141,14 @@ def _result(searched: Searched, config: RegisterConfig) -> Registration:
         reason = refusal(estimate.evidence, settings.min_inliers, settings.threshold)
     else:
         reason = refusal_without_transform(counts.n_candidates, counts.n_tie_points)
-    matrix = pair.to_files(estimate.matrix) if estimate and reason is None else None
+    transform = pair.to_files(estimate.transform) if estimate and reason is None else None
     evidence = estimate.evidence if estimate else None
     points, inlier = _points_in_files(estimate, pair, settings.threshold)
     return Registration(
         status="ok" if reason is None else "failed",
         reason=reason or "",
         model=estimate.model.value if estimate else None,
-        matrix=matrix,
+        matrix=transform.matrix if transform else None,
         n_keypoints_fixed=counts.n_fixed,
         n_keypoints_moving=counts.n_moving,
         n_candidates=counts.n_candidates,
@@ -167,7 +168,24 @@ def _result(searched: Searched, config: RegisterConfig) -> Registration:
         moving_grid=pair.moving_grid,
         tie_points=points,
         inlier=inlier,
+        displacement=transform.displacement if transform else None,
+        uncertainty_px=_uncertainty_px(estimate, pair),
+        covariance=_covariance(estimate, pair) if transform else None,
     )
+
+
+def _uncertainty_px(estimate: Estimate | None, pair: WorkingPair) -> dict[str, float] | None:
+    if estimate is None or estimate.uncertainty is None:
+        return None
+    spread = estimate.uncertainty
+    return {"mean": round(spread.mean * pair.fixed_factor, 3), "max": round(spread.max * pair.fixed_factor, 3)}
+
+
+def _covariance(estimate: Estimate | None, pair: WorkingPair) -> NDArray[np.float64] | None:
+    """Of the matrix in px of the files; None where a displacement goes with it, whose errors are bound to its own."""
+    if estimate is None or estimate.transform.displacement:
+        return None
+    return matrix_covariance([pair.to_files(fit) for fit in estimate.replicates])
 
 
 def _points_in_files(

@@ -83,7 +83,8 @@ def preview_of_files(
     aligned = None
     if registration.matrix is not None:
         matrix = rescale_matrix(registration.matrix, fixed_factor, moving_factor)
-        aligned = warp_array(moving_grey, matrix, fixed_grey.shape, Resampling.BILINEAR, valid)[0]
+        displacement = registration.displacement and registration.displacement.reduced(fixed_factor)
+        aligned = warp_array(moving_grey, matrix, fixed_grey.shape, Resampling.BILINEAR, valid, displacement)[0]
     return preview(fixed_grey, aligned, moving_grey, registration)
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from rrl_register import __version__
 from rrl_register.errors import InputError
+from rrl_register.estimation.displacement import Displacement, Transform
 from rrl_register.estimation.transforms import Matrix
 from rrl_register.matching.tie_points import TiePoints
 from rrl_register.raster.grid import Grid
@@ -41,6 +42,12 @@ class Registration:
         fixed_grid, moving_grid: Of the files.
         tie_points: Of the last pass, px of the files.
         inlier: ``(N,)`` bool, which tie points agree with the transform.
+        version: Of the package.
+        displacement: What is to be added to the matrix, px of the fixed file; None for the models that are a matrix.
+        uncertainty_px: Standard error of where the transform puts a point, ``mean`` and ``max`` of the overlap, fixed
+            px; None where it is not known.
+        covariance: ``(8, 8)`` of the matrix's elements, row by row without the last, which is 1; None where it is not
+            known, or where the matrix is not all of the transform.
     """
 
     status: str
@@ -67,6 +74,14 @@ class Registration:
     tie_points: TiePoints
     inlier: NDArray[np.bool_]
     version: str = field(default=__version__)
+    displacement: Displacement | None = None
+    uncertainty_px: dict[str, float] | None = None
+    covariance: NDArray[np.float64] | None = None
+
+    @property
+    def transform(self) -> Transform | None:
+        """Matrix and displacement together: maps points forward (moving -> fixed) and backward; None if failed."""
+        return None if self.matrix is None else Transform(self.matrix, self.displacement)
 
     def to_json(self) -> dict[str, Any]:
         """The result in JSON's types, schema 1; ``from_json`` reads it back."""
@@ -75,6 +90,8 @@ class Registration:
             "schema": SCHEMA,
             **plain,
             "matrix": None if self.matrix is None else self.matrix.tolist(),
+            "displacement": self.displacement and self.displacement.to_json(),
+            "covariance": None if self.covariance is None else self.covariance.tolist(),
             "seconds": {k: round(v, _DIGITS) for k, v in self.seconds.items()},
             "fixed_grid": self.fixed_grid.to_dict(),
             "moving_grid": self.moving_grid.to_dict(),
@@ -104,8 +121,11 @@ class Registration:
         known = {k: v for k, v in data.items() if k in cls.__dataclass_fields__}
         if known["fixed_grid"] is None:
             raise InputError(f"the result of a registration that did not begin ({data['reason']}): register again")
+        displacement, covariance = data.get("displacement"), data.get("covariance")
         known |= {
             "matrix": None if data["matrix"] is None else np.array(data["matrix"], float).reshape(3, 3),
+            "displacement": displacement and Displacement.from_json(displacement),
+            "covariance": None if covariance is None else np.array(covariance, float).reshape(8, 8),
             "fixed_grid": Grid.from_dict(data["fixed_grid"]),
             "moving_grid": Grid.from_dict(data["moving_grid"]),
             "inlier": np.array([p["inlier"] for p in points], bool),

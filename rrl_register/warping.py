@@ -13,7 +13,9 @@ from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader, DatasetWriter
 
 from rrl_register.config import Resampling, WarpConfig
+from rrl_register.displacement_field import DisplacementField
 from rrl_register.errors import UsageError
+from rrl_register.estimation.displacement import Displacement
 from rrl_register.interpolation import Array, Mask, as_dtype, interpolate
 from rrl_register.inverse_map import Box, InverseMap, Patch, blocks
 from rrl_register.raster.geotiff import NodataPolicy, choose_nodata, create, create_profile
@@ -41,6 +43,7 @@ def warp_array(
     shape: tuple[int, ...],
     resampling: Resampling | str = Resampling.CUBIC,
     valid: Mask | None = None,
+    displacement: Displacement | None = None,
 ) -> tuple[Array, Mask]:
     """Warp an array onto a fixed grid.
 
@@ -50,6 +53,7 @@ def warp_array(
         shape: (rows, columns) of the fixed grid.
         resampling: How to interpolate; where the transform reduces by 2 and more, pixels are averaged before.
         valid: (H, W) bool, pixels with data; None: those that are finite.
+        displacement: What is to be added to the matrix, on the fixed grid; None: nothing.
 
     Returns:
         The image on the fixed grid, (h, w) or (B, h, w) of the same type, 0 where it has no data, and the (h, w) bool
@@ -62,7 +66,7 @@ def warp_array(
     known: Mask = np.all(np.isfinite(bands), axis=0) if valid is None else valid
     source = _ArraySource(bands, known)
     grid = Box(0, int(shape[0]), 0, int(shape[1]))
-    warp = InverseMap.onto(matrix, source.shape, Resampling(resampling))
+    warp = InverseMap.onto(matrix, source.shape, Resampling(resampling), _field(displacement, grid.shape))
     result, has_data = np.zeros((len(bands), *grid.shape), image.dtype), np.zeros(grid.shape, bool)
     for block in blocks(grid.shape, _ARRAY_BLOCK):
         place, patches = block.slices_from(grid), list(warp.patches(block))
@@ -79,6 +83,7 @@ def warp_to_file(
     output: Path,
     config: WarpConfig | None = None,
     overwrite: bool = False,
+    displacement: Displacement | None = None,
 ) -> None:
     """Warp all bands of a raster onto the fixed grid and write them as a GeoTIFF.
 
@@ -92,6 +97,7 @@ def warp_to_file(
         output: The GeoTIFF to write.
         config: How to resample, what to write where there is no data, how to store it; None: the defaults.
         overwrite: Whether an existing output may be replaced.
+        displacement: What is to be added to the matrix, on the fixed grid; None: nothing.
 
     Raises:
         InputError: The raster cannot be read, or the output cannot be written completely.
@@ -104,12 +110,17 @@ def warp_to_file(
     check_not_input(output, moving)
     with atomic_path(output, overwrite) as temporary, open_dataset(moving) as dataset:
         source = _FileSource(moving, dataset)
-        warp = InverseMap.onto(matrix, source.shape, Resampling.NEAREST if source.has_palette else settings.resampling)
+        resampling = Resampling.NEAREST if source.has_palette else settings.resampling
+        warp = InverseMap.onto(matrix, source.shape, resampling, _field(displacement, fixed_grid.shape))
         nodata = choose_nodata(dataset, settings)
         profile = create_profile(dataset, fixed_grid, nodata, settings)
         with create(temporary, output, dataset, profile) as target:
             for block in blocks(fixed_grid.shape, settings.block_size):
                 _write_block(source, target, block, warp, nodata)
+
+
+def _field(displacement: Displacement | None, shape: tuple[int, int]) -> DisplacementField | None:
+    return None if displacement is None else DisplacementField.over(displacement, shape)
 
 
 class _ArraySource:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from rrl_register.config import Kind, ReadConfig
 from rrl_register.errors import InputError, UsageError
+from rrl_register.estimation.displacement import Transform
 from rrl_register.estimation.transforms import Matrix, compose, decompose
 from rrl_register.raster.grid import Grid, prior_matrix, rescale_matrix
 from rrl_register.raster.radiometry import recognise_kinds
@@ -85,9 +87,11 @@ class WorkingPair:
             return replace(self, fixed=image, fixed_valid=valid, fixed_factor=further, prior=prior)
         return self
 
-    def to_files(self, matrix: Matrix) -> Matrix:
+    def to_files(self, transform: Transform) -> Transform:
         """A transform of reduced pixels as one of the files' pixels."""
-        return compose(rescale_matrix(matrix, 1 / self.fixed_factor, 1 / self.moving_factor))
+        matrix = compose(rescale_matrix(transform.matrix, 1 / self.fixed_factor, 1 / self.moving_factor))
+        displacement = transform.displacement
+        return Transform(matrix, displacement and displacement.reduced(1 / self.fixed_factor))
 
     def fixed_points_to_file(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """Reduced fixed pixels ``(N, 2)`` as pixels of the fixed file."""
@@ -158,7 +162,7 @@ def _grey(path: Path, bands: tuple[int, ...], kind: Kind, factor: float) -> tupl
 
 
 def _most_reduction(image: Image) -> float:
-    return max(1.0, min(image.shape) / ENOUGH_SIDE)
+    return max(1.0, float(min(image.shape)) / ENOUGH_SIDE)
 
 
 def _reduced(image: Image, valid: Mask, factor: float) -> tuple[Image, Mask]:
@@ -169,11 +173,13 @@ def _reduced(image: Image, valid: Mask, factor: float) -> tuple[Image, Mask]:
     sigma = 0.5 * np.sqrt(factor**2 - 1)
     weight = cv2.GaussianBlur(valid.astype(np.float32), (0, 0), sigma)
     smooth = cv2.GaussianBlur(np.where(valid, image, 0).astype(np.float32), (0, 0), sigma) / np.maximum(weight, 1e-3)
-    sample = np.float64([[factor, 0, (factor - 1) / 2], [0, factor, (factor - 1) / 2]])
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    image, weight = (
-        cv2.warpAffine(plane, sample, (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE)
-        for plane in (smooth, valid.astype(np.float32))
+    sample = np.array([[factor, 0, (factor - 1) / 2], [0, factor, (factor - 1) / 2]])
+    place = partial(
+        cv2.warpAffine,
+        M=sample,
+        dsize=(width, height),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REPLICATE,
     )
-    known = np.asarray(weight > WHOLLY_VALID)
-    return np.where(known, image, 0).astype(np.float32), known
+    known = np.asarray(place(valid.astype(np.float32)) > WHOLLY_VALID)
+    return np.where(known, place(np.asarray(smooth, np.float32)), 0).astype(np.float32), known

@@ -21,8 +21,10 @@ from rasterio.io import DatasetReader
 from rrl_register.applying import apply_transform, read_registration, to_registered_pixels
 from rrl_register.cli import main
 from rrl_register.errors import InputError
+from rrl_register.estimation.displacement import Displacement
 from rrl_register.raster.grid import Grid
 from rrl_register.registration import Registration
+from rrl_register.warping import warp_array
 
 Build = Callable[..., Registration]
 
@@ -96,14 +98,31 @@ def test_a_file_that_is_no_result_is_refused_in_one_line(tmp_path: Path, text: s
     assert "\n" not in str(caught.value)
 
 
+BENT = Displacement(
+    degree=2,
+    coefficients=np.array([(2, 1), (3, 0), (0, -2), (1, 4), (-4, 2), (1, -3)], float),
+    knots=np.empty((0, 2)),
+    weights=np.empty((0, 2)),
+    centre=np.array([257.0, 201.0]),
+    scale=250.0,
+    hull=np.array([(10.0, 10.0), (500.0, 10.0), (500.0, 390.0), (10.0, 390.0)]),
+)
+
+
+@pytest.mark.parametrize("displacement", [None, BENT], ids=["matrix", "displaced"])
 @pytest.mark.parametrize("factor", [1, 2, 0.5])
 def test_apply_brings_another_resolution_to_the_same_place(
-    samples: Path, tmp_path: Path, make_registration: Build, truth_of: Callable[[str], np.ndarray], factor: float
+    samples: Path,
+    tmp_path: Path,
+    make_registration: Build,
+    truth_of: Callable[[str], np.ndarray],
+    factor: float,
+    displacement: Displacement | None,
 ) -> None:
     """The moving image at its own, double and half resolution lands on the fixed grid alike, by command line."""
     moving, other = samples / "rgb_nir_moving.tif", tmp_path / "other.tif"
     grid = resampled_copy(moving, other, factor)
-    result = make_registration(matrix=truth_of("rgb_nir"), fixed_grid=grid, moving_grid=grid)
+    result = make_registration(matrix=truth_of("rgb_nir"), fixed_grid=grid, moving_grid=grid, displacement=displacement)
     (tmp_path / "result.json").write_text(json.dumps(result.to_json()))
     for image, name in ((moving, "one.tif"), (other, "two.tif")):
         command = ["apply", tmp_path / "result.json", image, "-o", tmp_path / name]
@@ -116,9 +135,18 @@ def test_apply_brings_another_resolution_to_the_same_place(
             == (grid.crs, grid.transform, grid.shape)
         )
         difference = smooth(one) - smooth(two)
+        here = smooth(one)
+    if displacement is not None:
+        straight, _ = warp_array(read_first(moving), result.matrix, grid.shape)
+        assert np.nanmax(np.abs(here - cv2.GaussianBlur(straight.astype(np.float32), (0, 0), 3))) > 5
     inside = np.isfinite(difference)
     assert inside.mean() > 0.7
     assert np.sqrt(np.mean(difference[inside] ** 2)) < 1.5
+
+
+def read_first(path: Path) -> np.ndarray:
+    with rasterio.open(path) as dataset:
+        return dataset.read(1)
 
 
 def resampled_copy(source: Path, target: Path, factor: float) -> Grid:

@@ -16,6 +16,7 @@ import pytest
 import rasterio
 
 from rrl_register.errors import InputError, UsageError
+from rrl_register.estimation.displacement import Displacement
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 SHIFT = (7.0, -5.0)
@@ -110,6 +111,9 @@ def test_error_is_the_mean_distance_of_the_landmarks(registrations: ModuleType, 
     one, _, none = json.loads(listed.read_text())
     assert registrations.mean_error(np.eye(3), one) == pytest.approx(5)
     assert registrations.mean_error([[1, 0, 3], [0, 1, 4], [0, 0, 1]], one) == pytest.approx(0, abs=1e-9)
+    hull, nothing = np.array([(0.0, 0.0), (9.0, 0.0), (0.0, 9.0)]), np.empty((0, 2))
+    steady = Displacement(0, np.array([(3.0, 4.0)]), nothing, nothing, np.zeros(2), 1.0, hull)
+    assert registrations.mean_error(np.eye(3), one, steady) == pytest.approx(0, abs=1e-9)
     assert registrations.mean_error(np.eye(3), none) is None
     assert registrations.mean_error(None, one) is None
 

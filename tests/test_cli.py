@@ -87,8 +87,10 @@ class Desk:
             raise self.answer
         return self.answer
 
-    def warp_to_file(self, moving: Path, matrix: Any, grid: Any, output: Path, config: Any, overwrite: bool) -> None:
-        self.warps.append((moving, matrix, grid, config, overwrite))
+    def warp_to_file(
+        self, moving: Path, matrix: Any, grid: Any, output: Path, config: Any, overwrite: bool, displacement: Any
+    ) -> None:
+        self.warps.append((moving, matrix, grid, config, overwrite, displacement))
         output.write_text("aligned")
 
     def run(self, *arguments: str) -> Result:
@@ -163,7 +165,7 @@ def test_the_moving_image_is_warped_and_every_path_printed(desk: Desk) -> None:
     assert "homography: 3 inliers of 5 tie points" in result.stderr
     config = replace(RegisterConfig().warp, resampling=Resampling.NEAREST)
     registration = desk.answer
-    assert desk.warps == [(desk.path("moving.tif"), registration.matrix, registration.fixed_grid, config, False)]
+    assert desk.warps == [(desk.path("moving.tif"), registration.matrix, registration.fixed_grid, config, False, None)]
     assert json.loads(desk.path("result.json").read_text()) == registration.to_json()
 
 

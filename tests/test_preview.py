@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
+from rrl_register.estimation.displacement import Displacement
 from rrl_register.matching.tie_points import TiePoints
 from rrl_register.preview import CAPTION_HEIGHT, CHECKS, GREEN, RED, checkerboard, preview, preview_of_files
 from rrl_register.raster.grid import Grid
@@ -71,6 +73,21 @@ def test_lines_join_the_right_places_at_any_resolution(make_registration: Build)
     assert abs(rows[start] - (CAPTION_HEIGHT + 100)) <= 1
     assert abs(columns[end] - (416 + 50)) <= 1
     assert abs(rows[end] - (CAPTION_HEIGHT + 50)) <= 1
+
+
+def test_a_displacement_is_seen_at_the_preview_s_resolution(
+    make_raster: Callable[..., Path], make_registration: Build
+) -> None:
+    """A displacement by 80 px, of images of 1320 px that are shown at 0.4 of that: the same as a shift by 80 px."""
+    image = cv2.resize(np.random.default_rng(0).integers(1, 255, (33, 33), np.uint8), (1320, 1320))
+    fixed, moving = make_raster(image, "fixed.tif"), make_raster(image, "moving.tif")
+    grid, nothing = Grid(1320, 1320), np.empty((0, 2))
+    hull = np.array([(0.0, 0.0), (1319.0, 0.0), (1319.0, 1319.0), (0.0, 1319.0)])
+    steady = Displacement(0, np.array([(80.0, 0.0)]), nothing, nothing, np.zeros(2), 100.0, hull)
+    shift = np.array([[1.0, 0, 80], [0, 1, 0], [0, 0, 1]])
+    displaced = make_registration(displacement=steady, fixed_grid=grid, moving_grid=grid)
+    shifted = make_registration(matrix=shift, fixed_grid=grid, moving_grid=grid)
+    assert np.array_equal(preview_of_files(fixed, moving, displaced), preview_of_files(fixed, moving, shifted))
 
 
 def test_a_failed_registration_shows_the_fixed_image_alone(make_registration: Build) -> None:

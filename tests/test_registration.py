@@ -12,6 +12,7 @@ from affine import Affine
 from rasterio.crs import CRS
 
 from rrl_register.errors import InputError
+from rrl_register.estimation.displacement import Displacement
 from rrl_register.matching.tie_points import TiePoints
 from rrl_register.raster.grid import Grid
 from rrl_register.registration import SCHEMA, Registration
@@ -40,6 +41,38 @@ def test_a_result_comes_back_from_json(make_registration: Make) -> None:
     assert through_text(back.to_json()) == data
 
 
+@pytest.fixture
+def bent() -> Displacement:
+    hull = np.array([(0.0, 0.0), (190.0, 5.0), (180.0, 190.0)])
+    coefficients, knots = np.array([(1.5, 0), (0.1, 1), (0, -1 / 3)]), np.array([(0.2, -0.5), (-1.0, 0.1)])
+    return Displacement(1, coefficients, knots, np.array([(0.3, 0.2), (-0.3, 0.7)]), np.array([90.0, 95]), 95.0, hull)
+
+
+def test_displacement_and_uncertainty_come_back_from_json(make_registration: Make, bent: Displacement) -> None:
+    covariance = np.random.default_rng(0).normal(size=(8, 8))
+    result = make_registration(
+        displacement=bent, covariance=covariance, uncertainty_px={"mean": 0.2, "max": 0.7}, model="thin-plate"
+    )
+    data = through_text(result.to_json())
+    back = Registration.from_json(data)
+    assert back.transform is not None and result.transform is not None
+    places = np.array([(10.0, 20.0), (150.0, 170.0), (300.0, -20.0)])
+    np.testing.assert_array_equal(back.transform.backward(places), result.transform.backward(places))
+    np.testing.assert_array_equal(back.covariance, covariance)
+    assert back.uncertainty_px == {"mean": 0.2, "max": 0.7}
+    assert through_text(back.to_json()) == data
+
+
+def test_a_result_from_before_displacements_is_a_matrix(make_registration: Make) -> None:
+    data = through_text(make_registration().to_json())
+    for name in ("displacement", "uncertainty_px", "covariance"):
+        assert data.pop(name) is None
+    back = Registration.from_json(data)
+    assert (back.displacement, back.uncertainty_px, back.covariance) == (None, None, None)
+    assert back.transform is not None
+    np.testing.assert_array_equal(back.transform.forward([(3, 4)]), [(3, 4)])
+
+
 def test_tie_points_keep_a_thousandth_of_a_pixel(make_registration: Make) -> None:
     points = TiePoints(np.array([(1.23456, 2)]), np.array([(3, 4.00049)]), np.array([0.98765]))
     data = make_registration(tie_points=points, inlier=np.array([True])).to_json()
@@ -59,6 +92,7 @@ def test_a_failure_comes_back_with_its_reason(make_registration: Make) -> None:
     result = make_registration(**failed, tie_points=nothing, inlier=np.empty(0, bool))
     back = Registration.from_json(through_text(result.to_json()))
     assert (back.status, back.reason, back.model, back.matrix, back.rmse_px) == ("failed", "too dark", None, None, None)
+    assert back.transform is None
     assert back.tie_points.fixed.shape == (0, 2)
     assert len(back.tie_points) == 0
 

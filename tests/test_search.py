@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from rrl_register.config import EstimateConfig, Kind, MatchConfig, ModelChoice
+from rrl_register.estimation.displaced import DisplacedModel
 from rrl_register.estimation.ransac import Model
 from rrl_register.estimation.transforms import compose, project, similarity, translation
 from rrl_register.matching import search
@@ -49,6 +50,7 @@ def estimated(
     scene = SimpleNamespace(pair=pair, config=MatchConfig())
     start = [Proposal(scene, PRIOR, 50.0)]
     monkeypatch.setattr(search, "proposals", lambda *_: iter([start]))
+    monkeypatch.setattr(search, "prior_proposal", lambda *_: start[0])
     return Search(scene, config, 50.0, lambda name: nullcontext(), Counts()).run()
 
 
@@ -69,7 +71,9 @@ def test_a_model_asked_for_is_what_comes_out(monkeypatch: pytest.MonkeyPatch, mo
     assert estimate is not None
     assert estimate.model.value == model.value
     left = compose(estimate.matrix, np.linalg.inv(PRIOR))
-    assert np.allclose(left[2], [0, 0, 1]) == (model is not ModelChoice.HOMOGRAPHY)
+    displaced = model.value in list(DisplacedModel)
+    assert (estimate.transform.displacement is not None) == displaced
+    assert np.allclose(left[2], [0, 0, 1]) == (model is not ModelChoice.HOMOGRAPHY and not displaced)
     assert np.allclose(left[:2, :2], np.eye(2)) == (model is ModelChoice.TRANSLATION)
 
 
@@ -97,6 +101,15 @@ def test_points_that_are_not_found_back_are_not_fitted(monkeypatch: pytest.Monke
     np.testing.assert_allclose(project(estimate.matrix, [(0, 0)]), project(SHIFTED, [(0, 0)]), atol=1e-6)
     assert len(estimate.matches.tie_points) == len(estimate.residual) == estimate.evidence.n_inliers == 150
     assert estimate.evidence.agreeing == pytest.approx(0.4)
+
+
+def test_what_is_left_out_block_by_block_tells_the_uncertainty(monkeypatch: pytest.MonkeyPatch) -> None:
+    estimate = estimated(monkeypatch, SHIFTED, EstimateConfig())
+    assert estimate is not None and estimate.uncertainty is not None
+    assert len(estimate.replicates) == 25
+    # A shift by the mean of 150 points that are half a px off along x and along y.
+    assert estimate.uncertainty.mean == pytest.approx(0.5 * np.sqrt(2 / 150), rel=0.4)
+    assert estimate.uncertainty.max == pytest.approx(estimate.uncertainty.mean)
 
 
 def test_points_too_few_for_the_model_asked_for_end_without_an_estimate(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,12 +7,16 @@ from functools import cache
 import numpy as np
 import pytest
 
+from rrl_register.config import ModelChoice
+from rrl_register.estimation.displaced import Displaced, DisplacedModel
+from rrl_register.estimation.displacement import Transform, as_transform
 from rrl_register.estimation.ransac import Model, robust_fit
-from rrl_register.estimation.selection import choose_model, fit_after
+from rrl_register.estimation.selection import candidates, choose_model, fit_after
 from rrl_register.estimation.transforms import (
     compose,
     corners_of,
     fit_similarity,
+    invert,
     project,
     similarity,
     translation,
@@ -66,7 +70,8 @@ def compared(truth: Model | float, n: int, repeats: int) -> list[tuple[Model, fl
     for noise in NOISES:
         for seed in range(repeats):
             points = tie_points(true, n, noise, seed)
-            chosen, always = choose_model(*points), robust_fit(*points, model=Model.HOMOGRAPHY)
+            chosen = choose_model(*points, models=tuple(Model))
+            always = robust_fit(*points, model=Model.HOMOGRAPHY)
             assert chosen is not None and always is not None
             rows.append((chosen.model, corner_error(chosen.matrix, true), corner_error(always.matrix, true)))
     return rows
@@ -87,6 +92,66 @@ def test_the_true_model_is_mostly_chosen_and_never_a_stiffer_one(truth: Model, n
     assert np.mean([model is truth for model in models]) >= 0.8
     assert min(order.index(model) for model in models) >= order.index(truth)
     assert np.mean(chosen) <= np.mean(always)
+
+
+def terrain(places: np.ndarray, height: float) -> np.ndarray:
+    """Displacement by smooth hills of up to ``height`` px, that lean to one side."""
+    x, y = places.T / SIDE
+    up = np.exp(-((x - 0.3) ** 2 + (y - 0.4) ** 2) / 0.05) - np.exp(-((x - 0.75) ** 2 + (y - 0.7) ** 2) / 0.07)
+    return np.stack([height * up, 0.3 * height * up], axis=1)
+
+
+def over_terrain(height: float, seed: int, n: int = 200) -> tuple[np.ndarray, np.ndarray]:
+    """Tie points with a noise of 0.5 px of which a fifth are wrong."""
+    rng = np.random.default_rng(seed)
+    fixed, wrong = rng.uniform(0, SIDE, (n, 2)), rng.random(n) < 0.2
+    off = np.where(wrong[:, None], rng.uniform(-12, 12, (n, 2)), rng.normal(0, 0.5, (n, 2)))
+    return project(invert(tilted(0.05)), fixed - terrain(fixed, height) + off), fixed
+
+
+def test_a_homography_is_not_bent_by_noise_and_outliers() -> None:
+    models = [chosen.model for seed in range(12) if (chosen := choose_model(*over_terrain(0.0, seed)))]
+    assert models == [Model.HOMOGRAPHY] * 12
+
+
+def test_terrain_is_displaced() -> None:
+    lattice = np.stack(np.meshgrid(np.linspace(20, 490, 12), np.linspace(20, 490, 12)), -1).reshape(-1, 2)
+    there = project(invert(tilted(0.05)), lattice - terrain(lattice, 4.0))
+    for seed in range(5):
+        chosen = choose_model(*over_terrain(4.0, seed))
+        assert chosen is not None
+        assert chosen.model in list(DisplacedModel)
+        error = chosen.transform.residuals(there, lattice).mean()
+        assert error < 0.6 * Transform(chosen.matrix).residuals(there, lattice).mean()
+
+
+def test_a_displacement_needs_many_points() -> None:
+    chosen = choose_model(*over_terrain(4.0, 0, 34))
+    assert chosen is not None
+    assert chosen.model in list(Model)
+
+
+def test_a_displaced_model_comes_on_top_of_the_prior() -> None:
+    prior = similarity(2.0, 30)
+    moving, fixed = over_terrain(3.0, 1)
+    apart = project(invert(prior), moving)
+    chosen = choose_model(apart, fixed, prior=prior, models=candidates("polynomial3"))
+    direct = choose_model(moving, fixed, models=candidates("polynomial3"))
+    assert chosen is not None and direct is not None
+    there, here = chosen.transform.residuals(apart, fixed), direct.transform.residuals(moving, fixed)
+    np.testing.assert_allclose(there, here, atol=1e-4)
+    refitted = as_transform(chosen.fit(apart, fixed, chosen.inliers.astype(float)))
+    assert refitted.displacement is not None
+    assert np.median(refitted.residuals(apart, fixed)) < 1
+
+
+def test_candidates_go_by_their_model_s_name() -> None:
+    assert candidates(None)[:4] == tuple(Model)
+    assert [model.value for model in Model] == [c.value for c in candidates(None) if isinstance(c, Model)]
+    assert candidates("affine") == (Model.AFFINE,)
+    assert {c.model for c in candidates("thin-plate") if isinstance(c, Displaced)} == {DisplacedModel.THIN_PLATE}
+    names = {*Model, *DisplacedModel}
+    assert names | {"auto"} == {choice.value for choice in ModelChoice}
 
 
 def test_many_points_show_a_slight_perspective() -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from rrl_register.config import Resampling
 from rrl_register.errors import UsageError
+from rrl_register.estimation.displacement import Displacement, Transform
 from rrl_register.warping import warp_array
 
 DTYPES = ["uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64"]
@@ -84,6 +85,35 @@ def test_a_whole_shift_copies_pixels(dx: int, dy: int, method: Resampling, scale
         expected[target], there[target] = image[source], True
     assert np.array_equal(warped, expected)
     assert np.array_equal(valid, there)
+
+
+def bulge(size: float = 3.0) -> Displacement:
+    """Some px along x and y, bent by three bumps, within most of 190 x 210 px."""
+    hull = np.array([(5.0, 5.0), (185.0, 5.0), (185.0, 205.0), (5.0, 205.0)])
+    knots = np.array([(-0.4, -0.3), (0.5, 0.2), (0.0, 0.6)])
+    weights, plane = size * np.array([(1.0, -1), (-2, 0.5), (1, 0.5)]), size * np.array([(0.3, 0.2), (0.1, 0), (0, 0)])
+    return Displacement(1, plane, knots, weights, np.array([95.0, 105.0]), 100.0, hull)
+
+
+def test_a_displaced_image_is_seen_where_the_transform_says() -> None:
+    y, x = np.mgrid[:200, :220].astype(float)
+    warped, valid = warp_array(waves(x, y).astype(np.float32), TILTED, (210, 190), displacement=bulge())
+    rows, columns = np.mgrid[:210, :190].astype(float)
+    there = Transform(TILTED, bulge()).backward(np.column_stack([columns.ravel(), rows.ravel()]))
+    wrong = np.abs(warped - waves(*there.T).reshape(210, 190))[inner(valid)]
+    assert wrong.max() < 0.02
+    plain, _ = warp_array(waves(x, y).astype(np.float32), TILTED, (210, 190))
+    assert np.abs(warped - plain)[inner(valid)].max() > 0.2
+
+
+def test_a_constant_displacement_is_a_shift(rng: np.random.Generator) -> None:
+    image = noise(rng, "int16")
+    hull = np.array([(5.0, 5.0), (60.0, 5.0), (60.0, 50.0)])
+    steady = Displacement(0, np.array([(4.0, -3.0)]), np.empty((0, 2)), np.empty((0, 2)), np.zeros(2), 50.0, hull)
+    displaced, seen = warp_array(image, np.eye(3), (60, 70), displacement=steady)
+    shifted, there = warp_array(image, shift(4, -3), (60, 70))
+    assert np.array_equal(displaced, shifted)
+    assert np.array_equal(seen, there)
 
 
 @pytest.mark.parametrize("turn", [1, 2, 3])

@@ -19,6 +19,7 @@ from rasterio.enums import ColorInterp, MaskFlags
 from rrl_register import inverse_map
 from rrl_register.config import Resampling, WarpConfig
 from rrl_register.errors import InputError, OutputExistsError, UsageError
+from rrl_register.estimation.displacement import Displacement
 from rrl_register.raster.grid import Grid
 from rrl_register.raster.reader import open_info
 from rrl_register.warping import warp_array, warp_to_file
@@ -50,10 +51,24 @@ def read(path: Path) -> np.ndarray:
         return dataset.read()
 
 
-def warp(moving: Path, matrix: np.ndarray, grid: Grid | None = None, **settings: Any) -> Path:
-    output = moving.with_name("aligned.tif")
-    warp_to_file(moving, matrix, grid or open_info(moving).grid, output, WarpConfig(**settings), overwrite=True)
+def warp(
+    moving: Path,
+    matrix: np.ndarray,
+    grid: Grid | None = None,
+    displacement: Displacement | None = None,
+    **settings: Any,
+) -> Path:
+    output, config = moving.with_name("aligned.tif"), WarpConfig(**settings)
+    warp_to_file(moving, matrix, grid or open_info(moving).grid, output, config, True, displacement)
     return output
+
+
+def bend(scale: float) -> Displacement:
+    """A quadratic displacement of up to about 5 px of a grid of ``scale`` times 310 x 330 px."""
+    hull = np.array([(20.0, 10.0), (300.0, 30.0), (280.0, 300.0), (10.0, 280.0)])
+    coefficients = np.array([(1, 0), (2, -1), (0, 1), (-2, 0.5), (1, 1), (0.3, 2)])
+    nothing = np.empty((0, 2))
+    return Displacement(2, coefficients, nothing, nothing, np.full(2, 155.0), 150.0, hull).reduced(1 / scale)
 
 
 def files_of(path: Path) -> list[str]:
@@ -74,18 +89,25 @@ def test_identity_writes_the_same_pixels(make_raster: Make, rng: np.random.Gener
 
 @pytest.mark.parametrize("resampling", METHODS)
 @pytest.mark.parametrize("scale", [1.0, 0.3])
+@pytest.mark.parametrize("displaced", [False, True])
 def test_blocks_do_not_show(
-    make_raster: Make, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch, resampling: Resampling, scale: float
+    make_raster: Make,
+    rng: np.random.Generator,
+    monkeypatch: pytest.MonkeyPatch,
+    resampling: Resampling,
+    scale: float,
+    displaced: bool,
 ) -> None:
     image = rng.integers(1, 60_000, (2, 300, 340), dtype=np.uint16)
     image[:, 100:140, 50:200] = 0
     moving = make_raster(image, nodata=0, tiled=True, blockxsize=64, blockysize=64)
     matrix = np.diag([scale, scale, 1]) @ TILTED
     grid = Grid(round(330 * scale), round(310 * scale))
-    whole = read(warp(moving, matrix, grid, resampling=resampling, block_size=512))
-    assert np.array_equal(read(warp(moving, matrix, grid, resampling=resampling, block_size=48)), whole)
+    displacement = bend(scale) if displaced else None
+    whole = read(warp(moving, matrix, grid, displacement, resampling=resampling, block_size=512))
+    assert np.array_equal(read(warp(moving, matrix, grid, displacement, resampling=resampling, block_size=48)), whole)
     monkeypatch.setattr(inverse_map, "_MAX_WINDOW_PX", 2000)
-    assert np.array_equal(read(warp(moving, matrix, grid, resampling=resampling, block_size=128)), whole)
+    assert np.array_equal(read(warp(moving, matrix, grid, displacement, resampling=resampling, block_size=128)), whole)
 
 
 def test_a_file_is_warped_as_an_array_is(make_raster: Make, rng: np.random.Generator) -> None:
@@ -94,6 +116,10 @@ def test_a_file_is_warped_as_an_array_is(make_raster: Make, rng: np.random.Gener
         expected, valid = warp_array(image, TILTED, (85, 75))
         assert np.array_equal(dataset.dataset_mask() > 0, valid)
         assert np.array_equal(dataset.read()[:, valid], expected[:, valid])
+    with rasterio.open(warp(make_raster(image), TILTED, Grid(75, 85), bend(0.25))) as dataset:
+        displaced, valid = warp_array(image, TILTED, (85, 75), displacement=bend(0.25))
+        assert np.array_equal(dataset.read()[:, valid], displaced[:, valid])
+    assert not np.array_equal(displaced, expected)
 
 
 def test_the_output_lies_where_the_fixed_image_does(make_raster: Make, rng: np.random.Generator) -> None:

@@ -16,6 +16,7 @@ from rasterio.crs import CRS
 
 from rrl_register.config import Kind, ReadConfig
 from rrl_register.errors import InputError, UsageError
+from rrl_register.estimation.displacement import Displacement, Transform
 from rrl_register.estimation.transforms import project
 from rrl_register.raster.grid import Grid, rescale_matrix
 from rrl_register.working import WorkingPair, read_pair
@@ -43,6 +44,7 @@ def by_points(matrix: np.ndarray) -> np.ndarray:
     return project(matrix, [(10.0, 10), (90, 20), (30, 70)])
 
 
+HULL = np.array([(0.0, 0.0), (400.0, 10.0), (380.0, 420.0), (5.0, 400.0)])
 IDENTITY = by_points(np.eye(3))
 
 
@@ -103,7 +105,12 @@ def test_a_transform_of_the_files_survives_the_way_through_reduced_pixels(
     pair = replace(some_pair, fixed_factor=fixed_factor, moving_factor=moving_factor)
     reduced = rescale_matrix(matrix, fixed_factor, moving_factor)
     point = np.array([(x, y)])
-    assert np.allclose(project(pair.to_files(reduced), point), project(matrix, point), atol=1e-6)
+    assert np.allclose(pair.to_files(Transform(reduced)).forward(point), project(matrix, point), atol=1e-6)
+    bend = Displacement(
+        1, np.array([(2, 1), (3, -1), (0, 2)]), np.empty((0, 2)), np.empty((0, 2)), np.zeros(2), 60.0, HULL
+    )
+    displaced = pair.to_files(Transform(reduced, bend.reduced(fixed_factor))).forward(point)
+    assert np.allclose(displaced, Transform(matrix, bend).forward(point), atol=1e-6)
     there = pair.fixed_points_to_file(project(reduced, point))
     assert np.allclose(there, project(matrix, pair.moving_points_to_file(point)), atol=1e-6)
 
@@ -162,7 +169,11 @@ def test_at_another_scale_a_transform_still_means_the_same(scale: float) -> None
     matrix = np.array([[scale, 0.1, 5], [-0.1, scale, 9], [0, 0, 1]])
     pair = WorkingPair(noise, valid, noise, valid, matrix, 2.0, 2.0, Kind.OPTICAL, Kind.IR, grid, grid)
     suited = pair.at_scale(scale)
-    np.testing.assert_allclose(by_points(suited.to_files(suited.prior)), by_points(pair.to_files(matrix)), atol=1e-6)
+    np.testing.assert_allclose(
+        by_points(suited.to_files(Transform(suited.prior)).matrix),
+        by_points(pair.to_files(Transform(matrix)).matrix),
+        atol=1e-6,
+    )
     for image, factor in ((suited.fixed, suited.fixed_factor), (suited.moving, suited.moving_factor)):
         assert image.shape == (int(1280 / factor + 1e-6), int(1400 / factor + 1e-6))
     relative = scale * suited.moving_factor / suited.fixed_factor

@@ -182,7 +182,8 @@ CONFIG_OPTIONS = (
         "--model",
         "estimate",
         "model",
-        "Transform to fit; 'auto' takes the stiffest that predicts points kept out of the fit as well as any.",
+        "Transform to fit; 'auto' takes the stiffest that predicts points kept out of the fit as well as any. The last "
+        "three are a homography and a smooth displacement, for terrain and depth.",
         one_of(ModelChoice),
         ModelChoice,
     ),

@@ -64,7 +64,15 @@ def register(
     if output:
         from rrl_register.warping import warp_to_file
 
-        warp_to_file(moving, registration.matrix, registration.fixed_grid, output, config.warp, overwrite)
+        warp_to_file(
+            moving,
+            registration.matrix,
+            registration.fixed_grid,
+            output,
+            config.warp,
+            overwrite,
+            displacement=registration.displacement,
+        )
         click.echo(output)
     if not quiet:
         click.echo(summary(registration), err=True)

@@ -8,8 +8,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from rrl_register.estimation.displacement import AnyFit
 from rrl_register.estimation.ransac import held_out_rmse
-from rrl_register.estimation.transforms import Fit, Matrix, is_sane
+from rrl_register.estimation.transforms import Matrix, is_sane
 from rrl_register.matching.tie_points import AGREEMENT_PX, Matches
 from rrl_register.structure import Mask
 
@@ -99,7 +100,7 @@ def gather_evidence(
     matches: Matches,
     residual: NDArray[np.float64],
     *,
-    fit: Fit,
+    fit: AnyFit,
     threshold: float,
     radius: float,
     overlap: Mask,

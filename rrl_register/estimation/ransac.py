@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rrl_register.errors import NotRegisteredError
+from rrl_register.estimation.displacement import AnyFit, as_transform
 from rrl_register.estimation.transforms import (
     Fit,
     Matrix,
@@ -212,7 +213,7 @@ def held_out_residuals(
     moving: ArrayLike,
     fixed: ArrayLike,
     folds: int = 5,
-    fit: Fit = fit_homography,
+    fit: AnyFit = fit_homography,
     weights: ArrayLike | None = None,
 ) -> NDArray[np.float64]:
     """Residual of each tie point under a transform fitted without it and without its neighbourhood.
@@ -237,7 +238,7 @@ def left_out_residuals(
     moving: ArrayLike,
     fixed: ArrayLike,
     parts: NDArray[np.int64],
-    fit: Fit = fit_homography,
+    fit: AnyFit = fit_homography,
     weights: ArrayLike | None = None,
 ) -> NDArray[np.float64]:
     """Residual of each tie point under a transform fitted without the part that it belongs to.
@@ -257,10 +258,10 @@ def left_out_residuals(
     for part in np.unique(parts):
         out = parts == part
         try:
-            matrix = fit(m[~out], f[~out], w[~out])
+            found = as_transform(fit(m[~out], f[~out], w[~out]))
         except NotRegisteredError:
             continue
-        held_out[out] = residuals(matrix, m[out], f[out])
+        held_out[out] = found.residuals(m[out], f[out])
     return held_out
 
 
@@ -268,7 +269,7 @@ def held_out_rmse(
     moving: ArrayLike,
     fixed: ArrayLike,
     folds: int = 5,
-    fit: Fit = fit_homography,
+    fit: AnyFit = fit_homography,
     weights: ArrayLike | None = None,
 ) -> float:
     """Check error: root mean square of ``held_out_residuals``, fixed pixels; NaN when a fold cannot be fitted."""

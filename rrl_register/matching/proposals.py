@@ -13,8 +13,8 @@ from rrl_register.raster.grid import rescale_matrix
 
 logger = logging.getLogger(__name__)
 
-N_PROPOSALS = 4
-"""Coarse hypotheses of a grid that are tried; a true one is hardly ever the fifth."""
+N_PROPOSALS = 3
+"""Coarse hypotheses of a grid that are looked at; a true one is hardly ever the fourth."""
 COARSE_ERROR = 0.05
 """Share of the longer side that a coarse hypothesis may be off."""
 
@@ -43,7 +43,7 @@ class Proposal:
 
 
 def proposals(scene: Scene, max_shift: float) -> Iterator[list[Proposal]]:
-    """Groups of proposals, each the best first; a group is made when the ones before it have led to nothing.
+    """Groups of proposals by the coarse search, each the best first; a group is made when it is asked for.
 
     Args:
         scene: The pair.
@@ -53,7 +53,11 @@ def proposals(scene: Scene, max_shift: float) -> Iterator[list[Proposal]]:
     error = COARSE_ERROR * max(pair.fixed.shape)
     for grid in search_grids(config.rotation, config.scale, pair.georeferenced):
         yield [Proposal.of(scene, matrix, error) for matrix in _coarse(scene, grid, max_shift)]
-    yield [Proposal.of(scene, pair.prior, max_shift)]
+
+
+def prior_proposal(scene: Scene, max_shift: float) -> Proposal:
+    """What georeferences or sizes say, for want of anything better."""
+    return Proposal.of(scene, scene.pair.prior, max_shift)
 
 
 def _coarse(scene: Scene, grid: SearchGrid, max_shift: float) -> list[Matrix]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -11,21 +11,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rrl_register.config import EstimateConfig, ModelChoice
+from rrl_register.estimation.covariance import Uncertainty, replicates, uncertainty
+from rrl_register.estimation.displaced import DisplacedModel
+from rrl_register.estimation.displacement import Transform
 from rrl_register.estimation.evidence import Evidence, gather_evidence
-from rrl_register.estimation.ransac import Model, RobustFit, robust_fit
-from rrl_register.estimation.selection import ModelFit, choose_model, fit_after
-from rrl_register.estimation.transforms import Matrix, corners_of, is_sane, project, residuals
+from rrl_register.estimation.ransac import Model, RobustFit, biweight, robust_fit
+from rrl_register.estimation.selection import Candidate, ModelFit, candidates, choose_model
+from rrl_register.estimation.transforms import Matrix, corners_of, is_sane, project
 from rrl_register.estimation.verdict import confidence
 from rrl_register.matching.passes import Scene, guided_pass, keypoint_pass
-from rrl_register.matching.proposals import Proposal, proposals
-from rrl_register.matching.tie_points import Matches
+from rrl_register.matching.proposals import Proposal, prior_proposal, proposals
+from rrl_register.matching.tie_points import Matches, TiePoints
 
 logger = logging.getLogger(__name__)
 
 Stage = Callable[[str], AbstractContextManager[None]]
 
-N_TRIED = 2
-"""Proposals of a group that are tried in full, after a glance at each."""
+N_TRIED = 1
+"""Proposals that are tried in full where no glance was enough, beside the prior."""
 KEYPOINT_THRESHOLD = 5.0
 """Keypoints of two spectra sit beside each other by some px."""
 KEYPOINT_MIN_INLIERS = 10
@@ -39,6 +42,8 @@ TRIAL_MODELS = (Model.AFFINE, Model.HOMOGRAPHY)
 PROVEN_INLIERS = 15
 PROVEN_PRECISION = 0.5
 """Inliers, and their share of the tie points, at which a glance is enough: a wrong start reaches a third of either."""
+HOPELESS_CONFIDENCE = 0.02
+"""More points do not save an estimate as unsure as this; its evidence says why."""
 SETTLED = 6.0
 """A fit that moves the corners by less, px, had all its tie points well within the search radius."""
 
@@ -50,18 +55,27 @@ class Estimate:
     Attributes:
         scene: The pair, at the resolution that the estimate was made at.
         model: What was fitted, on top of the pair's prior.
-        matrix: ``(3, 3)`` reduced moving px -> reduced fixed px.
+        transform: Reduced moving px -> reduced fixed px.
         matches: The last pass.
         residual: ``(N,)`` of its tie points, reduced fixed px.
         evidence: What the pass says of the transform.
+        replicates: The same model fitted without each block of the scene; empty where that cannot be done.
+        uncertainty: How far off the transform may put a point, reduced fixed px; None where it is not known.
     """
 
     scene: Scene
-    model: Model
-    matrix: Matrix
+    model: Model | DisplacedModel
+    transform: Transform
     matches: Matches
     residual: NDArray[np.float64]
     evidence: Evidence
+    replicates: tuple[Transform, ...]
+    uncertainty: Uncertainty | None
+
+    @property
+    def matrix(self) -> Matrix:
+        """``(3, 3)`` matrix of the transform."""
+        return self.transform.matrix
 
     @property
     def confidence(self) -> float:
@@ -113,32 +127,37 @@ class Search:
     counts: Counts
 
     def run(self) -> Estimate | None:
-        """The best estimate, refined; None if no proposal led to one."""
-        best: Estimate | None = None
+        """The best estimate, refined; None if no proposal led to one.
+
+        A glance at each proposal comes first: it costs a tenth of a trial and settles most pairs.
+        """
+        glanced: list[tuple[Estimate | None, Proposal]] = []
+        for proposal in self._proposals():
+            estimate = self._glance(proposal)
+            if estimate and estimate.proven:
+                return self._refine(estimate)
+            glanced.append((estimate, proposal))
+        glanced.sort(key=lambda each: -each[0].confidence if each[0] else 0.0)
+        best = glanced[0][0] if glanced else None
+        for proposal in [*(proposal for _, proposal in glanced[:N_TRIED]), prior_proposal(self.scene, self.max_shift)]:
+            best = _surer(best, self._try(proposal))
+            if best and best.proven:
+                break
+        return self._refine(best) if best and best.confidence > HOPELESS_CONFIDENCE else best
+
+    def _proposals(self) -> Iterator[Proposal]:
         groups = proposals(self.scene, self.max_shift)
-        while best is None or not best.proven:
+        while True:
             with self.stage("coarse"):
                 group = next(groups, None)
             if group is None:
-                break
-            best = self._best_of(group, best)
-        return best and self._refine(best)
+                return
+            yield from group
 
-    def _best_of(self, group: list[Proposal], best: Estimate | None) -> Estimate | None:
-        """The most confident estimate of a group and the one before it: a glance at each, then a trial of the best."""
-        glanced: list[tuple[float, int]] = []
-        for index, proposal in enumerate(group):
-            n_points = round(GLANCE_SHARE * proposal.scene.config.n_keypoints)
-            estimate = self._guided(proposal.scene, proposal.matrix, WIDE_RADIUS, n_points, TRIAL_MODELS)
-            if estimate and estimate.proven:
-                return estimate
-            best = _surer(best, estimate)
-            glanced.append((-estimate.confidence if estimate else 0.0, index))
-        for _, index in sorted(glanced)[:N_TRIED]:
-            best = _surer(best, self._try(group[index]))
-            if best and best.proven:
-                break
-        return best
+    def _glance(self, proposal: Proposal) -> Estimate | None:
+        """The guided search around a proposal, with few points and one place for each."""
+        n_points = round(GLANCE_SHARE * proposal.scene.config.n_keypoints)
+        return self._guided(proposal.scene, proposal.matrix, WIDE_RADIUS, n_points, TRIAL_MODELS, n_peaks=1)
 
     def _try(self, proposal: Proposal) -> Estimate | None:
         """Keypoints first; around what they say, or else around the proposal itself, the guided search."""
@@ -181,10 +200,10 @@ class Search:
                 break
         return refined
 
-    def _models(self) -> tuple[Model, ...]:
+    def _models(self) -> tuple[Candidate, ...]:
         """The candidates for the last fit, from stiff to flexible."""
         asked = self.config.model
-        return tuple(Model) if asked is ModelChoice.AUTO else (Model(asked.value),)
+        return candidates(None if asked is ModelChoice.AUTO else asked.value)
 
     def _guided(
         self,
@@ -192,7 +211,7 @@ class Search:
         matrix: Matrix,
         radius: int,
         n_points: int,
-        models: tuple[Model, ...],
+        models: tuple[Candidate, ...],
         n_peaks: int = 2,
     ) -> Estimate | None:
         with self.stage("guided"):
@@ -215,20 +234,29 @@ class Search:
         return estimate
 
     def _estimate(self, scene: Scene, fit: ModelFit, matches: Matches, radius: int) -> Estimate:
-        points, pair = matches.tie_points, scene.pair
-        residual = residuals(fit.matrix, points.moving, points.fixed)
-        _, valid = pair.placed(fit.matrix)
+        points, pair, threshold = matches.tie_points, scene.pair, self.config.threshold
+        residual = fit.transform.residuals(points.moving, points.fixed)
+        overlap = pair.placed(fit.matrix)[1] & pair.fixed_valid
         evidence = gather_evidence(
             fit.matrix,
             matches,
             residual,
-            fit=fit_after(pair.prior, fit.model),
-            threshold=self.config.threshold,
+            fit=fit.fit,
+            threshold=threshold,
             radius=radius,
-            overlap=valid & pair.fixed_valid,
+            overlap=overlap,
             moving_shape=pair.moving.shape,
         )
-        return Estimate(scene, fit.model, fit.matrix, matches, residual, evidence)
+        fits = self._replicates(fit, points.found_back())
+        spread = uncertainty(fit.transform, fits, overlap)
+        return Estimate(scene, fit.model, fit.transform, matches, residual, evidence, fits, spread)
+
+    def _replicates(self, fit: ModelFit, fitted: TiePoints) -> tuple[Transform, ...]:
+        """The fit without each block of the scene, on its inliers among the points that it was made on."""
+        residual = fit.transform.residuals(fitted.moving, fitted.fixed)
+        weights = fitted.score * biweight(residual, self.config.threshold)
+        kept = fit.inliers
+        return replicates(fitted.moving[kept], fitted.fixed[kept], weights[kept], fit.fit)
 
 
 def _surer(first: Estimate | None, second: Estimate | None) -> Estimate | None:
