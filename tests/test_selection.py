@@ -125,6 +125,16 @@ def test_terrain_is_displaced() -> None:
         assert error < 0.6 * Transform(chosen.matrix).residuals(there, lattice).mean()
 
 
+def test_a_bend_of_a_fraction_of_a_pixel_is_no_displacement() -> None:
+    """Exact points show it as clearly as can be."""
+    rng = np.random.default_rng(0)
+    fixed = rng.uniform(0, SIDE, (200, 2))
+    moving = project(invert(tilted(0.05)), fixed - terrain(fixed, 0.5) + rng.normal(0, 0.02, (200, 2)))
+    chosen = choose_model(moving, fixed)
+    assert chosen is not None
+    assert chosen.model is Model.HOMOGRAPHY
+
+
 def test_a_displacement_needs_many_points() -> None:
     chosen = choose_model(*over_terrain(4.0, 0, 34))
     assert chosen is not None

@@ -165,7 +165,7 @@ def _knots(points: Points) -> Points:
 def _cells(points: Points, n: int) -> NDArray[np.int64]:
     """Index (N,) of the cell that each point of the square from 0 to 1 lies in, of n x n."""
     column, row = np.clip(points * n, 0, n - 1).astype(np.int64).T
-    return column * n + row
+    return np.asarray(column * n + row)
 
 
 def _bending(knots: Points, degree: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

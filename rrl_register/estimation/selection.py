@@ -31,8 +31,13 @@ _OUTLIER = 2.0
 model's; without an end, one wild extrapolation would drown the rest."""
 
 _CLEARLY = 2.0
-"""Standard errors by which the best displaced model has to beat the best matrix: with several to choose from, one
-is better by a single standard error now and then where there is nothing to displace."""
+"""Standard errors by which a displacement has to be better than the best matrix, and than a stiffer displacement: of
+several that are tried, one is better by a single one now and then where there is nothing to displace, and flexible ones
+profit by errors that neighbours share across the blocks' borders."""
+
+_TRIFLE = 0.3
+"""Root mean square distance, px, by which a displacement that is worth having brings points nearer: tie points that
+agree to a tenth of a pixel show bends smaller than the errors of the interpolation that they were found in."""
 
 _NOTHING = 1e-6
 """Excess, px², that is rounding and not a worse model: a thousandth of a pixel, squared."""
@@ -74,7 +79,8 @@ def choose_model(
     whether what it adds is there. Its error where there are no points, at the corners of the scene, grows faster still,
     so what cannot be told apart goes to the stiffer one: the one-standard-error rule (Breiman, Friedman, Olshen & Stone
     1984, section 3.4.3), on the differences between two models at the same points, which vary much less than either.
-    A displacement is taken only where the best one is better than the best matrix by two standard errors.
+    A displacement is taken only where the best one is better than the best matrix by two standard errors and by
+    (0.3 px)²; then it is the stiffest within two standard errors of the best.
 
     Args:
         moving: (N, 2) points.
@@ -157,11 +163,12 @@ def _stiffest(
         model: loss for model, loss in losses.items() if isinstance(model, Displaced)
     }
     plain = {model: loss for model, loss in losses.items() if model not in displaced}
-    if plain and displaced:
-        gained = _least(plain, w) - _least(displaced, w)
-        losses = plain if _as_good(gained, w, blocks, _CLEARLY) else displaced
-    least = _least(losses, w)
-    return next(model for model, loss in losses.items() if _as_good(loss - least, w, blocks))
+    if not plain or (displaced and _is_worth_it(_least(plain, w) - _least(displaced, w), w, blocks)):
+        family, errors = displaced, _CLEARLY
+    else:
+        family, errors = plain, 1.0
+    least = _least(family, w)
+    return next(model for model, loss in family.items() if _as_good(loss - least, w, blocks, errors))
 
 
 def _least(losses: dict[Candidate, NDArray[np.float64]], trust: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -188,6 +195,11 @@ def _held_out_loss(
     weights = trust * biweight(transform.residuals(moving, fixed), threshold)
     left_out = left_out_residuals(moving, fixed, blocks, model.fit, weights)
     return np.asarray(np.nan_to_num(np.minimum(left_out, cut), nan=cut) ** 2)
+
+
+def _is_worth_it(gain: NDArray[np.float64], trust: NDArray[np.float64], blocks: NDArray[np.int64]) -> bool:
+    """Whether what a displacement gains over a matrix, px², is both clear and more than a trifle."""
+    return bool(np.average(gain, weights=trust) >= _TRIFLE**2 and not _as_good(gain, trust, blocks, _CLEARLY))
 
 
 def _as_good(
