@@ -154,6 +154,11 @@ def test_what_the_network_says_comes_before_what_is_made_of_it() -> None:
     assert "as often as by chance" in judged(replace(nothing, n_tie_points=40, n_inliers=12))
 
 
+def test_tie_points_that_leave_the_transform_open_are_told() -> None:
+    assert "a stiffer --model" in judged(replace(GOOD, uncertainty_ratio=1.4))
+    assert refusal(replace(GOOD, uncertainty_ratio=0.9), 12, 3.0) is None
+
+
 def test_remedies_are_options_that_exist() -> None:
     flags = {option.flag for option in CONFIG_OPTIONS}
     told = [aspect.remedy for aspect in ASPECTS.values()] + [
@@ -178,7 +183,7 @@ def test_features_lie_between_0_and_1_whatever_is_known(figures: dict[str, float
 @given(st.sampled_from(list(ASPECTS.values())), st.floats(0, 30), st.floats(0, 30))
 def test_features_are_monotone(aspect: verdict.Aspect, one: float, other: float) -> None:
     """Figures of which less is better fall, all others rise."""
-    falls = aspect.figure in ("control_acceptance", "check_ratio", "agreement_px")
+    falls = aspect.figure in ("control_acceptance", "check_ratio", "agreement_px", "uncertainty_ratio")
     low, high = sorted((one, other), reverse=falls)
     assert aspect.of({aspect.figure: low}) <= aspect.of({aspect.figure: high})
 

@@ -43,6 +43,8 @@ class Evidence:
         control_acceptance: Share of those wrong places that the network accepts, 0-1.
         agreeing: Share of the inliers that the search back finds within 1 px of where they started, 0-1.
         agreement_px: Median distance between forward and backward search of the inliers that were found back, fixed px.
+        uncertainty_ratio: Standard error of where the transform puts a point of the overlap, mean, over the inlier
+            threshold.
     """
 
     n_points: int
@@ -60,6 +62,7 @@ class Evidence:
     control_acceptance: float = float("nan")
     agreeing: float = float("nan")
     agreement_px: float = float("nan")
+    uncertainty_ratio: float = float("nan")
 
     @property
     def share(self) -> float:
@@ -91,6 +94,7 @@ class Evidence:
             "check_ratio": self.check_ratio,
             "agreeing": self.agreeing,
             "agreement_px": px * self.agreement_px,
+            "uncertainty_ratio": self.uncertainty_ratio,
         }
         return {name: round(value, 4) if np.isfinite(value) else None for name, value in known.items()}
 
@@ -105,6 +109,7 @@ def gather_evidence(
     radius: float,
     overlap: Mask,
     moving_shape: tuple[int, int],
+    uncertainty_px: float = float("nan"),
 ) -> Evidence:
     """Weighs a transform against the tie points of a search that could have contradicted it.
 
@@ -117,6 +122,7 @@ def gather_evidence(
         radius: Half the side of the square that was searched for each tie point.
         overlap: ``(H, W)`` where both images hold data, on the fixed image's pixels.
         moving_shape: ``(H, W)`` of the moving image.
+        uncertainty_px: Mean standard error of where the transform puts a point of the overlap; NaN if not known.
     """
     points, controls = matches.tie_points, matches.controls
     inlier = residual <= threshold
@@ -141,6 +147,7 @@ def gather_evidence(
         control_acceptance=controls.acceptance if controls else float("nan"),
         agreeing=agreeing,
         agreement_px=agreement_px,
+        uncertainty_ratio=uncertainty_px / threshold,
     )
 
 

@@ -131,6 +131,13 @@ ASPECTS = {
         ".1f",
         _OTHER_VIEW,
     ),
+    "certain": Aspect(
+        "uncertainty_ratio",
+        lambda ratio: 1 - ratio,
+        "where the transform puts a point is uncertain by {} of the inlier threshold",
+        ".0%",
+        f"{_MORE_POINTS} or a stiffer --model",
+    ),
 }
 FEATURES = tuple(ASPECTS)
 
@@ -243,6 +250,12 @@ def _badly_spread(evidence: Evidence) -> str | None:
         return (
             f"the inliers span {evidence.coverage:.0%} of the overlap, {MIN_COVERAGE:.0%} is needed: "
             f"try {_MORE_POINTS}, or a part of the scene with structure all over"
+        )
+    if evidence.uncertainty_ratio > 1:
+        return (
+            f"the tie points leave open where the transform puts a point of the overlap, by "
+            f"{evidence.uncertainty_ratio:.1f} times the inlier threshold on average, once is allowed: "
+            f"try {_MORE_POINTS}, a stiffer --model, or a part of the scene with structure all over"
         )
     return None
 

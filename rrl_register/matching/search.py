@@ -237,6 +237,8 @@ class Search:
         points, pair, threshold = matches.tie_points, scene.pair, self.config.threshold
         residual = fit.transform.residuals(points.moving, points.fixed)
         overlap = pair.placed(fit.matrix)[1] & pair.fixed_valid
+        fits = self._replicates(fit, points.found_back())
+        spread = uncertainty(fit.transform, fits, overlap)
         evidence = gather_evidence(
             fit.matrix,
             matches,
@@ -246,9 +248,8 @@ class Search:
             radius=radius,
             overlap=overlap,
             moving_shape=pair.moving.shape,
+            uncertainty_px=spread.mean if spread else float("nan"),
         )
-        fits = self._replicates(fit, points.found_back())
-        spread = uncertainty(fit.transform, fits, overlap)
         return Estimate(scene, fit.model, fit.transform, matches, residual, evidence, fits, spread)
 
     def _replicates(self, fit: ModelFit, fitted: TiePoints) -> tuple[Transform, ...]:
