@@ -7,13 +7,13 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl_register.config import RegisterConfig
+from rrl_register.config import Kind, ReadConfig, RegisterConfig
 from rrl_register.errors import UsageError
 from rrl_register.estimation.covariance import matrix_covariance
 from rrl_register.estimation.verdict import refusal, refusal_without_transform
@@ -93,18 +93,33 @@ def search(fixed: Path, moving: Path, config: RegisterConfig, scorer: Scorer | N
     Raises:
         InputError, UsageError: As ``register``.
     """
-    clock = StageClock()
+    clock, counts = StageClock(), Counts()
+    with clock("load"):
+        scorer = scorer or Scorer(config.match.weights, config.match.device)
+    first = _prepared(fixed, moving, config, scorer, clock, counts)
+    estimate = first.run()
+    if not (estimate and estimate.proven) and _may_be_sar(first.scene.pair, config.read):
+        as_sar = replace(config, read=replace(config.read, moving_kind=Kind.SAR))
+        estimate = _prepared(fixed, moving, as_sar, scorer, clock, counts).run(thorough=False) or estimate
+    return Searched(first.scene, scorer, estimate, counts, clock.seconds)
+
+
+def _prepared(
+    fixed: Path, moving: Path, config: RegisterConfig, scorer: Scorer, clock: StageClock, counts: Counts
+) -> Search:
+    """The search for a pair, about to begin."""
     with clock("read"):
         pair = read_pair(fixed, moving, config.read)
         max_shift = max_shift_px(config.match.max_shift, pair)
-    with clock("load"):
-        scorer = scorer or Scorer(config.match.weights, config.match.device)
     with clock("prepare"):
         support = config.match.support or default_support(pair.fixed_kind, pair.moving_kind, pair.fixed.shape)
         scene = Scene.of(pair, support, spectra(pair.fixed_kind, pair.moving_kind), scorer, config.match)
-    counts = Counts()
-    estimate = Search(scene, config.estimate, max_shift, clock, counts).run()
-    return Searched(scene, scorer, estimate, counts, clock.seconds)
+    return Search(scene, config.estimate, max_shift, clock, counts)
+
+
+def _may_be_sar(pair: WorkingPair, config: ReadConfig) -> bool:
+    """Whether the moving image was taken for infrared for want of evidence: resampling takes speckle's marks away."""
+    return config.moving_kind is Kind.AUTO and (pair.fixed_kind, pair.moving_kind) == (Kind.OPTICAL, Kind.IR)
 
 
 def max_shift_px(text: str | None, pair: WorkingPair) -> float:

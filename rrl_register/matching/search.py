@@ -126,10 +126,13 @@ class Search:
     stage: Stage
     counts: Counts
 
-    def run(self) -> Estimate | None:
+    def run(self, thorough: bool = True) -> Estimate | None:
         """The best estimate, refined; None if no proposal led to one.
 
         A glance at each proposal comes first: it costs a tenth of a trial and settles most pairs.
+
+        Args:
+            thorough: Whether proposals are tried in full if no glance settles it; else there is no estimate then.
         """
         glanced: list[tuple[Estimate | None, Proposal]] = []
         for proposal in self._proposals():
@@ -137,6 +140,8 @@ class Search:
             if estimate and estimate.proven:
                 return self._refine(estimate)
             glanced.append((estimate, proposal))
+        if not thorough:
+            return None
         glanced.sort(key=lambda each: -each[0].confidence if each[0] else 0.0)
         best = glanced[0][0] if glanced else None
         for proposal in [*(proposal for _, proposal in glanced[:N_TRIED]), prior_proposal(self.scene, self.max_shift)]:
