@@ -1,11 +1,11 @@
-"""Options that verbs share, each declared once, and how they become a configuration.
+"""Options of a registration, each declared once, and how they become a configuration.
 
-Every flag of ``CONFIG_OPTIONS`` fills one field of ``RegisterConfig`` and takes its default from there.
+Every option of ``CONFIG_OPTIONS`` fills one field of ``RegisterConfig`` and takes its default from there. It is a flag
+of the command line and, without the dashes, a column of a batch's manifest.
 """
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import click
 
 from rrl_register.config import Device, Kind, ModelChoice, RegisterConfig, Resampling
+from rrl_register.errors import UsageError
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 FILE = click.Path(path_type=Path)
@@ -99,12 +100,31 @@ class ConfigOption:
         return f"{self.section}_{self.field}"
 
     @property
+    def name(self) -> str:
+        """The flag without its dashes."""
+        return self.flag.removeprefix("--")
+
+    @property
     def default(self) -> Any:
         """The field's default, as click wants it: plain text for an enum, None for nothing."""
         value = getattr(getattr(RegisterConfig(), self.section), self.field)
         if value == ():
             return None
         return value.value if isinstance(value, StrEnum) else value
+
+    def parse(self, text: str) -> Any:
+        """Read a value as the command line would; those of an option that may be repeated are parted by semicolons.
+
+        Raises:
+            UsageError: The text is no such value.
+        """
+        kind = click.types.convert_type(self.type)
+        try:
+            if self.multiple:
+                return tuple(kind.convert(part.strip(), None, None) for part in text.split(";") if part.strip())
+            return kind.convert(text, None, None)
+        except click.BadParameter as error:
+            raise UsageError(f"{self.name}: {error.message}") from error
 
     def decorate(self, function: Decorated) -> Decorated:
         """Add the flag to a command."""
@@ -213,47 +233,17 @@ CONFIG_OPTIONS = (
 )
 
 
-def config_options(*sections: str) -> Callable[[Decorated], Decorated]:
-    """Add the flags of some sections of the configuration to a command."""
-
-    def decorate(function: Decorated) -> Decorated:
-        for option in reversed(CONFIG_OPTIONS):
-            if option.section in sections:
-                function = option.decorate(function)
-        return function
-
-    return decorate
-
-
-def build_config(values: Mapping[str, Any]) -> RegisterConfig:
+def build_config(values: Mapping[str, Any], base: RegisterConfig | None = None) -> RegisterConfig:
     """Fill a configuration from what click parsed.
 
     Args:
-        values: Parameter name (``section_field``) -> value; fields without one keep their default.
+        values: Parameter name (``section_field``) -> value; fields without one keep what ``base`` says.
+        base: The configuration to start from; None: the defaults.
     """
-    config = RegisterConfig()
+    config = base or RegisterConfig()
     for option in CONFIG_OPTIONS:
         value = values.get(option.parameter)
         if value is not None:
             section = replace(getattr(config, option.section), **{option.field: option.to_field(value)})
             config = replace(config, **{option.section: section})
     return config
-
-
-def overwrite_option(function: Decorated) -> Decorated:
-    """Add ``--overwrite``."""
-    return click.option("--overwrite", is_flag=True, help="Replace outputs that exist.")(function)
-
-
-def verbosity_options(function: Decorated) -> Decorated:
-    """Add ``-v`` and ``-q``."""
-    quiet = click.option("-q", "--quiet", is_flag=True, help="Print output paths and errors only.")
-    verbose = click.option("-v", "--verbose", count=True, help="Say what is being done; -vv says more.")
-    return verbose(quiet(function))
-
-
-def set_up_logging(verbose: int, quiet: bool) -> None:
-    """Send the package's log to stderr: warnings, with -v progress too, with -vv details too, with -q errors only."""
-    level = logging.ERROR if quiet else {0: logging.WARNING, 1: logging.INFO}.get(verbose, logging.DEBUG)
-    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", force=True)
-    logging.getLogger("rrl_register").setLevel(level)
