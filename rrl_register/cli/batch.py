@@ -47,6 +47,7 @@ _IDS_TOLD = 5
 @click.pass_context
 def batch(
     ctx: click.Context,
+    /,
     manifest: Path | None,
     output: Path,
     fixed: str | None,
@@ -72,7 +73,7 @@ def batch(
 
     config = BatchConfig(workers, resume, retry_failed, overwrite)
     try:
-        with _Reporter(verbose, quiet) as reporter:
+        with Reporter(verbose, quiet) as reporter:
             summary = run_batch(scenes, output, config, watch=reporter)
     except KeyboardInterrupt:
         click.echo(f"Interrupted: what is finished is kept in {output}; go on with --resume.", err=True)
@@ -125,7 +126,7 @@ def _fail(summary: Summary, path: Path) -> NoReturn:
     )
 
 
-class _Reporter:
+class Reporter:
     """Progress on stderr: one line that changes where a person watches, else a line every few seconds."""
 
     def __init__(self, verbose: int, quiet: bool) -> None:
@@ -135,13 +136,14 @@ class _Reporter:
         self._line_open = False
         self._told_at = time.monotonic()
 
-    def __enter__(self) -> _Reporter:
+    def __enter__(self) -> Reporter:
         return self
 
     def __exit__(self, *error: object) -> None:
         self._end_line()
 
     def __call__(self, progress: Progress) -> None:
+        """Tell how far it is."""
         if self._quiet:
             return
         if self._every_scene and progress.outcome:
