@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from rrl_register.batch import journal as journal_module
 from rrl_register.batch.journal import FILE_NAME, Journal, State, fingerprint
 from rrl_register.batch.manifest import Scene
 from rrl_register.batch.outcome import FAILED, OK, Outcome
@@ -122,6 +123,13 @@ def test_a_journal_of_a_later_version_is_kept(left: Path) -> None:
 def test_where_no_file_can_be_there_is_no_journal(tmp_path: Path) -> None:
     with pytest.raises(WriteError, match=f"cannot write {tmp_path}"):
         Journal(tmp_path / "nowhere", "scenes.csv")
+
+
+def test_a_journal_that_could_not_be_begun_is_not_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal_module, "_TABLES", "no SQL")
+    with pytest.raises(WriteError):
+        Journal(tmp_path, "scenes.csv")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_full_disk_takes_nothing_back(left: Path) -> None:

@@ -59,12 +59,15 @@ class Journal:
 
     def __init__(self, folder: Path, source: str, anew: bool = False) -> None:
         self._path = folder / FILE_NAME
+        is_new = not self._path.exists()
         with self._told():
             self._database = sqlite3.connect(self._path, timeout=1)
         try:
             self._set_up(source, anew)
         except BaseException:
             self._database.close()
+            if is_new:
+                self._remove()
             raise
 
     def __enter__(self) -> Journal:
@@ -162,6 +165,10 @@ class Journal:
                 f"{self._path} is the journal of {known[0]}; needed that of {source}; choose another folder, or pass "
                 "--overwrite to begin anew"
             )
+
+    def _remove(self) -> None:
+        for suffix in ("", "-wal"):
+            self._path.with_name(FILE_NAME + suffix).unlink(missing_ok=True)
 
     def _require_version(self) -> None:
         (version,) = self._database.execute("PRAGMA user_version").fetchone()
