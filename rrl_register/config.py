@@ -120,3 +120,17 @@ class RegisterConfig:
     match: MatchConfig = field(default_factory=MatchConfig)
     estimate: EstimateConfig = field(default_factory=EstimateConfig)
     warp: WarpConfig = field(default_factory=WarpConfig)
+
+
+@dataclass(frozen=True)
+class BatchConfig:
+    """How many scenes are worked off."""
+
+    workers: int = 1
+    """Processes, each on one scene at a time."""
+    resume: bool = False
+    """Go on with the batch that the output folder holds."""
+    retry_failed: bool = False
+    """Go on, and do those scenes again that failed."""
+    overwrite: bool = False
+    """Begin anew and replace what is in the output folder."""

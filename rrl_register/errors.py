@@ -24,6 +24,10 @@ class InputError(RegistrationError):
     exit_code = 3
 
 
+class WriteError(InputError):
+    """An output cannot be written for want of room, access or a fitting format (exit code 3)."""
+
+
 class NotRegisteredError(RegistrationError):
     """The two images could not be registered (exit code 4)."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -136,3 +136,14 @@ class Registration:
             ),
         }
         return cls(**known)
+
+
+def failure_record(reason: str) -> dict[str, Any]:
+    """What ``to_json`` would give for a registration that could not even begin: every figure is None.
+
+    Args:
+        reason: Why, in one line.
+    """
+    known = {"status": "failed", "reason": reason, "version": __version__}
+    unknown = (f.name for f in fields(Registration) if f.name != "inlier")
+    return {"schema": SCHEMA, **dict.fromkeys(unknown), **known}

@@ -100,7 +100,8 @@ def warp_to_file(
         displacement: What is to be added to the matrix, on the fixed grid; None: nothing.
 
     Raises:
-        InputError: The raster cannot be read, or the output cannot be written completely.
+        InputError: The raster cannot be read.
+        WriteError: The output cannot be written completely.
         OutputExistsError: The output exists and may not be replaced.
         UsageError: The output is the input or cannot be written there, the matrix cannot be inverted, or a setting does
             not fit.

@@ -14,9 +14,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from rrl_register.cli import main
-from rrl_register.cli.options import CONFIG_OPTIONS
 from rrl_register.config import Device, Kind, MatchConfig, ModelChoice, RegisterConfig, Resampling
 from rrl_register.errors import InputError
+from rrl_register.options import CONFIG_OPTIONS
 from rrl_register.registration import Registration
 
 OPTIONS = [

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rrl_register.cli.options import CONFIG_OPTIONS
 from rrl_register.estimation import verdict
 from rrl_register.estimation.evidence import Evidence
 from rrl_register.estimation.verdict import (
@@ -20,6 +19,7 @@ from rrl_register.estimation.verdict import (
     refusal_without_transform,
     weakest,
 )
+from rrl_register.options import CONFIG_OPTIONS
 
 NAN = float("nan")
 GOOD = Evidence(

@@ -8,6 +8,7 @@ import click
 
 from rrl_register import __version__
 from rrl_register.cli.apply import apply
+from rrl_register.cli.batch import batch
 from rrl_register.cli.evaluate import evaluate
 from rrl_register.cli.export import export
 from rrl_register.cli.register import register
@@ -47,7 +48,7 @@ def _fail(ctx: click.Context, message: str, exit_code: int) -> NoReturn:
 
 @click.group(
     cls=CommandGroup,
-    commands=[register, apply, train, evaluate, export],
+    commands=[register, apply, batch, train, evaluate, export],
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=(
         "Exit codes: 0 done; 1 a bug; 2 wrong use; 3 input unreadable or unusable; 4 could not be registered; "

@@ -8,14 +8,8 @@ from typing import Any
 import click
 
 from rrl_register.cli.checks import require_file, require_outputs
-from rrl_register.cli.options import (
-    FILE,
-    build_config,
-    config_options,
-    overwrite_option,
-    set_up_logging,
-    verbosity_options,
-)
+from rrl_register.cli.options import config_options, overwrite_option, set_up_logging, verbosity_options
+from rrl_register.options import FILE, build_config
 
 
 @click.command(no_args_is_help=True)

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from rrl_register.cli.checks import require_file, require_outputs
-from rrl_register.cli.options import CONFIG_OPTIONS, FILE, build_config, one_of, overwrite_option
+from rrl_register.cli.options import overwrite_option
 from rrl_register.config import Kind, RegisterConfig
 from rrl_register.errors import UsageError
+from rrl_register.options import CONFIG_OPTIONS, FILE, build_config, one_of
 
 if TYPE_CHECKING:
     from rrl_register.evaluation.figures import Scores

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from rrl_register.cli.checks import require_file, require_outputs, require_two_images
-from rrl_register.cli.options import (
-    FILE,
-    build_config,
-    config_options,
-    overwrite_option,
-    set_up_logging,
-    verbosity_options,
-)
+from rrl_register.cli.options import config_options, overwrite_option, set_up_logging, verbosity_options
 from rrl_register.config import RegisterConfig
 from rrl_register.errors import InputError, NotRegisteredError, UsageError
+from rrl_register.options import FILE, build_config
 
 if TYPE_CHECKING:
     from rrl_register.registration import Registration
@@ -101,23 +94,14 @@ def _check(fixed: Path, moving: Path, outputs: list[Path], config: RegisterConfi
 def _estimate(fixed: Path, moving: Path, config: RegisterConfig, result: Path | None, overwrite: bool) -> Registration:
     """Run the pipeline; an unusable input is written down before it is reported."""
     from rrl_register.pipeline import register as run_pipeline
+    from rrl_register.registration import failure_record
 
     try:
         return run_pipeline(fixed, moving, config)
     except InputError as error:
         if result:
-            _write_json(result, _failure_record(str(error)), overwrite)
+            _write_json(result, failure_record(str(error)), overwrite)
         raise
-
-
-def _failure_record(reason: str) -> dict[str, Any]:
-    """Build the result of a registration that could not even begin: every figure is null."""
-    from rrl_register import __version__
-    from rrl_register.registration import SCHEMA, Registration
-
-    known = {"status": "failed", "reason": reason, "version": __version__}
-    unknown = (field.name for field in fields(Registration) if field.name != "inlier")
-    return {"schema": SCHEMA, **dict.fromkeys(unknown), **known}
 
 
 def _write_json(result: Path, data: dict[str, Any], overwrite: bool) -> None:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rrl_register.cli.checks import require_file, require_outputs
-from rrl_register.cli.options import FILE, overwrite_option, set_up_logging, verbosity_options
+from rrl_register.cli.options import overwrite_option, set_up_logging, verbosity_options
 from rrl_register.errors import UsageError
+from rrl_register.options import FILE
 
 if TYPE_CHECKING:
     from rrl_register.training.config import TrainingConfig

@@ -19,7 +19,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader, DatasetWriter
 
 from rrl_register.config import WarpConfig
-from rrl_register.errors import InputError, UsageError
+from rrl_register.errors import InputError, UsageError, WriteError
 from rrl_register.raster.grid import Grid
 from rrl_register.raster.reader import open_dataset
 
@@ -127,7 +127,7 @@ def create(path: Path, output: Path, source: DatasetReader, profile: dict[str, A
         profile: As from ``create_profile``.
 
     Raises:
-        InputError: The file could not be written completely.
+        WriteError: The file could not be written completely.
         UsageError: GDAL does not know a creation option or its value.
     """
     try:
@@ -223,5 +223,5 @@ def _tile_place(dataset: DatasetReader, band: int, row: int, column: int) -> tup
     return int(start or 0), int(length or 0)
 
 
-def _unwritable(output: Path, said: str) -> InputError:
-    return InputError(f"cannot write {output} ({said}); needed write access, room and valid options; check the disk")
+def _unwritable(output: Path, said: str) -> WriteError:
+    return WriteError(f"cannot write {output} ({said}); needed write access, room and valid options; check the disk")

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from rrl_register.errors import InputError, OutputExistsError, UsageError
+from rrl_register.errors import OutputExistsError, UsageError, WriteError
 
 
 @contextmanager
@@ -31,7 +31,7 @@ def atomic_path(output: Path, overwrite: bool = False) -> Iterator[Path]:
     Raises:
         OutputExistsError: The output exists and may not be replaced.
         UsageError: The output cannot be written where it is asked for.
-        InputError: The file could not be put in place.
+        WriteError: The file could not be put in place.
     """
     check_output(output, overwrite)
     temporary = output.with_name(f".{output.stem}.{secrets.token_hex(4)}.part{output.suffix}")
@@ -77,7 +77,7 @@ def write_json(output: Path, data: Mapping[str, Any] | Sequence[Any], overwrite:
     """Write data as indented JSON; NaN and infinity become null, numpy's scalars and arrays plain numbers and lists.
 
     Raises:
-        OutputExistsError, UsageError, InputError: As ``atomic_path``.
+        OutputExistsError, UsageError, WriteError: As ``atomic_path``.
     """
     text = json.dumps(_plain(data), indent=2, allow_nan=False, ensure_ascii=False)
     with atomic_path(output, overwrite) as temporary:
@@ -93,7 +93,7 @@ def write_png(output: Path, image: npt.NDArray[np.uint8], overwrite: bool = Fals
         overwrite: Whether an existing file may be replaced.
 
     Raises:
-        OutputExistsError, UsageError, InputError: As ``atomic_path``.
+        OutputExistsError, UsageError, WriteError: As ``atomic_path``.
     """
     with atomic_path(output, overwrite) as temporary:
         _write_bytes(temporary, output, encode_png(image))
@@ -132,8 +132,8 @@ def _write_bytes(temporary: Path, output: Path, data: bytes) -> None:
         raise _unwritable(output, error) from error
 
 
-def _unwritable(output: Path, error: OSError) -> InputError:
-    return InputError(f"cannot write {output} ({error.strerror}); needed write access and room; try another folder")
+def _unwritable(output: Path, error: OSError) -> WriteError:
+    return WriteError(f"cannot write {output} ({error.strerror}); needed write access and room; try another folder")
 
 
 def _plain(value: Any) -> Any:

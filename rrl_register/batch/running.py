@@ -1,0 +1,204 @@
+"""Working off a manifest: what is left is done, noted and told; what stops all of it is told in one line."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from rrl_register.batch import journal as journals
+from rrl_register.batch import summary as summaries
+from rrl_register.batch.executors import Executor, ProcessPool
+from rrl_register.batch.journal import Journal, State, fingerprint
+from rrl_register.batch.manifest import Manifest, Scene
+from rrl_register.batch.outcome import Outcome
+from rrl_register.batch.summary import Summary
+from rrl_register.batch.work import outputs_of, register_scene
+from rrl_register.config import BatchConfig
+from rrl_register.errors import OutputExistsError, UsageError, WriteError
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a batch is.
+
+    Attributes:
+        n_scenes: Of the manifest.
+        n_finished: Of them, done or failed, in earlier runs too.
+        n_failed: Of those, failed.
+        n_worked: Finished in this run.
+        seconds: That this run has taken.
+        outcome: Of the scene that was finished last; None before the first.
+    """
+
+    n_scenes: int
+    n_finished: int
+    n_failed: int
+    n_worked: int = 0
+    seconds: float = 0.0
+    outcome: Outcome | None = None
+
+    @property
+    def scenes_per_minute(self) -> float | None:
+        """Rate of this run; None before its first scene."""
+        return 60 * self.n_worked / self.seconds if self.n_worked and self.seconds else None
+
+    @property
+    def seconds_left(self) -> float | None:
+        """That the rest will take at this rate; None before the first scene."""
+        rate = self.scenes_per_minute
+        return None if rate is None else 60 * (self.n_scenes - self.n_finished) / rate
+
+    def after(self, outcome: Outcome, seconds: float) -> Progress:
+        """How far it is with one more scene."""
+        failed = self.n_failed + (not outcome.ok)
+        return Progress(self.n_scenes, self.n_finished + 1, failed, self.n_worked + 1, seconds, outcome)
+
+
+Watch = Callable[[Progress], None]
+
+
+def run_batch(
+    manifest: Manifest,
+    folder: Path,
+    config: BatchConfig | None = None,
+    *,
+    executor: Executor | None = None,
+    watch: Watch | None = None,
+) -> Summary:
+    """Register every scene of a manifest and write ``summary.json``.
+
+    A scene that fails does not stop the others. What ends the run, be it Ctrl-C, leaves a journal to go on from with
+    ``resume``. Workers are processes of their own, so a script that calls this needs ``if __name__ == "__main__":``.
+
+    Args:
+        manifest: The scenes.
+        folder: Where the outputs go; made if missing.
+        config: Number of workers, and what to do about earlier runs; None: the defaults.
+        executor: Where to work on scenes; None: in ``config.workers`` processes.
+        watch: Called at the beginning and after each scene.
+
+    Raises:
+        OutputExistsError: The folder holds a batch or outputs, and neither resuming nor replacing was asked for.
+        UsageError: The settings contradict each other, the folder cannot be written to, an output is an input, or the
+            journal is another manifest's or in use.
+        WriteError: The disk is full, or the folder can be written to no more.
+    """
+    config = config or BatchConfig()
+    if config.overwrite and (config.resume or config.retry_failed):
+        raise UsageError("--overwrite begins anew, --resume and --retry-failed go on; needed one of the two; choose")
+    _require_folder(folder)
+    _require_outputs_apart(manifest, folder)
+    known = _known_scenes(manifest, folder, config)
+    _require_free(manifest, folder, known, config)
+    with Journal(folder, manifest.source, anew=config.overwrite) as journal:
+        _remove_unfinished(folder)
+        journal.enrol({scene.id: fingerprint(scene) for scene in manifest.scenes}, config.retry_failed)
+        _reopen_lost(manifest, folder, journal)
+        work = partial(register_scene, folder=folder, threads=_threads_each(config.workers))
+        try:
+            _work_off(manifest, journal, executor or ProcessPool(work, config.workers), watch)
+        finally:
+            _remove_unfinished(folder)
+        outcomes = journal.outcomes()
+    summary = Summary(folder, manifest.source, tuple((scene, outcomes[scene.id]) for scene in manifest.scenes))
+    _write(summary)
+    return summary
+
+
+def _work_off(manifest: Manifest, journal: Journal, executor: Executor, watch: Watch | None) -> None:
+    states, outcomes = journal.states(), journal.outcomes()
+    left = [scene for scene in manifest.scenes if states[scene.id] is State.PENDING]
+    failed = sum(scene.id in outcomes and not outcomes[scene.id].ok for scene in manifest.scenes)
+    progress = Progress(len(manifest.scenes), len(manifest.scenes) - len(left), failed)
+    tell = watch or (lambda progress: None)
+    tell(progress)
+    start = time.monotonic()
+    try:
+        with closing(executor(_noting_starts(left, journal))) as finished:
+            for outcome in finished:
+                journal.finish(outcome)
+                progress = progress.after(outcome, time.monotonic() - start)
+                tell(progress)
+    except BaseException:
+        with suppress(WriteError):
+            journal.interrupt()
+        raise
+
+
+def _noting_starts(scenes: Iterable[Scene], journal: Journal) -> Iterator[Scene]:
+    for scene in scenes:
+        journal.start(scene.id)
+        yield scene
+
+
+def _require_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"cannot make the output folder {folder} ({error.strerror}); needed a folder to write to; try another"
+        ) from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UsageError(f"the output folder {folder} may not be written to; needed write access; try another folder")
+
+
+def _require_outputs_apart(manifest: Manifest, folder: Path) -> None:
+    inputs = {path.resolve() for scene in manifest.scenes for path in (scene.fixed, scene.moving)}
+    for scene in manifest.scenes:
+        for output in outputs_of(scene.id, folder):
+            if output.resolve() in inputs:
+                raise UsageError(f"the output {output} is an input; needed another file; choose another folder")
+
+
+def _known_scenes(manifest: Manifest, folder: Path, config: BatchConfig) -> set[str]:
+    """Ids of the scenes whose outputs are an earlier run's."""
+    path = folder / journals.FILE_NAME
+    if config.overwrite or not path.exists():
+        return set()
+    if not (config.resume or config.retry_failed):
+        raise OutputExistsError(
+            f"{folder} holds a batch already; needed a folder without one; pass --resume to go on, or --overwrite to "
+            "begin anew"
+        )
+    with Journal(folder, manifest.source) as journal:
+        return set(journal.states())
+
+
+def _require_free(manifest: Manifest, folder: Path, known: set[str], config: BatchConfig) -> None:
+    if config.overwrite:
+        return
+    for scene in manifest.scenes:
+        for output in outputs_of(scene.id, folder):
+            if scene.id not in known and output.exists():
+                raise OutputExistsError(
+                    f"the output {output} exists; needed a free name; pass --overwrite to replace it and begin anew"
+                )
+
+
+def _remove_unfinished(folder: Path) -> None:
+    """Clear away what a run left that was killed while it wrote."""
+    for path in folder.glob(".*.part.*"):
+        path.unlink(missing_ok=True)
+
+
+def _reopen_lost(manifest: Manifest, folder: Path, journal: Journal) -> None:
+    states = journal.states()
+    for scene in manifest.scenes:
+        if states[scene.id] is State.DONE and not all(path.exists() for path in outputs_of(scene.id, folder)):
+            journal.reopen(scene.id)
+
+
+def _threads_each(workers: int) -> int:
+    """Share of the processors that each worker gets."""
+    return max(1, (os.cpu_count() or 1) // workers)
+
+
+def _write(summary: Summary) -> None:
+    from rrl_register.raster.writer import write_json
+
+    write_json(summary.folder / summaries.FILE_NAME, summary.to_json(), overwrite=True)

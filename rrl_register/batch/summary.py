@@ -1,0 +1,66 @@
+"""How a batch went."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rrl_register import __version__
+from rrl_register.batch.manifest import Scene
+from rrl_register.batch.outcome import FAILED, OK, Outcome
+from rrl_register.batch.work import outputs_of
+
+FILE_NAME = "summary.json"
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Summary:
+    """How a batch went.
+
+    Attributes:
+        folder: Where its outputs are.
+        source: Where its scenes came from.
+        pairs: Each scene and what became of it, in the manifest's order.
+    """
+
+    folder: Path
+    source: str
+    pairs: tuple[tuple[Scene, Outcome], ...]
+
+    @property
+    def failed(self) -> tuple[Outcome, ...]:
+        """Those that were not registered."""
+        return tuple(outcome for _, outcome in self.pairs if not outcome.ok)
+
+    def counts(self) -> dict[str, int]:
+        """Scenes in all, registered and failed."""
+        found = Counter(outcome.status for _, outcome in self.pairs)
+        return {"total": len(self.pairs), OK: found[OK], FAILED: found[FAILED]}
+
+    def to_json(self) -> dict[str, Any]:
+        """The summary in JSON's types, schema 1."""
+        return {
+            "schema": SCHEMA,
+            "version": __version__,
+            "manifest": self.source,
+            "counts": self.counts(),
+            "pairs": [self._pair(scene, outcome) for scene, outcome in self.pairs],
+        }
+
+    def _pair(self, scene: Scene, outcome: Outcome) -> dict[str, Any]:
+        raster, result = outputs_of(scene.id, self.folder)
+        return {
+            "id": scene.id,
+            "status": outcome.status,
+            "reason": outcome.reason,
+            "exit_code": outcome.exit_code,
+            "fixed": str(scene.fixed),
+            "moving": str(scene.moving),
+            "output": raster.name if outcome.ok else None,
+            "result": result.name if result.exists() else None,
+            "seconds": outcome.seconds,
+            **outcome.figures,
+        }

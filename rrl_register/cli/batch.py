@@ -1,0 +1,173 @@
+"""``rrl-register batch``: register many scenes, and go on after whatever stopped it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from rrl_register.cli.checks import require_file
+from rrl_register.cli.options import config_options, overwrite_option, set_up_logging, verbosity_options
+from rrl_register.config import BatchConfig, RegisterConfig
+from rrl_register.errors import NotRegisteredError, UsageError
+from rrl_register.options import FILE, build_config
+
+if TYPE_CHECKING:
+    from rrl_register.batch.manifest import Manifest
+    from rrl_register.batch.outcome import Outcome
+    from rrl_register.batch.running import Progress
+    from rrl_register.batch.summary import Summary
+
+INTERRUPTED = 130
+_SECONDS_BETWEEN_LINES = 10.0
+_IDS_TOLD = 5
+
+
+@click.command(no_args_is_help=True)
+@click.argument("manifest", type=FILE, required=False)
+@click.option("-o", "--output", type=FILE, required=True, metavar="DIR", help="Folder of the outputs; made if missing.")
+@click.option("--fixed", metavar="PATTERN", help="Fixed image of every scene, or their paths with {id}.")
+@click.option("--moving", metavar="PATTERN", help="Paths of the moving images with {id}, instead of MANIFEST.")
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    default=BatchConfig().workers,
+    show_default=True,
+    help="Scenes worked on at a time, each in a process of its own.",
+)
+@click.option("--resume", is_flag=True, help="Go on with the batch in DIR: do what is left or has changed.")
+@click.option("--retry-failed", is_flag=True, help="As --resume, and do again what failed.")
+@overwrite_option
+@config_options("read", "match", "estimate", "warp")
+@verbosity_options
+@click.pass_context
+def batch(
+    ctx: click.Context,
+    /,
+    manifest: Path | None,
+    output: Path,
+    fixed: str | None,
+    moving: str | None,
+    workers: int,
+    resume: bool,
+    retry_failed: bool,
+    overwrite: bool,
+    verbose: int,
+    quiet: bool,
+    **values: Any,
+) -> None:
+    """Register every scene of MANIFEST, a CSV file with the columns id, fixed and moving, or JSON lines.
+
+    Further columns are options of 'register' without dashes, such as moving-kind; those given here hold where a scene
+    says nothing. Paths are relative to the manifest. Instead of MANIFEST: --fixed 'optical/{id}.tif' --moving
+    'sar/{id}.tif'. DIR gets ID.tif and ID.json of each scene, and summary.json, whose path is printed.
+    """
+    set_up_logging(verbose, quiet)
+    scenes = _scenes(manifest, fixed, moving, build_config(values))
+    from rrl_register.batch.running import run_batch
+    from rrl_register.batch.summary import FILE_NAME
+
+    config = BatchConfig(workers, resume, retry_failed, overwrite)
+    try:
+        with Reporter(verbose, quiet) as reporter:
+            summary = run_batch(scenes, output, config, watch=reporter)
+    except KeyboardInterrupt:
+        click.echo(f"Interrupted: what is finished is kept in {output}; go on with --resume.", err=True)
+        ctx.exit(INTERRUPTED)
+    if not quiet:
+        click.echo(table(summary), err=True)
+    click.echo(output / FILE_NAME)
+    if summary.failed:
+        _fail(summary, output / FILE_NAME)
+
+
+def table(summary: Summary) -> str:
+    """Lay out how it went, a line for each scene."""
+    from rrl_register.evaluation.tables import text_table
+
+    header = ["id", "status", "model", "inliers", "held out px", "confidence", "seconds", "reason"]
+    figures = ("model", "n_inliers", "check_rmse_px", "confidence")
+    rows = [
+        [o.id, o.status, *(o.figures.get(figure) for figure in figures), o.seconds, o.reason] for _, o in summary.pairs
+    ]
+    return text_table(header, rows)
+
+
+def _scenes(manifest: Path | None, fixed: str | None, moving: str | None, config: RegisterConfig) -> Manifest:
+    from rrl_register.batch.manifest import PLACEHOLDER, match_files, read_manifest
+
+    if config.match.weights:
+        require_file(config.match.weights)
+    one_fixed = fixed if fixed is not None and PLACEHOLDER not in fixed else None
+    if one_fixed:
+        require_file(Path(one_fixed))
+    if manifest and not moving:
+        require_file(manifest)
+        if fixed and not one_fixed:
+            raise UsageError(
+                f"--fixed {fixed} beside MANIFEST; needed one image for all scenes; take out {PLACEHOLDER}"
+            )
+        return read_manifest(manifest, config, Path(one_fixed) if one_fixed else None)
+    if manifest or not (fixed and moving):
+        raise UsageError("needed either MANIFEST or both --fixed and --moving; try scenes.csv, or 'sar/{id}.tif'")
+    return match_files(fixed, moving, config)
+
+
+def _fail(summary: Summary, path: Path) -> NoReturn:
+    ids = [outcome.id for outcome in summary.failed]
+    told = ", ".join(ids[:_IDS_TOLD]) + (", ..." if len(ids) > _IDS_TOLD else "")
+    raise NotRegisteredError(
+        f"{len(ids)} of {len(summary.pairs)} scenes could not be registered ({told}); the reasons are in {path}; "
+        "try --retry-failed with other options"
+    )
+
+
+class Reporter:
+    """Progress on stderr: one line that changes where a person watches, else a line every few seconds."""
+
+    def __init__(self, verbose: int, quiet: bool) -> None:
+        self._every_scene = verbose > 0
+        self._quiet = quiet
+        self._watched = sys.stderr.isatty()
+        self._line_open = False
+        self._told_at = time.monotonic()
+
+    def __enter__(self) -> Reporter:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._end_line()
+
+    def __call__(self, progress: Progress) -> None:
+        """Tell how far it is."""
+        if self._quiet:
+            return
+        if self._every_scene and progress.outcome:
+            self._end_line()
+            click.echo(_scene_line(progress.outcome), err=True)
+        if self._watched:
+            click.echo(f"\r\x1b[K{_progress_line(progress)}", nl=False, err=True)
+            self._line_open = True
+        elif time.monotonic() - self._told_at >= _SECONDS_BETWEEN_LINES:
+            click.echo(_progress_line(progress), err=True)
+            self._told_at = time.monotonic()
+
+    def _end_line(self) -> None:
+        if self._line_open:
+            click.echo(err=True)
+            self._line_open = False
+
+
+def _progress_line(progress: Progress) -> str:
+    rate, left = progress.scenes_per_minute, progress.seconds_left
+    pace = "" if rate is None or left is None else f", {rate:.1f} a minute, {timedelta(seconds=round(left))} left"
+    return f"{progress.n_finished} of {progress.n_scenes} scenes, {progress.n_failed} failed{pace}"
+
+
+def _scene_line(outcome: Outcome) -> str:
+    how = "registered" if outcome.ok else f"failed: {outcome.reason}"
+    return f"{outcome.id}: {how} ({outcome.seconds:.1f} s)"

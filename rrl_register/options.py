@@ -1,0 +1,249 @@
+"""Options of a registration, each declared once, and how they become a configuration.
+
+Every option of ``CONFIG_OPTIONS`` fills one field of ``RegisterConfig`` and takes its default from there. It is a flag
+of the command line and, without the dashes, a column of a batch's manifest.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from rrl_register.config import Device, Kind, ModelChoice, RegisterConfig, Resampling
+from rrl_register.errors import UsageError
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+FILE = click.Path(path_type=Path)
+
+
+def band_list(text: str) -> tuple[int, ...]:
+    """Read band numbers, 1-based: ``4`` or ``3,2,1``."""
+    if not re.fullmatch(r"[1-9]\d*(,[1-9]\d*)*", text):
+        raise click.BadParameter(f"{text!r} is no list of bands; needed numbers from 1 on, such as 4 or 3,2,1.")
+    return tuple(int(number) for number in text.split(","))
+
+
+def distance(text: str) -> str:
+    """Check a length in pixels or metres, ``80px`` or ``500m``; the text itself is what the configuration holds."""
+    match = re.fullmatch(r"(\d+\.?\d*|\.\d+)(px|m)", text)
+    if not match or float(match[1]) == 0:
+        raise click.BadParameter(f"{text!r} is no distance; needed a positive number and its unit, 80px or 500m.")
+    return text
+
+
+def rotation(text: str) -> str:
+    """Check a rotation: ``auto``, ``none`` or degrees; the text itself is what the configuration holds."""
+    if text not in ("auto", "none") and not (_is_number(text) and abs(float(text)) <= 360):
+        raise click.BadParameter(f"{text!r} is no rotation; needed auto, none or degrees from -360 to 360, such as 90.")
+    return text
+
+
+def scale(text: str) -> str:
+    """Check a scale: ``auto``, ``none`` or a factor; the text itself is what the configuration holds."""
+    if text not in ("auto", "none") and not (_is_number(text) and 0.3 <= float(text) <= 3.5):
+        raise click.BadParameter(f"{text!r} is no scale; needed auto, none or a factor from 0.3 to 3.5, such as 2.")
+    return text
+
+
+def _is_number(text: str) -> bool:
+    return re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)", text) is not None
+
+
+def creation_option(text: str) -> tuple[str, str]:
+    """Split a GDAL creation option, ``NAME=VALUE``, at the first equals sign."""
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise click.BadParameter(f"{text!r} is no creation option; needed NAME=VALUE, such as COMPRESS=ZSTD.")
+    return name, value
+
+
+def one_of(values: Iterable[StrEnum]) -> click.Choice[str]:
+    """Offer the values of an enum; given the enum itself, click would offer its names."""
+    return click.Choice([value.value for value in values])
+
+
+@dataclass(frozen=True)
+class ConfigOption:
+    """A flag and the one field of ``RegisterConfig`` that it fills.
+
+    Attributes:
+        flag: The long flag.
+        section: Field of ``RegisterConfig``: read, match, estimate or warp.
+        field: Field of that section.
+        help: One line for ``--help``.
+        type: What ``click.option`` takes as type: one of click's, or a function of the text.
+        to_field: Turns what click gives into what the field holds; not called for None.
+        default_text: What ``--help`` shows for a default of None.
+        multiple: Whether the flag may be repeated.
+        metavar: Placeholder in ``--help``.
+    """
+
+    flag: str
+    section: str
+    field: str
+    help: str
+    type: Any
+    to_field: Callable[[Any], Any] = lambda value: value
+    default_text: str | None = None
+    multiple: bool = False
+    metavar: str | None = None
+
+    @property
+    def parameter(self) -> str:
+        """Name of the argument that click passes."""
+        return f"{self.section}_{self.field}"
+
+    @property
+    def name(self) -> str:
+        """The flag without its dashes."""
+        return self.flag.removeprefix("--")
+
+    @property
+    def default(self) -> Any:
+        """The field's default, as click wants it: plain text for an enum, None for nothing."""
+        value = getattr(getattr(RegisterConfig(), self.section), self.field)
+        if value == ():
+            return None
+        return value.value if isinstance(value, StrEnum) else value
+
+    def parse(self, text: str) -> Any:
+        """Read a value as the command line would; those of an option that may be repeated are parted by semicolons.
+
+        Raises:
+            UsageError: The text is no such value.
+        """
+        kind = click.types.convert_type(self.type)
+        try:
+            if self.multiple:
+                return tuple(kind.convert(part.strip(), None, None) for part in text.split(";") if part.strip())
+            return kind.convert(text, None, None)
+        except click.BadParameter as error:
+            raise UsageError(f"{self.name}: {error.message}") from error
+
+    def decorate(self, function: Decorated) -> Decorated:
+        """Add the flag to a command."""
+        return click.option(
+            self.flag,
+            self.parameter,
+            type=self.type,
+            default=self.default,
+            show_default=self.default_text or True,
+            multiple=self.multiple,
+            metavar=self.metavar,
+            help=self.help,
+        )(function)
+
+
+def _kind_option(image: str) -> ConfigOption:
+    what = f"What the {image} image shows; 'auto' recognises it."
+    return ConfigOption(f"--{image}-kind", "read", f"{image}_kind", what, one_of(Kind), Kind)
+
+
+def _bands_option(image: str) -> ConfigOption:
+    what = f"Bands of the {image} image to match on, 1-based."
+    flag, field = f"--{image}-bidx", f"{image}_bands"
+    return ConfigOption(flag, "read", field, what, band_list, default_text="all but alpha", metavar="N[,N...]")
+
+
+CONFIG_OPTIONS = (
+    _kind_option("fixed"),
+    _kind_option("moving"),
+    _bands_option("fixed"),
+    _bands_option("moving"),
+    ConfigOption(
+        "--max-shift",
+        "match",
+        "max_shift",
+        "How far the georeference (or, without one, the centred image) may be off.",
+        distance,
+        default_text="100px; without georeferences half of the longer side",
+        metavar="Npx|Nm",
+    ),
+    ConfigOption(
+        "--rotation",
+        "match",
+        "rotation",
+        "Clockwise rotation of the moving image on the fixed one, known to 10 degrees; 'auto': a few degrees with "
+        "georeferences, any without; 'none': a few.",
+        rotation,
+        metavar="auto|none|DEG",
+    ),
+    ConfigOption(
+        "--scale",
+        "match",
+        "scale",
+        "Size of the moving image on the fixed one against what georeferences, or the sizes of the images, say, known "
+        "to 15 per cent; 'auto': a few per cent with georeferences, 0.5 to 2 without; 'none': a few per cent.",
+        scale,
+        metavar="auto|none|FACTOR",
+    ),
+    ConfigOption(
+        "--support",
+        "match",
+        "support",
+        "Side of the ground that a patch covers, px.",
+        click.Choice(["64", "96", "128"]),
+        int,
+        default_text="128 for SAR, else 64",
+    ),
+    ConfigOption("--keypoints", "match", "n_keypoints", "Keypoints at most in each image.", click.IntRange(min=16)),
+    ConfigOption(
+        "--min-score", "match", "min_score", "Probability from which a pair is a match.", click.FloatRange(0, 1)
+    ),
+    ConfigOption("--device", "match", "device", "Where the network runs; 'auto' takes a GPU.", one_of(Device), Device),
+    ConfigOption("--weights", "match", "weights", "Weights to use (.safetensors).", FILE, default_text="those shipped"),
+    ConfigOption(
+        "--model",
+        "estimate",
+        "model",
+        "Transform to fit; 'auto' takes the stiffest that predicts points kept out of the fit as well as any. The last "
+        "three are a homography and a smooth displacement, for terrain and depth.",
+        one_of(ModelChoice),
+        ModelChoice,
+    ),
+    ConfigOption("--seed", "estimate", "seed", "Seed of everything that is drawn at random.", click.IntRange(min=0)),
+    ConfigOption(
+        "--resampling", "warp", "resampling", "Interpolation of the moving image.", one_of(Resampling), Resampling
+    ),
+    ConfigOption(
+        "--nodata",
+        "warp",
+        "nodata",
+        "Value where the moving image has no data.",
+        click.FLOAT,
+        default_text="the moving image's own, else 0",
+    ),
+    ConfigOption(
+        "--co",
+        "warp",
+        "creation_options",
+        "GDAL creation option; may be repeated.",
+        creation_option,
+        tuple,
+        default_text="tiled, compressed",
+        multiple=True,
+        metavar="NAME=VALUE",
+    ),
+)
+
+
+def build_config(values: Mapping[str, Any], base: RegisterConfig | None = None) -> RegisterConfig:
+    """Fill a configuration from what click parsed.
+
+    Args:
+        values: Parameter name (``section_field``) -> value; fields without one keep what ``base`` says.
+        base: The configuration to start from; None: the defaults.
+    """
+    config = base or RegisterConfig()
+    for option in CONFIG_OPTIONS:
+        value = values.get(option.parameter)
+        if value is not None:
+            section = replace(getattr(config, option.section), **{option.field: option.to_field(value)})
+            config = replace(config, **{option.section: section})
+    return config

@@ -1,0 +1,224 @@
+"""``rrl-register batch``: what it asks of the package, what it says, how it exits."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from rrl_register.batch import Manifest, Outcome, Progress, Summary, running
+from rrl_register.batch.executors import in_turn
+from rrl_register.batch.outcome import FAILED, OK
+from rrl_register.cli import main
+from rrl_register.cli.batch import INTERRUPTED, Reporter
+from rrl_register.config import BatchConfig, Kind, ModelChoice
+from rrl_register.errors import OutputExistsError
+from rrl_register.options import CONFIG_OPTIONS
+
+
+class Desk:
+    """A folder with images and a manifest, and a batch whose scenes are done by a word."""
+
+    def __init__(self, folder: Path, true_run: Callable[..., Summary]) -> None:
+        self.folder = folder
+        self.calls: list[tuple[Manifest, Path, BatchConfig]] = []
+        self.trouble: BaseException | None = None
+        self.failing: set[str] = set()
+        self._true_run = true_run
+        for name in ("ref.tif", "opt/a.tif", "opt/b.tif", "sar/a_sar.tif", "sar/b_sar.tif"):
+            path = folder / name
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(name)
+        self.write("scenes.csv", "id,fixed,moving\na,opt/a.tif,sar/a_sar.tif\nb,opt/b.tif,sar/b_sar.tif\n")
+
+    def write(self, name: str, text: str) -> None:
+        (self.folder / name).write_text(text)
+
+    def run_batch(
+        self, manifest: Manifest, folder: Path, config: BatchConfig, watch: Callable[[Progress], None]
+    ) -> Summary:
+        self.calls.append((manifest, folder, config))
+        if self.trouble:
+            raise self.trouble
+        return self._true_run(manifest, folder, config, executor=in_turn(self.work), watch=watch)
+
+    def work(self, scene: Any) -> Outcome:
+        if scene.id in self.failing:
+            return Outcome(scene.id, FAILED, "no overlap; try another", 3)
+        figures = {"model": "affine", "n_inliers": 30, "check_rmse_px": 0.5, "confidence": 0.9}
+        return Outcome(scene.id, OK, seconds=2.0, figures=figures)
+
+    def run(self, *arguments: str) -> Result:
+        words = [word.replace("@", str(self.folder)) for argument in arguments for word in argument.split()]
+        return CliRunner().invoke(main, ["batch", *words])
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    made = Desk(tmp_path, running.run_batch)
+    monkeypatch.setattr(running, "run_batch", made.run_batch)
+    return made
+
+
+def test_the_summary_is_printed_and_the_rest_told_apart(desk: Desk) -> None:
+    result = desk.run("@/scenes.csv -o @/out")
+    assert result.exit_code == 0, result.output
+    assert result.stdout == f"{desk.folder / 'out' / 'summary.json'}\n"
+    header, *rows = result.stderr.splitlines()
+    assert " ".join(header.split()) == "id status model inliers held out px confidence seconds reason"
+    assert [row.split() for row in rows] == [[name, "ok", "affine", "30", "0.50", "0.90", "2.00"] for name in "ab"]
+
+
+def test_a_failure_is_told_and_gives_exit_code_4(desk: Desk) -> None:
+    desk.failing = {"b"}
+    result = desk.run("@/scenes.csv -o @/out")
+    assert result.exit_code == 4
+    assert result.stdout.splitlines() == [str(desk.folder / "out" / "summary.json")]
+    assert "no overlap; try another" in result.stderr
+    assert result.stderr.splitlines()[-1].startswith("Error: 1 of 2 scenes could not be registered (b);")
+    written = json.loads((desk.folder / "out" / "summary.json").read_text())
+    assert written["counts"] == {"total": 2, "ok": 1, "failed": 1}
+
+
+def test_quiet_says_nothing_but_errors(desk: Desk) -> None:
+    assert desk.run("@/scenes.csv -o @/out -q").stderr == ""
+    desk.failing = {"b"}
+    assert desk.run("@/scenes.csv -o @/out2 -q").stderr.count("\n") == 1
+
+
+def test_verbose_tells_every_scene(desk: Desk) -> None:
+    desk.failing = {"b"}
+    lines = desk.run("@/scenes.csv -o @/out -v").stderr.splitlines()
+    assert lines[:2] == ["a: registered (2.0 s)", "b: failed: no overlap; try another (0.0 s)"]
+
+
+def test_settings_reach_the_batch(desk: Desk) -> None:
+    desk.run("@/scenes.csv -o @/out --workers 3 --overwrite")
+    desk.run("@/scenes.csv -o @/out --resume")
+    desk.run("@/scenes.csv -o @/out --retry-failed")
+    assert [config for _, _, config in desk.calls] == [
+        BatchConfig(workers=3, overwrite=True),
+        BatchConfig(resume=True),
+        BatchConfig(retry_failed=True),
+    ]
+
+
+def test_options_of_register_hold_for_all_scenes_that_do_not_differ(desk: Desk) -> None:
+    desk.write("scenes.csv", "id,fixed,moving,model\na,f.tif,m.tif,affine\nb,f.tif,n.tif,\n")
+    desk.run("@/scenes.csv -o @/out --moving-kind sar --model similarity")
+    one, other = (scene.config for scene in desk.calls[0][0].scenes)
+    assert (one.read.moving_kind, one.estimate.model) == (Kind.SAR, ModelChoice.AFFINE)
+    assert (other.read.moving_kind, other.estimate.model) == (Kind.SAR, ModelChoice.SIMILARITY)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    ["@/scenes.csv", "--fixed @/opt/{id}.tif --moving @/sar/{id}_sar.tif"],
+)
+def test_table_and_patterns_name_the_same_scenes(desk: Desk, arguments: str) -> None:
+    assert desk.run(arguments, "-o @/out").exit_code == 0
+    assert [(s.id, s.fixed, s.moving) for s in desk.calls[0][0].scenes] == [
+        (name, desk.folder / f"opt/{name}.tif", desk.folder / f"sar/{name}_sar.tif") for name in "ab"
+    ]
+
+
+@pytest.mark.parametrize("arguments", ["@/series.csv", "--moving @/sar/{id}_sar.tif"])
+def test_a_series_goes_onto_one_reference(desk: Desk, arguments: str) -> None:
+    desk.write("series.csv", "id,moving\na,sar/a_sar.tif\nb,sar/b_sar.tif\n")
+    assert desk.run(arguments, "--fixed @/ref.tif -o @/out").exit_code == 0
+    assert {scene.fixed for scene in desk.calls[0][0].scenes} == {desk.folder / "ref.tif"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("-o @/out", "needed either MANIFEST or both --fixed and --moving"),
+        ("@/scenes.csv", "--output"),
+        ("@/nowhere.csv -o @/out", "nowhere.csv"),
+        ("@/scenes.csv --moving @/sar/{id}_sar.tif -o @/out", "needed either MANIFEST or both"),
+        ("@/scenes.csv --fixed @/opt/{id}.tif -o @/out", "needed one image for all scenes"),
+        ("@/scenes.csv --fixed @/nowhere.tif -o @/out", "no file"),
+        ("@/scenes.csv --weights @/nowhere.safetensors -o @/out", "no file"),
+        ("--moving @/sar/{id}_sar.tif -o @/out", "needed either MANIFEST or both"),
+        ("--fixed @/ref.tif --moving @/sar/a_sar.tif -o @/out", "needed {id} in it"),
+        ("--fixed @/ref.tif --moving @/nir/{id}.tif -o @/out", "no file fits"),
+        ("@/scenes.csv -o @/out --workers 0", "--workers"),
+        ("@/scenes.csv -o @/out --resume --overwrite", "choose"),
+        ("@/scenes.csv -o @/out --support 65", "--support"),
+        ("@/scenes.csv -o @/ref.tif", "cannot make the output folder"),
+    ],
+)
+def test_wrong_use_is_told_in_one_line(desk: Desk, arguments: str, said: str) -> None:
+    result = desk.run(arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith("Error: ")
+    assert result.stderr.count("\n") == 1
+    assert said in result.stderr
+    assert not (desk.folder / "out").exists()
+
+
+def test_what_exists_is_kept(desk: Desk) -> None:
+    desk.trouble = OutputExistsError("a.tif exists; needed a free name; pass --overwrite")
+    result = desk.run("@/scenes.csv -o @/out")
+    assert (result.exit_code, result.stderr) == (5, "Error: a.tif exists; needed a free name; pass --overwrite\n")
+
+
+def test_ctrl_c_tells_how_to_go_on(desk: Desk) -> None:
+    desk.trouble = KeyboardInterrupt()
+    result = desk.run("@/scenes.csv -o @/out")
+    assert result.exit_code == INTERRUPTED
+    assert result.stderr.splitlines()[-1].startswith("Interrupted:")
+    assert "--resume" in result.stderr
+
+
+def test_help_names_every_option_of_register(desk: Desk) -> None:
+    text = desk.run("--help").output
+    assert all(option.flag in text for option in CONFIG_OPTIONS)
+    assert "--resume" in text
+
+
+STEPS = [Progress(4, 1, 0), Progress(4, 2, 1, 1, 30.0, Outcome("b", FAILED, "no", 3)), Progress(4, 3, 1, 2, 60.0)]
+
+
+class Screen(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def tell(reporter: Reporter) -> None:
+    with reporter:
+        for step in STEPS:
+            reporter(step)
+
+
+def test_a_person_sees_one_line_that_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Screen()
+    monkeypatch.setattr(sys, "stderr", screen)
+    tell(Reporter(verbose=0, quiet=False))
+    assert click.unstyle(screen.getvalue()).split("\r") == [
+        "",
+        "1 of 4 scenes, 0 failed",
+        "2 of 4 scenes, 1 failed, 2.0 a minute, 0:01:00 left",
+        "3 of 4 scenes, 1 failed, 2.0 a minute, 0:00:30 left\n",
+    ]
+
+
+def test_a_file_gets_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    moments = iter([0.0, 5.0, 11.0, 11.0, 12.0])
+    clock = SimpleNamespace(monotonic=lambda: next(moments))
+    monkeypatch.setattr(sys.modules[Reporter.__module__], "time", clock)
+    tell(Reporter(verbose=0, quiet=False))
+    assert capsys.readouterr().err == "2 of 4 scenes, 1 failed, 2.0 a minute, 0:01:00 left\n"
+
+
+def test_quiet_reports_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    tell(Reporter(verbose=2, quiet=True))
+    assert capsys.readouterr().err == ""
