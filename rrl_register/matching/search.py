@@ -42,7 +42,7 @@ TRIAL_MODELS = (Model.AFFINE, Model.HOMOGRAPHY)
 PROVEN_INLIERS = 15
 PROVEN_PRECISION = 0.5
 """Inliers, and their share of the tie points, at which a glance is enough: a wrong start reaches a third of either."""
-HOPELESS_CONFIDENCE = 0.02
+HOPELESS_CONFIDENCE = 0.1
 """More points do not save an estimate as unsure as this; its evidence says why."""
 SETTLED = 6.0
 """A fit that moves the corners by less, px, had all its tie points well within the search radius."""
