@@ -111,7 +111,7 @@ def test_none_allows_no_more_than_the_error_of_a_georeference(georeferenced: boo
 
 def test_a_scale_far_from_one_is_not_searched_upright_first() -> None:
     (grid,) = search_grids("auto", "1.8", georeferenced=False)
-    assert len(grid.rotations) == 60
+    assert len(grid.rotations) == 72
     assert 1.5 < min(grid.scales) <= max(grid.scales) < 2.2
 
 

@@ -107,8 +107,8 @@ def scale_grid(low: float, high: float, step: float = 1.06) -> tuple[float, ...]
 
 
 SCREEN_SIDE = 192
-_WIDE_SIDE = 96
-_WIDE_SCREENED = 40
+_WIDE_SIDE = 128
+_WIDE_SCREENED = 60
 _UPRIGHT_DEG, _UPRIGHT_SCALES = 20.0, (0.8, 1.25)
 """Images taken side by side."""
 _PRIOR_DEG, _PRIOR_SCALES = 4.0, (0.95, 1.05)
@@ -122,7 +122,7 @@ UPRIGHT = SearchGrid(rotation_grid(_UPRIGHT_DEG), scale_grid(*_UPRIGHT_SCALES))
 
 def wide_grid(scales: tuple[float, float] = _ANY_SCALE) -> SearchGrid:
     """The whole turn and scales from the first to the second, scanned coarsely; the best peaks are screened."""
-    return SearchGrid(rotation_grid(180, 6.0), scale_grid(*scales, 1.12), _WIDE_SIDE, _WIDE_SCREENED)
+    return SearchGrid(rotation_grid(180, 5.0), scale_grid(*scales, 1.1), _WIDE_SIDE, _WIDE_SCREENED)
 
 
 def search_grids(rotation: str, scale: str, georeferenced: bool) -> tuple[SearchGrid, ...]:
@@ -136,8 +136,10 @@ def search_grids(rotation: str, scale: str, georeferenced: bool) -> tuple[Search
     scales = _scale_range(scale, georeferenced)
     if rotation == "auto" and not georeferenced:
         low, high = max(scales[0], _UPRIGHT_SCALES[0]), min(scales[1], _UPRIGHT_SCALES[1])
-        upright = SearchGrid(rotation_grid(_UPRIGHT_DEG), scale_grid(low, high)) if low < high else None
-        return (upright, wide_grid(scales)) if upright else (wide_grid(scales),)
+        if low >= high:
+            return (wide_grid(scales),)
+        fine = scale_grid(low, high)
+        return SearchGrid(rotation_grid(_UPRIGHT_DEG), fine), SearchGrid(rotation_grid(180), fine), wide_grid(scales)
     given = rotation not in ("auto", "none")
     middle, limit = (float(rotation), _GIVEN_DEG) if given else (0.0, _PRIOR_DEG)
     return (SearchGrid(tuple(middle + turn for turn in rotation_grid(limit)), scale_grid(*scales)),)

@@ -13,8 +13,8 @@ from rrl_register.raster.grid import rescale_matrix
 
 logger = logging.getLogger(__name__)
 
-N_PROPOSALS = 3
-"""Coarse hypotheses of a grid that are looked at; a true one is hardly ever the fourth."""
+N_PROPOSALS = 2
+"""Coarse hypotheses of a grid that are looked at; a true one is hardly ever the third."""
 COARSE_ERROR = 0.05
 """Share of the longer side that a coarse hypothesis may be off."""
 
