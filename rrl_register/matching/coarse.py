@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +26,7 @@ from rrl_register.estimation.transforms import (
 from rrl_register.keypoints import spread_grid
 from rrl_register.matching.correlation import ReducedPair, Template
 from rrl_register.matching.refine import local_peaks
-from rrl_register.matching.scan import scan
+from rrl_register.matching.scan import Peak, scan
 from rrl_register.structure import Image, Mask, oriented_gradients
 
 REFINE_SIDE = 288
@@ -139,7 +138,8 @@ def search_grids(rotation: str, scale: str, georeferenced: bool) -> tuple[Search
         if low >= high:
             return (wide_grid(scales),)
         fine = scale_grid(low, high)
-        return SearchGrid(rotation_grid(_UPRIGHT_DEG), fine), SearchGrid(rotation_grid(180), fine), wide_grid(scales)
+        grids = SearchGrid(rotation_grid(_UPRIGHT_DEG), fine), SearchGrid(rotation_grid(180), fine)
+        return grids if (low, high) == scales else (*grids, wide_grid(scales))
     given = rotation not in ("auto", "none")
     middle, limit = (float(rotation), _GIVEN_DEG) if given else (0.0, _PRIOR_DEG)
     return (SearchGrid(tuple(middle + turn for turn in rotation_grid(limit)), scale_grid(*scales)),)
@@ -185,7 +185,7 @@ def coarse_hypotheses(
     longest = max(*fixed.shape, *moving.shape)
     reach = longest / 3 if max_shift is None else max_shift
     images = (fixed, fixed_valid, moving, moving_valid)
-    ranked = [Ranked(*peak) for peak in scan(*images, grid.rotations, grid.scales, reach, grid.side)]
+    ranked = scan(*images, grid.rotations, grid.scales, reach, grid.side)
     if grid.screened:
         guesses = _distinct(ranked, moving.shape, _DISTINCT, grid.screened)
         workbench = Workbench(images, SCREEN_SIDE, reach)
@@ -193,19 +193,11 @@ def coarse_hypotheses(
     workbench = Workbench(images, REFINE_SIDE, reach)
     guesses = _distinct(ranked, moving.shape, _APART, n + _SPARE)
     judged = [workbench.judged(workbench.refined(guess, _REFINEMENTS)) for guess in guesses]
-    kept = _distinct([Ranked(each.score, each.matrix, each.scale) for each in judged], moving.shape, _DISTINCT, n)
+    kept = _distinct([Peak(each.score, each.matrix, each.scale) for each in judged], moving.shape, _DISTINCT, n)
     return [hypothesis for guess in kept for hypothesis in judged if hypothesis.matrix is guess.matrix]
 
 
-class Ranked(NamedTuple):
-    """A transform (3, 3) moving -> fixed, its scale, and a height to rank it by."""
-
-    height: float
-    matrix: Matrix
-    scale: float
-
-
-def _distinct(ranked: Sequence[Ranked], shape: tuple[int, ...], share: float, n: int) -> list[Ranked]:
+def _distinct(ranked: Sequence[Peak], shape: tuple[int, ...], share: float, n: int) -> list[Peak]:
     """The first transforms by falling height, without those whose image corners lie near a higher one's.
 
     Args:
@@ -214,7 +206,7 @@ def _distinct(ranked: Sequence[Ranked], shape: tuple[int, ...], share: float, n:
         share: mean distance of the corners that is near, as a share of the moving image's longer side.
         n: transforms at most.
     """
-    kept: list[Ranked] = []
+    kept: list[Peak] = []
     placed = np.empty((0, 4, 2))
     for guess in sorted(ranked, key=lambda each: -each.height):
         corners = project(guess.matrix, corners_of(shape))
@@ -250,7 +242,7 @@ class Workbench:
         self._images, self._side, self._max_shift = images, side, max_shift
         self._by_scale: dict[float, _Prepared] = {}
 
-    def refined(self, guess: Ranked, rounds: Sequence[tuple[int, Model]]) -> Ranked:
+    def refined(self, guess: Peak, rounds: Sequence[tuple[int, Model]]) -> Peak:
         """The guess after local search, or as it was where that does not improve the correlation; ranked by it."""
         reduced = self._prepared(guess.scale)
         pair, template = reduced.pair, reduced.template
@@ -258,10 +250,10 @@ class Workbench:
         found = _refine(reduced, start, rounds)
         before, after = template.match(pair, start)[0], template.match(pair, found)[0]
         if after > before:
-            return Ranked(after, pair.to_full(found), guess.scale)
-        return Ranked(before, guess.matrix, guess.scale)
+            return Peak(after, pair.to_full(found), guess.scale)
+        return Peak(before, guess.matrix, guess.scale)
 
-    def judged(self, guess: Ranked) -> Hypothesis:
+    def judged(self, guess: Peak) -> Hypothesis:
         """Compares a transform with the same one at all other shifts."""
         pair, template = self._prepared(guess.scale).pair, self._prepared(guess.scale).template
         reduced = pair.to_reduced(guess.matrix)

@@ -30,10 +30,10 @@ _THREADS = 2
 
 
 class Peak(NamedTuple):
-    """A transform at which the correlation has a maximum.
+    """A transform at which the correlation has a maximum, found or improved.
 
     Attributes:
-        height: Correlation per root of the overlap.
+        height: What it is ranked by; of a scan, the correlation per root of the overlap.
         matrix: (3, 3) transform moving -> fixed.
         scale: Fixed pixels per moving pixel.
     """
