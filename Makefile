@@ -36,7 +36,7 @@ demo: setup  ## register the real sample pair in data/, compare with the truth
 	$(BIN)/python examples/compare_with_truth.py $(DEMO)/result.json data/rgb_nir_truth.json
 
 test: setup  ## run the tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: setup  ## check style
 	$(BIN)/ruff check .

@@ -81,7 +81,13 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def start(stand_in: ModuleType, folder: Path, n_scenes: int, n_workers: int) -> subprocess.Popen[bytes]:
     command = [sys.executable, str(stand_in.__file__), str(folder), str(n_scenes), str(n_workers)]
-    return subprocess.Popen(command, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    return subprocess.Popen(command, env=environment, preexec_fn=obey_ctrl_c)
+
+
+def obey_ctrl_c() -> None:
+    """Undo what a shell does to commands in the background: they ignore Ctrl-C, and so would their children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def log(folder: Path) -> list[tuple[str, int]]:
