@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from rrl_register.nn.architecture import InteractionKind
-from rrl_register.nn.interaction import FeatureGate, Gated, Plain, feature_gate, interact
+from rrl_register.nn.interaction import FeatureGate, Gated, Plain, feature_gate, interact, private
 
 torch.set_num_threads(1)
 
@@ -69,6 +69,14 @@ def test_the_difference_takes_features_for_common_and_what_one_has_more_of_for_p
     assert torch.equal(found.common_moving, b)
     assert np.allclose(found.private_fixed, np.maximum(a.numpy() - b.numpy(), 0))
     assert np.allclose(found.private_moving, np.maximum(b.numpy() - a.numpy(), 0))
+
+
+def test_private_features_alone_are_those_of_the_interaction(pair: tuple[Gated, Gated]) -> None:
+    plain = Plain(pair[0].feature), Plain(pair[1].feature)
+    for fixed, moving in (pair, plain):
+        whole, alone = interact(fixed, moving), private(fixed, moving)
+        assert torch.equal(alone.private_fixed, whole.private_fixed)
+        assert torch.equal(alone.private_moving, whole.private_moving)
 
 
 def test_the_difference_has_nothing_to_learn() -> None:

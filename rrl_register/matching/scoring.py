@@ -12,8 +12,9 @@ from rrl_register.config import Device, Kind
 from rrl_register.errors import UsageError
 from rrl_register.nn import RRLNet, Spectrum
 from rrl_register.nn.folding import fold_batch_norms
-from rrl_register.nn.precision import autocast
+from rrl_register.nn.precision import autocast, fastest_dtype
 from rrl_register.nn.weights import load_weights
+from rrl_register.nn.winograd import quicken_convolutions
 
 PATCHES_PER_BATCH = {"cpu": 64, "cuda": 2048}
 PAIRS_PER_BATCH = {"cpu": 96, "cuda": 2048}
@@ -26,7 +27,7 @@ class Scorer:
     Args:
         weights: Weights file; None: those shipped.
         device: Where to run.
-        network: A network to use instead of reading weights; its batch norms are folded in place.
+        network: A network to use instead of reading weights; its layers are replaced in place by faster ones.
         name: Of the weights of ``network``.
 
     Raises:
@@ -46,6 +47,8 @@ class Scorer:
         self._net = net.eval()
         fold_batch_norms(self._net)
         self._net.on(self.device)
+        if self.device.type == "cpu" and fastest_dtype(self.device) is torch.float32:
+            quicken_convolutions(self._net)
         self._batch = PATCHES_PER_BATCH[self.device.type]
         self._pairs = PAIRS_PER_BATCH[self.device.type]
 

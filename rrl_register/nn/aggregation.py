@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rrl_register.nn.blocks import STAGE_CHANNELS, conv_block, dense_head
-from rrl_register.nn.interaction import Interaction
+from rrl_register.nn.interaction import Interaction, Private
 
 HEAD_STAGES = (2, 3, 4)
 """Stages (0-based) with MLPP heads: the third to the fifth. The fifth's stage head is the metric network itself."""
@@ -33,7 +33,7 @@ class Aggregation(nn.Module):
             for before, c in zip(carried, channels, strict=True)
         )
 
-    def forward(self, interactions: Iterable[Interaction]) -> Iterator[Tensor]:
+    def forward(self, interactions: Iterable[Interaction | Private]) -> Iterator[Tensor]:
         """Yields the aggregated maps of the five stages, from ``(N, 32, 64, 64)`` to ``(N, 512, 4, 4)`` in the paper.
 
         One after the other, so that who needs the last one only need not hold the others.

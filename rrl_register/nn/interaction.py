@@ -45,6 +45,13 @@ class Interaction(NamedTuple):
     private_moving: Tensor
 
 
+class Private(NamedTuple):
+    """What each patch of a pair has alone, ``(N, C, H, W)``: all that is needed to score the pair."""
+
+    private_fixed: Tensor
+    private_moving: Tensor
+
+
 class FeatureGate(nn.Module):
     """FIL's half that depends on one patch alone, so that it is computed once per keypoint and cached."""
 
@@ -94,3 +101,21 @@ def interact(fixed: Gated | Plain, moving: Gated | Plain) -> Interaction:
         (common_fixed - fixed.feature).abs(),
         (common_moving - moving.feature).abs(),
     )
+
+
+def private(fixed: Gated | Plain, moving: Gated | Plain) -> Private:
+    """The private features of ``interact`` without the common ones, which training alone looks at.
+
+    Args:
+        fixed: One patch of each pair.
+        moving: The other, of the same network.
+    """
+    if isinstance(fixed, Plain) or isinstance(moving, Plain):
+        difference = fixed.feature - moving.feature
+        return Private(functional.relu(difference), functional.relu(difference.neg()))
+    return Private(_kept_back(fixed.feature, moving.gate), _kept_back(moving.feature, fixed.gate))
+
+
+def _kept_back(feature: Tensor, gate: Tensor) -> Tensor:
+    """What a gate does not let through of a feature; one map in memory at a time."""
+    return (feature * gate).sub_(feature).abs_()

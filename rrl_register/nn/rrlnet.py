@@ -18,7 +18,7 @@ from rrl_register.nn.alfe import ALFE, DescriptorHead
 from rrl_register.nn.architecture import PAPER, Architecture
 from rrl_register.nn.blocks import PATCH_SIZE, dense_head
 from rrl_register.nn.decoder import Decoder
-from rrl_register.nn.interaction import Gated, Interaction, Plain, feature_gate, interact
+from rrl_register.nn.interaction import Gated, Plain, feature_gate, interact, private
 
 
 class Spectrum(StrEnum):
@@ -144,7 +144,7 @@ class RRLNet(nn.Module):
 
         Of the five stages only one is held for all pairs at a time: the first ones are large.
         """
-        for aggregated in self.aggregation(_interactions(visible, other, left, right)):
+        for aggregated in self.aggregation(private(a, b) for a, b in _pairs(visible, other, left, right)):
             last = aggregated
         logits: Tensor = self.metric(last)
         return logits[:, 0].float()
@@ -157,7 +157,7 @@ class RRLNet(nn.Module):
         """
         if self.heads is None:
             raise RuntimeError("the MLPP heads have been pruned: build RRLNet(training_heads=True) to train")
-        interactions = list(_interactions(visible, other))
+        interactions = [interact(a, b) for a, b in _pairs(visible, other)]
         aggregated = list(self.aggregation(interactions))
         return self.metric(aggregated[-1])[:, 0].float(), self.heads(aggregated, interactions)
 
@@ -198,10 +198,10 @@ def _checked(patches: Tensor) -> Tensor:
     return patches
 
 
-def _interactions(
+def _pairs(
     visible: PatchFeatures, other: PatchFeatures, left: Tensor | None = None, right: Tensor | None = None
-) -> Iterator[Interaction]:
-    """What the pairs have in common and alone, stage by stage."""
+) -> Iterator[tuple[Gated | Plain, Gated | Plain]]:
+    """What is known of both patches of the pairs, stage by stage."""
     if (visible.spectrum, other.spectrum) != (Spectrum.VISIBLE, Spectrum.OTHER):
         raise ValueError(f"features of ({visible.spectrum}, {other.spectrum}), (visible, other) needed in this order")
     # shape[0] and not len(): what exports the network follows the one, and takes the other for a constant.
@@ -209,7 +209,7 @@ def _interactions(
     if n_left != n_right:
         raise ValueError(f"features of {n_left} visible and {n_right} other patches, pairs of them needed")
     for a, b in zip(visible.stages, other.stages, strict=True):
-        yield interact(_picked(a, left), _picked(b, right))
+        yield _picked(a, left), _picked(b, right)
 
 
 def _picked(stage: Gated | Plain, index: Tensor | None) -> Gated | Plain:
