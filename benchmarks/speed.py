@@ -1,0 +1,224 @@
+"""How fast the network is, which change made it so, and what the hardware could do.
+
+python benchmarks/speed.py [--device cpu|cuda] [--threads N] [--batch N] [--rounds N]
+
+Every row is the network of the row before with one change more; the first is written as the paper draws it
+(``plain_network.py``). All rows take turns in each round. A ratio is the median of the ratios to the plain form of the
+same round; a rate is the best. With one thread on the CPU processor seconds count, so that other programs disturb
+less; else seconds on the clock.
+
+* encode: patches a second through an encoder, with FIL's half that depends on one patch alone.
+* relation: pairs a second whose patches are encoded already.
+* pair: pairs a second whose patches both are new, from the two rates.
+* floor: what the measured rates of this machine allow the plain form: its operations over the rate of the product of
+  large matrices, or the bytes of the features over the rate of copying, whichever takes longer. A form with fewer
+  operations may outdo it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from plain_network import plain_encode, plain_form, plain_relation
+from tables import markdown_table
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from rrl_register.nn import PatchFeatures, RRLNet, Spectrum
+from rrl_register.nn.blocks import PATCH_SIZE
+from rrl_register.nn.folding import fold_batch_norms
+from rrl_register.nn.precision import autocast, fastest_dtype
+from rrl_register.nn.weights import load_weights
+from rrl_register.nn.winograd import quicken_convolutions
+
+BATCH = {"cpu": 32, "cuda": 2048}
+MATRIX_SIDE = {"cpu": 1024, "cuda": 8192}
+COPIED_BYTES = 2**28
+TIMES_MEASURED = 5
+
+Relation = Callable[[RRLNet, PatchFeatures, PatchFeatures], Tensor]
+Clock = Callable[[], float]
+
+
+def main() -> None:
+    """Read the arguments, measure, print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", choices=sorted(BATCH), default="cpu", help="default: %(default)s")
+    parser.add_argument("--threads", type=int, default=1, help="on the CPU; default: %(default)s")
+    parser.add_argument("--batch", type=int, help=f"patches, and pairs, at a time; default: {BATCH}")
+    parser.add_argument("--rounds", type=int, default=7, help="default: %(default)s")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    device = torch.device(arguments.device)
+    clock = _clock(device, arguments.threads)
+    patches = torch.rand(2, arguments.batch or BATCH[device.type], 1, PATCH_SIZE, PATCH_SIZE).to(device)
+    with torch.inference_mode():
+        forms = build_forms(load_weights()[0], device)
+        for _ in range(arguments.rounds + 1):
+            for form in forms:
+                form.time(patches, clock)
+        print(report(forms, Floor.measure(forms[0], patches, clock)))
+
+
+@dataclass
+class Form:
+    """One form of the network, and the seconds that it took in each round.
+
+    Attributes:
+        name: What it has that the form before has not.
+        network: With these weights.
+        plain: Whether it is the paper's.
+        relation: Scores pairs of encoded patches.
+        fastest: Whether it computes in the device's fastest format; else in single precision.
+    """
+
+    name: str
+    network: RRLNet
+    plain: bool = False
+    relation: Relation = plain_relation
+    fastest: bool = False
+    encoding: list[float] = field(default_factory=list)
+    relating: list[float] = field(default_factory=list)
+
+    def time(self, patches: Tensor, clock: Clock) -> None:
+        """Encodes a batch of each spectrum, scores the pairs."""
+        with torch.autocast(patches.device.type, enabled=False) if not self.fastest else autocast(patches.device):
+            start = clock()
+            visible, other = self.encode(patches[0], Spectrum.VISIBLE), self.encode(patches[1], Spectrum.OTHER)
+            between = clock()
+            self.relation(self.network, visible, other)
+            end = clock()
+        self.encoding.append((between - start) / (2 * patches.shape[1]))
+        self.relating.append((end - between) / patches.shape[1])
+
+    def encode(self, patches: Tensor, spectrum: Spectrum) -> PatchFeatures:
+        """Encodes patches ``(N, 1, 64, 64)``."""
+        if self.plain:
+            return plain_encode(self.network, patches, spectrum)
+        return self.network.encode(patches, spectrum)
+
+
+def build_forms(network: RRLNet, device: torch.device) -> list[Form]:
+    """The forms, from the paper's to the product's."""
+    plain = plain_form(network).to(device)
+    laid_out = copy.deepcopy(network).on(device)
+    folded = copy.deepcopy(laid_out)
+    fold_batch_norms(folded)
+    forms = [
+        Form("plain", plain, plain=True),
+        Form("MGLA without copies, channels-last", laid_out),
+        Form("batch norms folded", folded),
+        Form("private features alone", folded, relation=RRLNet.score),
+    ]
+    if fastest_dtype(device) != torch.float32:
+        return [*forms, Form("bfloat16", folded, relation=RRLNet.score, fastest=True)]
+    if device.type == "cpu":
+        quick = copy.deepcopy(folded)
+        quicken_convolutions(quick)
+        forms.append(Form("Winograd's filtering", quick, relation=RRLNet.score))
+    return forms
+
+
+@dataclass(frozen=True)
+class Floor:
+    """What the machine could do.
+
+    Attributes:
+        matrix_rate: Operations a second of a matrix product, in the device's fastest format.
+        copy_rate: Bytes read and written a second when copying.
+        encoding: Seconds a patch.
+        relating: Seconds a pair.
+    """
+
+    matrix_rate: float
+    copy_rate: float
+    encoding: float
+    relating: float
+
+    @classmethod
+    def measure(cls, form: Form, patches: Tensor, clock: Clock) -> Floor:
+        """Measures the rates and counts what the plain form has to do."""
+        matrix_rate, copy_rate = _matrix_rate(patches.device, clock), _copy_rate(patches.device, clock)
+        some = patches[:, :2]
+        with FlopCounterMode(display=False) as encoding:
+            visible, other = form.encode(some[0], Spectrum.VISIBLE), form.encode(some[1], Spectrum.OTHER)
+        with FlopCounterMode(display=False) as relating:
+            form.relation(form.network, visible, other)
+        kept = fastest_dtype(patches.device).itemsize * sum(m[0].numel() for stage in visible.stages for m in stage)
+        per_patch, per_pair = encoding.get_total_flops() / 4, relating.get_total_flops() / 2
+        return cls(
+            matrix_rate,
+            copy_rate,
+            max(per_patch / matrix_rate, kept / copy_rate),
+            max(per_pair / matrix_rate, 2 * kept / copy_rate),
+        )
+
+
+def report(forms: Sequence[Form], floor: Floor) -> str:
+    """The rates of the machine, and a row for each form."""
+    plain = forms[0]
+    header = ["form", "encode, patches/s", "x plain", "relation, pairs/s", "x plain", "pair, pairs/s", "x plain"]
+    rows = [[form.name, *_cells(form, plain)] for form in forms]
+    seconds = floor.encoding, floor.relating, 2 * floor.encoding + floor.relating
+    rows.append(["floor of the plain form", *(cell for s in seconds for cell in (f"{1 / s:.0f}", "-"))])
+    return (
+        f"matrix product {floor.matrix_rate / 1e9:.1f} GFLOP/s, copying {floor.copy_rate / 1e9:.1f} GB/s\n\n"
+        + markdown_table(header, rows)
+    )
+
+
+def _cells(form: Form, plain: Form) -> list[str]:
+    """Rate and ratio of encoding, of relating, and of both for a pair; the first round warms up."""
+    columns = []
+    for kind in (lambda f: f.encoding, lambda f: f.relating, _whole):
+        own, reference = kind(form)[1:], kind(plain)[1:]
+        ratio = statistics.median(r / o for o, r in zip(own, reference, strict=True))
+        columns += [f"{1 / min(own):.1f}", f"{ratio:.2f}"]
+    return columns
+
+
+def _whole(form: Form) -> list[float]:
+    return [2 * e + r for e, r in zip(form.encoding, form.relating, strict=True)]
+
+
+def _clock(device: torch.device, threads: int) -> Clock:
+    if device.type == "cuda":
+        return _after_the_gpu
+    return time.process_time if threads == 1 else time.perf_counter
+
+
+def _after_the_gpu() -> float:
+    torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def _matrix_rate(device: torch.device, clock: Clock) -> float:
+    side = MATRIX_SIDE[device.type]
+    one = torch.rand(side, side, device=device, dtype=fastest_dtype(device))
+    product = torch.empty_like(one)
+    return 2 * side**3 / _best(lambda: torch.mm(one, one, out=product), clock)
+
+
+def _copy_rate(device: torch.device, clock: Clock) -> float:
+    source = torch.zeros(COPIED_BYTES, dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    return 2 * COPIED_BYTES / _best(lambda: target.copy_(source), clock)
+
+
+def _best(work: Callable[[], object], clock: Clock) -> float:
+    seconds = []
+    for _ in range(TIMES_MEASURED):
+        start = clock()
+        work()
+        seconds.append(clock() - start)
+    return min(seconds)
+
+
+if __name__ == "__main__":
+    main()
