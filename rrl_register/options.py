@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,6 +21,20 @@ from rrl_register.errors import UsageError
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 FILE = click.Path(path_type=Path)
+_GROUPS = {"read": "Input", "match": "Matching", "estimate": "Model", "warp": "Output"}
+
+
+class GroupedOption(click.Option):
+    """A flag that the help lists under a heading of its own.
+
+    Args:
+        group: The heading; None: the flag is a frequent one and comes first.
+        arguments, others: As of ``click.Option``.
+    """
+
+    def __init__(self, *arguments: Any, group: str | None = None, **others: Any) -> None:
+        super().__init__(*arguments, **others)
+        self.group = group
 
 
 def band_list(text: str) -> tuple[int, ...]:
@@ -63,6 +78,13 @@ def creation_option(text: str) -> tuple[str, str]:
     return name, value
 
 
+def block_side(text: str | int) -> int:
+    """Read a block's side, a multiple of 16 as TIFF wants its tiles."""
+    if not re.fullmatch(r"[1-9]\d*", str(text)) or int(text) % 16:
+        raise click.BadParameter(f"{text!r} is no side of a block; needed a multiple of 16, such as 512.")
+    return int(text)
+
+
 def one_of(values: Iterable[StrEnum]) -> click.Choice[str]:
     """Offer the values of an enum; given the enum itself, click would offer its names."""
     return click.Choice([value.value for value in values])
@@ -82,6 +104,7 @@ class ConfigOption:
         default_text: What ``--help`` shows for a default of None.
         multiple: Whether the flag may be repeated.
         metavar: Placeholder in ``--help``.
+        frequent: Whether ``--help`` describes it among the first options.
     """
 
     flag: str
@@ -93,6 +116,12 @@ class ConfigOption:
     default_text: str | None = None
     multiple: bool = False
     metavar: str | None = None
+    frequent: bool = False
+
+    @property
+    def group(self) -> str:
+        """Heading under which help and settings files list it."""
+        return _GROUPS.get(self.section, self.section.capitalize())
 
     @property
     def parameter(self) -> str:
@@ -126,11 +155,20 @@ class ConfigOption:
         except click.BadParameter as error:
             raise UsageError(f"{self.name}: {error.message}") from error
 
+    def plain(self, config: RegisterConfig) -> Any:
+        """The field's value in a configuration, as YAML writes it and ``as_text`` reads it back; None for none."""
+        value = getattr(getattr(config, self.section), self.field)
+        if isinstance(value, tuple):
+            return ["=".join(item) if isinstance(item, tuple) else item for item in value] or None
+        return str(value) if isinstance(value, StrEnum | Path) else value
+
     def decorate(self, function: Decorated) -> Decorated:
         """Add the flag to a command."""
         return click.option(
             self.flag,
             self.parameter,
+            cls=GroupedOption,
+            group=None if self.frequent else self.group,
             type=self.type,
             default=self.default,
             show_default=self.default_text or True,
@@ -142,7 +180,7 @@ class ConfigOption:
 
 def _kind_option(image: str) -> ConfigOption:
     what = f"What the {image} image shows; 'auto' recognises it."
-    return ConfigOption(f"--{image}-kind", "read", f"{image}_kind", what, one_of(Kind), Kind)
+    return ConfigOption(f"--{image}-kind", "read", f"{image}_kind", what, one_of(Kind), Kind, frequent=True)
 
 
 def _bands_option(image: str) -> ConfigOption:
@@ -157,6 +195,13 @@ CONFIG_OPTIONS = (
     _bands_option("fixed"),
     _bands_option("moving"),
     ConfigOption(
+        "--max-side",
+        "read",
+        "max_side",
+        "Longest side of the images as they are matched, px; larger ones are reduced for it.",
+        click.IntRange(min=256),
+    ),
+    ConfigOption(
         "--max-shift",
         "match",
         "max_shift",
@@ -164,6 +209,7 @@ CONFIG_OPTIONS = (
         distance,
         default_text="100px; without georeferences half of the longer side",
         metavar="Npx|Nm",
+        frequent=True,
     ),
     ConfigOption(
         "--rotation",
@@ -194,9 +240,24 @@ CONFIG_OPTIONS = (
     ),
     ConfigOption("--keypoints", "match", "n_keypoints", "Keypoints at most in each image.", click.IntRange(min=16)),
     ConfigOption(
+        "--candidates",
+        "match",
+        "n_candidates",
+        "Keypoints of the moving image that are compared with each of the fixed one.",
+        click.IntRange(min=1),
+    ),
+    ConfigOption(
         "--min-score", "match", "min_score", "Probability from which a pair is a match.", click.FloatRange(0, 1)
     ),
-    ConfigOption("--device", "match", "device", "Where the network runs; 'auto' takes a GPU.", one_of(Device), Device),
+    ConfigOption(
+        "--device",
+        "match",
+        "device",
+        "Where the network runs; 'auto' takes a GPU.",
+        one_of(Device),
+        Device,
+        frequent=True,
+    ),
     ConfigOption("--weights", "match", "weights", "Weights to use (.safetensors).", FILE, default_text="those shipped"),
     ConfigOption(
         "--model",
@@ -206,6 +267,17 @@ CONFIG_OPTIONS = (
         "three are a homography and a smooth displacement, for terrain and depth.",
         one_of(ModelChoice),
         ModelChoice,
+        frequent=True,
+    ),
+    ConfigOption(
+        "--threshold",
+        "estimate",
+        "threshold",
+        "Distance from the transform up to which a tie point is an inlier, px of the images as they are matched.",
+        click.FloatRange(min=0.5),
+    ),
+    ConfigOption(
+        "--min-inliers", "estimate", "min_inliers", "Inliers that a transform has to have.", click.IntRange(min=4)
     ),
     ConfigOption("--seed", "estimate", "seed", "Seed of everything that is drawn at random.", click.IntRange(min=0)),
     ConfigOption(
@@ -220,6 +292,14 @@ CONFIG_OPTIONS = (
         default_text="the moving image's own, else 0",
     ),
     ConfigOption(
+        "--block-size",
+        "warp",
+        "block_size",
+        "Side of the blocks that are warped one by one, px.",
+        block_side,
+        metavar="PX",
+    ),
+    ConfigOption(
         "--co",
         "warp",
         "creation_options",
@@ -231,6 +311,30 @@ CONFIG_OPTIONS = (
         metavar="NAME=VALUE",
     ),
 )
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Ask for the known name that is most like an unknown one, if any is."""
+    close = get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f"is {close[0]!r} meant?" if close else None
+
+
+def as_text(name: str, value: Any) -> str:
+    """A plain value, of JSON or YAML, as it would stand in a cell of a manifest.
+
+    Args:
+        name: Of the option or column that it is for.
+        value: A text, a number, or a list of them.
+
+    Raises:
+        UsageError: It is something else.
+    """
+    if isinstance(value, list):
+        multiple = any(option.multiple for option in CONFIG_OPTIONS if option.name == name)
+        return (";" if multiple else ",").join(as_text(name, item) for item in value)
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise UsageError(f"{name} is {value!r}; needed a text, a number or a list of them")
+    return str(value)
 
 
 def build_config(values: Mapping[str, Any], base: RegisterConfig | None = None) -> RegisterConfig:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,15 +30,25 @@ __all__ = ["Registration", "register"]
 GEOREFERENCED_MAX_SHIFT_PX = 100.0
 
 
-class StageClock:
-    """Adds up the seconds of named stages."""
+Watch = Callable[[str], None]
 
-    def __init__(self) -> None:
+
+class StageClock:
+    """Adds up the seconds of named stages.
+
+    Args:
+        watch: Told the name of each stage as it begins; None: nobody is.
+    """
+
+    def __init__(self, watch: Watch | None = None) -> None:
         self.seconds: dict[str, float] = {}
+        self._watch = watch
 
     @contextmanager
     def __call__(self, name: str) -> Iterator[None]:
         """Times what runs inside."""
+        if self._watch:
+            self._watch(name)
         start = time.perf_counter()
         try:
             yield
@@ -47,7 +57,12 @@ class StageClock:
 
 
 def register(
-    fixed: Path, moving: Path, config: RegisterConfig | None = None, *, scorer: Scorer | None = None
+    fixed: Path,
+    moving: Path,
+    config: RegisterConfig | None = None,
+    *,
+    scorer: Scorer | None = None,
+    watch: Watch | None = None,
 ) -> Registration:
     """Registers the moving image onto the fixed one.
 
@@ -56,6 +71,7 @@ def register(
         moving: The image to bring onto it.
         config: Settings; None: the defaults.
         scorer: A network that is loaded already, to be used for many pairs.
+        watch: Told the name of each stage as it begins: load, read, prepare, coarse, keypoints, guided, estimate.
 
     Returns:
         The result; its ``status`` is ``failed`` where the images could not be registered.
@@ -65,7 +81,7 @@ def register(
         UsageError: If the request contradicts itself.
     """
     config = config or RegisterConfig()
-    return _result(search(Path(fixed), Path(moving), config, scorer), config)
+    return _result(search(Path(fixed), Path(moving), config, scorer, watch), config)
 
 
 @dataclass(frozen=True)
@@ -87,13 +103,15 @@ class Searched:
     seconds: dict[str, float]
 
 
-def search(fixed: Path, moving: Path, config: RegisterConfig, scorer: Scorer | None = None) -> Searched:
+def search(
+    fixed: Path, moving: Path, config: RegisterConfig, scorer: Scorer | None = None, watch: Watch | None = None
+) -> Searched:
     """Does all of ``register`` but judge: for those who study the evidence.
 
     Raises:
         InputError, UsageError: As ``register``.
     """
-    clock, counts = StageClock(), Counts()
+    clock, counts = StageClock(watch), Counts()
     with clock("load"):
         scorer = scorer or Scorer(config.match.weights, config.match.device)
     first = _prepared(fixed, moving, config, scorer, clock, counts)

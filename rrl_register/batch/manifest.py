@@ -8,13 +8,12 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from rrl_register.config import RegisterConfig
 from rrl_register.errors import InputError, UsageError
-from rrl_register.options import CONFIG_OPTIONS, build_config
+from rrl_register.options import CONFIG_OPTIONS, as_text, build_config, nearest
 
 PLACEHOLDER = "{id}"
 _OPTIONS = {option.name: option for option in CONFIG_OPTIONS}
@@ -164,9 +163,8 @@ def _column_problem(name: str, header: Sequence[str] = ()) -> str | None:
         return f"column {name!r} twice"
     if name in _COLUMNS or name in _OPTIONS:
         return None
-    close = get_close_matches(name, [*_COLUMNS, *_OPTIONS], n=1, cutoff=0.5)
-    hint = f"is {close[0]!r} meant?" if close else "needed id, fixed, moving or an option of register without dashes"
-    return f"unknown column {name!r}: {hint}"
+    close = nearest(name, [*_COLUMNS, *_OPTIONS])
+    return f"unknown column {name!r}: {close or 'needed id, fixed, moving or an option of register without dashes'}"
 
 
 def _json_rows(lines: Iterable[str]) -> Iterator[tuple[int, Row]]:
@@ -175,19 +173,9 @@ def _json_rows(lines: Iterable[str]) -> Iterator[tuple[int, Row]]:
             continue
         try:
             values = json.loads(line)
-            yield number, {name: _as_text(name, value) for name, value in values.items() if value not in (None, "")}
+            yield number, {name: as_text(name, value) for name, value in values.items() if value not in (None, "")}
         except (ValueError, AttributeError, UsageError) as error:
             yield number, {"": f"no JSON object of texts, numbers and lists ({error})"}
-
-
-def _as_text(name: str, value: Any) -> str:
-    """A JSON value as it would stand in a cell."""
-    if isinstance(value, list):
-        multiple = name in _OPTIONS and _OPTIONS[name].multiple
-        return (";" if multiple else ",").join(_as_text(name, item) for item in value)
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise UsageError(f"{name} is {value!r}")
-    return str(value)
 
 
 def _scene(row: Row, given: Row, base: RegisterConfig, folder: Path) -> Scene:

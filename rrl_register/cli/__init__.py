@@ -2,57 +2,59 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from difflib import get_close_matches
+from pathlib import Path
 
 import click
+from click.shell_completion import CompletionItem
 
 from rrl_register import __version__
 from rrl_register.cli.apply import apply
 from rrl_register.cli.batch import batch
+from rrl_register.cli.command import CONTEXT, OneLineErrors
+from rrl_register.cli.completion import completion
 from rrl_register.cli.evaluate import evaluate
 from rrl_register.cli.export import export
+from rrl_register.cli.info import info
 from rrl_register.cli.register import register
 from rrl_register.cli.train import train
-from rrl_register.errors import RegistrationError, UsageError
 
 DEFAULT_VERB = "register"
 
 
-class CommandGroup(click.Group):
-    """A group whose first verb may be left out, and whose errors take one line."""
+class CommandGroup(OneLineErrors, click.Group):
+    """A group whose first verb may be left out."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Put the default verb in front of arguments that begin with none."""
         own_flags = {flag for parameter in self.get_params(ctx) for flag in parameter.opts}
         if args and args[0] not in self.commands and args[0] not in own_flags:
+            self._refuse_misspelt(ctx, args[0])
             args = [DEFAULT_VERB, *args]
         return super().parse_args(ctx, args)
 
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run the verb; an error that a person can act on becomes one line and its exit code."""
-        try:
-            return super().invoke(ctx)
-        except click.exceptions.NoArgsIsHelpError:
-            raise
-        except click.UsageError as error:
-            command = (error.ctx or ctx).command_path
-            _fail(ctx, f"{error.format_message()} See '{command} --help'.", UsageError.exit_code)
-        except RegistrationError as error:
-            _fail(ctx, str(error), error.exit_code)
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """List the verbs, frequent ones first."""
+        return list(self.commands)
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Offer verbs, and files, because the first argument may be an image."""
+        return [*super().shell_complete(ctx, incomplete), CompletionItem(incomplete, type="file")]
 
-def _fail(ctx: click.Context, message: str, exit_code: int) -> NoReturn:
-    click.echo(f"Error: {' '.join(message.split())}", err=True)
-    ctx.exit(exit_code)
+    def _refuse_misspelt(self, ctx: click.Context, word: str) -> None:
+        """Take a plain word that is nearly a verb, and no file, for a slip; a name such as ``sar`` is no such word."""
+        close = get_close_matches(word.lower(), self.commands, n=1, cutoff=0.75)
+        if close and word.isidentifier() and not Path(word).exists() and not ctx.resilient_parsing:
+            raise click.UsageError(f"There is neither a command nor a file {word!r}. Did you mean {close[0]!r}?", ctx)
 
 
 @click.group(
     cls=CommandGroup,
-    commands=[register, apply, batch, train, evaluate, export],
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    commands=[register, info, apply, batch, train, evaluate, export, completion],
+    context_settings=CONTEXT,
     epilog=(
         "Exit codes: 0 done; 1 a bug; 2 wrong use; 3 input unreadable or unusable; 4 could not be registered; "
-        "5 output exists."
+        "5 output exists; 130 interrupted."
     ),
 )
 @click.version_option(__version__)

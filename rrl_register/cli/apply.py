@@ -9,10 +9,11 @@ import click
 
 from rrl_register.cli.checks import require_file, require_outputs
 from rrl_register.cli.options import config_options, overwrite_option, set_up_logging, verbosity_options
+from rrl_register.cli.progress import stages
 from rrl_register.options import FILE, build_config
 
 
-@click.command(no_args_is_help=True)
+@click.command(no_args_is_help=True, short_help="Warp another file with a transform found before.")
 @click.argument("transform", type=FILE)
 @click.argument("image", type=FILE)
 @click.option("-o", "--output", type=FILE, required=True, help="Write IMAGE on the fixed grid to this GeoTIFF.")
@@ -32,5 +33,7 @@ def apply(
     require_outputs([output], [transform, image], overwrite)
     from rrl_register.applying import apply_transform, read_registration
 
-    apply_transform(read_registration(transform), image, output, build_config(values).warp, overwrite=overwrite)
+    registration = read_registration(transform)
+    with stages("warp"):
+        apply_transform(registration, image, output, build_config(values).warp, overwrite=overwrite)
     click.echo(output)

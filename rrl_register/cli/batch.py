@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from rrl_register.cli.checks import require_file
+from rrl_register.cli.command import INTERRUPTED, RegistrationCommand
 from rrl_register.cli.options import config_options, overwrite_option, set_up_logging, verbosity_options
 from rrl_register.config import BatchConfig, RegisterConfig
 from rrl_register.errors import NotRegisteredError, UsageError
@@ -22,12 +23,11 @@ if TYPE_CHECKING:
     from rrl_register.batch.running import Progress
     from rrl_register.batch.summary import Summary
 
-INTERRUPTED = 130
 _SECONDS_BETWEEN_LINES = 10.0
 _IDS_TOLD = 5
 
 
-@click.command(no_args_is_help=True)
+@click.command(cls=RegistrationCommand, no_args_is_help=True, short_help="Register many scenes; go on after a stop.")
 @click.argument("manifest", type=FILE, required=False)
 @click.option("-o", "--output", type=FILE, required=True, metavar="DIR", help="Folder of the outputs; made if missing.")
 @click.option("--fixed", metavar="PATTERN", help="Fixed image of every scene, or their paths with {id}.")

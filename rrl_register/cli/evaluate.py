@@ -52,7 +52,7 @@ def json_option(function: Decorated) -> Decorated:
     )
 
 
-@click.group(no_args_is_help=True)
+@click.group(no_args_is_help=True, short_help="Measure the network on patches.")
 def evaluate() -> None:
     """Measure the network on patches: FPR95, the share of wrong pairs that pass where 95 % of the right ones do."""
 

@@ -12,7 +12,7 @@ from rrl_register.formats import ExportFormat, export_format
 from rrl_register.options import FILE, one_of
 
 
-@click.command(no_args_is_help=True)
+@click.command(no_args_is_help=True, short_help="Write the network to one file.")
 @click.option("-o", "--output", type=FILE, required=True, help="Write the network to this file.")
 @click.option(
     "--format",

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rrl_register.cli.checks import require_file, require_outputs, require_two_images
+from rrl_register.cli.command import RegistrationCommand
 from rrl_register.cli.options import config_options, overwrite_option, set_up_logging, verbosity_options
+from rrl_register.cli.progress import stages
 from rrl_register.config import RegisterConfig
 from rrl_register.errors import InputError, NotRegisteredError, UsageError
 from rrl_register.options import FILE, build_config
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from rrl_register.registration import Registration
 
 
-@click.command(no_args_is_help=True)
+@click.command(cls=RegistrationCommand, no_args_is_help=True, short_help="Bring MOVING onto FIXED's pixel grid.")
 @click.argument("fixed", type=FILE)
 @click.argument("moving", type=FILE)
 @click.option("-o", "--output", type=FILE, help="Write MOVING on FIXED's grid to this GeoTIFF.")
@@ -57,15 +59,16 @@ def register(
     if output:
         from rrl_register.warping import warp_to_file
 
-        warp_to_file(
-            moving,
-            registration.matrix,
-            registration.fixed_grid,
-            output,
-            config.warp,
-            overwrite,
-            displacement=registration.displacement,
-        )
+        with stages("warp"):
+            warp_to_file(
+                moving,
+                registration.matrix,
+                registration.fixed_grid,
+                output,
+                config.warp,
+                overwrite,
+                displacement=registration.displacement,
+            )
         click.echo(output)
     if not quiet:
         click.echo(summary(registration), err=True)
@@ -93,13 +96,15 @@ def _check(fixed: Path, moving: Path, outputs: list[Path], config: RegisterConfi
 
 def _estimate(fixed: Path, moving: Path, config: RegisterConfig, result: Path | None, overwrite: bool) -> Registration:
     """Run the pipeline; an unusable input is written down before it is reported."""
-    from rrl_register.pipeline import register as run_pipeline
-    from rrl_register.registration import failure_record
-
     try:
-        return run_pipeline(fixed, moving, config)
+        with stages("load") as watch:
+            from rrl_register.pipeline import register as run_pipeline
+
+            return run_pipeline(fixed, moving, config, watch=watch)
     except InputError as error:
         if result:
+            from rrl_register.registration import failure_record
+
             _write_json(result, failure_record(str(error)), overwrite)
         raise
 
@@ -117,5 +122,6 @@ def _write_preview(
     from rrl_register.preview import preview_of_files
     from rrl_register.raster.writer import write_png
 
-    write_png(preview, preview_of_files(fixed, moving, registration, config.read), overwrite)
+    with stages("preview"):
+        write_png(preview, preview_of_files(fixed, moving, registration, config.read), overwrite)
     click.echo(preview)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 RUN_FOLDER = Path("runs") / "training"
 
 
-@click.command(no_args_is_help=True)
+@click.command(no_args_is_help=True, short_help="Train or fine-tune the network.")
 @click.argument("config", type=FILE, required=False)
 @click.option(
     "--data",

@@ -45,17 +45,42 @@ def recognise_kinds(fixed: Path, moving: Path, config: ReadConfig) -> tuple[Kind
         UsageError: A band does not exist.
     """
     guesses = [
-        _look(fixed, config.fixed_bands, config.fixed_kind),
-        _look(moving, config.moving_bands, config.moving_kind),
+        look(fixed, config.fixed_bands, config.fixed_kind),
+        look(moving, config.moving_bands, config.moving_kind),
     ]
     return pair_kinds(*guesses)
 
 
 class Guess(NamedTuple):
-    """A kind and whether anything but the lack of better evidence speaks for it."""
+    """What an image is taken for.
+
+    Attributes:
+        kind: The kind.
+        founded: Whether anything but the lack of better evidence speaks for it.
+        why: The evidence, in words.
+    """
 
     kind: Kind
     founded: bool
+    why: str = ""
+
+
+def look(path: Path, bands: tuple[int, ...], kind: Kind) -> Guess:
+    """Tell what one image shows, from the middle of it at full resolution.
+
+    Args:
+        path: The image.
+        bands: 1-based bands to look at; empty: all but alpha.
+        kind: What it is said to show; ``auto``: nothing is said.
+
+    Raises:
+        InputError: The file cannot be read.
+        UsageError: A band does not exist.
+    """
+    if kind is not Kind.AUTO:
+        return Guess(kind, True, "as told")
+    sample = read_sample(path, bands)
+    return guess_kind(sample.values, sample.valid, open_info(path), bands)
 
 
 def pair_kinds(fixed: Guess, moving: Guess) -> tuple[Kind, Kind]:
@@ -86,15 +111,15 @@ def guess_kind(
     """
     named = _kind_by_name(info, chosen or info.data_bands)
     if named is not None:
-        return Guess(named, True)
+        return Guess(named, True, "names of bands, tags or file")
     if _in_decibels(bands, valid, info):
-        return Guess(Kind.SAR, True)
+        return Guess(Kind.SAR, True, "values in decibels")
     distinct = bands[:1] if _all_equal(bands) else bands
     if len(distinct) >= 3:
-        return Guess(Kind.OPTICAL, True)
+        return Guess(Kind.OPTICAL, True, f"{len(distinct)} bands that differ")
     if any(is_speckled(band, valid) for band in distinct):
-        return Guess(Kind.SAR, True)
-    return Guess(Kind.IR, False)
+        return Guess(Kind.SAR, True, "speckle as of a radar")
+    return Guess(Kind.IR, False, "one grey band and no other evidence")
 
 
 class Speckle(NamedTuple):
@@ -150,13 +175,6 @@ def measure_speckle(band: npt.NDArray[np.float32], valid: npt.NDArray[np.bool_])
         log_skew=_median_skewness(np.log(np.maximum(windows[is_even], 1 / 255))),
         growth=_detail_growth(windows),
     )
-
-
-def _look(path: Path, bands: tuple[int, ...], kind: Kind) -> Guess:
-    if kind is not Kind.AUTO:
-        return Guess(kind, True)
-    sample = read_sample(path, bands)
-    return guess_kind(sample.values, sample.valid, open_info(path), bands)
 
 
 def _kind_by_name(info: RasterInfo, bands: tuple[int, ...]) -> Kind | None:

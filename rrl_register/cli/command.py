@@ -1,0 +1,183 @@
+"""Commands with manners: brief help, settings from a file, errors in one line."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from textwrap import TextWrapper
+from typing import Any, NoReturn
+
+import click
+
+from rrl_register.cli.checks import require_file
+from rrl_register.errors import RegistrationError, UsageError
+from rrl_register.options import FILE, build_config
+
+INTERRUPTED = 130
+"""What shells give for a program that Ctrl-C ended."""
+CONTEXT: Mapping[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+_FREQUENT = "Options"
+_PRINT = "--print-config"
+_ALL = "--help-all"
+
+
+class OneLineErrors(click.Command):
+    """A command whose errors, those that a person can act on, become one line and an exit code.
+
+    Whatever program it is a part of: ``rio`` ends with the same codes.
+    """
+
+    def make_context(self, *arguments: Any, **extra: Any) -> click.Context:
+        """Read the command line."""
+        with _one_line_errors():
+            return super().make_context(*arguments, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Do what was asked for."""
+        with _one_line_errors():
+            return super().invoke(ctx)
+
+
+class RegistrationCommand(OneLineErrors):
+    """A command with the settings of a registration.
+
+    Its help describes the frequent options and names the others, which ``--help-all`` describes. ``--config`` reads
+    settings, which flags override; ``--print-config`` prints them all and does nothing else.
+    """
+
+    def __init__(self, *arguments: Any, **others: Any) -> None:
+        super().__init__(*arguments, **{"context_settings": CONTEXT, **others})
+        self.params += [_config_option(), _print_option(), _help_all_option()]
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the command line; nothing is required where the settings are only printed."""
+        ctx.meta[_PRINT] = _PRINT in args
+        return super().parse_args(ctx, args)
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """List arguments and options."""
+        parameters = super().get_params(ctx)
+        return [_optional(each) for each in parameters] if ctx.meta.get(_PRINT) else parameters
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Print the settings, or do what the command does."""
+        if ctx.params.pop("print_config"):
+            from rrl_register.settings_file import template
+
+            click.echo(template(build_config(ctx.params)), nl=False)
+            return None
+        return super().invoke(ctx)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the frequent options, then the others under their headings or, in the brief help, their names."""
+        groups = _grouped(self.get_params(ctx))
+        _write_records(ctx, formatter, _FREQUENT, groups.pop(_FREQUENT))
+        if ctx.meta.get(_ALL):
+            for heading, options in groups.items():
+                _write_records(ctx, formatter, heading, options)
+        elif groups:
+            with formatter.section(f"More options, which {_ALL} describes"):
+                _write_names(formatter, groups)
+
+
+def fail(message: str, exit_code: int) -> NoReturn:
+    """Say in one line what went wrong, and end."""
+    click.echo(f"Error: {' '.join(message.split())}", err=True)
+    raise click.exceptions.Exit(exit_code)
+
+
+@contextmanager
+def _one_line_errors() -> Iterator[None]:
+    try:
+        yield
+    except click.exceptions.NoArgsIsHelpError:
+        raise
+    except click.UsageError as error:
+        hint = f" See '{error.ctx.command_path} --help'." if error.ctx else ""
+        fail(f"{error.format_message()}{hint}", UsageError.exit_code)
+    except RegistrationError as error:
+        fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        fail("interrupted; outputs that were not finished are not there", INTERRUPTED)
+
+
+def _config_option() -> click.Option:
+    return click.Option(
+        ["--config"],
+        type=FILE,
+        metavar="FILE.yaml",
+        is_eager=True,
+        expose_value=False,
+        callback=_use_config,
+        help="Read settings from this file; flags override them.",
+    )
+
+
+def _use_config(ctx: click.Context, _: click.Parameter, path: Path | None) -> None:
+    if path is None or ctx.resilient_parsing:
+        return
+    from rrl_register.settings_file import read_settings
+
+    require_file(path)
+    settings = read_settings(path)
+    ctx.default_map = {
+        option.parameter: text.split(";") if option.multiple else text for option, text in settings.items()
+    }
+
+
+def _print_option() -> click.Option:
+    return click.Option([_PRINT], is_flag=True, help="Print all settings, for such a file, and stop.")
+
+
+def _help_all_option() -> click.Option:
+    return click.Option(
+        [_ALL],
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=_help_all,
+        help="Describe all options and stop.",
+    )
+
+
+def _help_all(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
+    if asked and not ctx.resilient_parsing:
+        ctx.meta[_ALL] = True
+        click.echo(ctx.get_help(), color=ctx.color)
+        ctx.exit()
+
+
+def _optional(parameter: click.Parameter) -> click.Parameter:
+    relaxed = copy.copy(parameter)
+    relaxed.required = False
+    return relaxed
+
+
+def _grouped(parameters: Iterable[click.Parameter]) -> dict[str, list[click.Option]]:
+    """Options by heading, the frequent ones first, else in the order in which they are declared."""
+    groups: dict[str, list[click.Option]] = {_FREQUENT: []}
+    for parameter in parameters:
+        if isinstance(parameter, click.Option):
+            groups.setdefault(getattr(parameter, "group", None) or _FREQUENT, []).append(parameter)
+    return groups
+
+
+def _write_records(
+    ctx: click.Context, formatter: click.HelpFormatter, heading: str, options: Iterable[click.Option]
+) -> None:
+    records = [record for option in options if (record := option.get_help_record(ctx))]
+    if records:
+        with formatter.section(heading):
+            formatter.write_dl(records)
+
+
+def _write_names(formatter: click.HelpFormatter, groups: Mapping[str, Iterable[click.Option]]) -> None:
+    """Name the options of each group; click's own lists would break flags at their hyphens."""
+    margin = " " * formatter.current_indent
+    column = max(map(len, groups)) + 2
+    wrapper = TextWrapper(formatter.width, break_on_hyphens=False, subsequent_indent=margin + " " * column)
+    for heading, options in groups.items():
+        flags = ", ".join(option.opts[-1] for option in options)
+        formatter.write(wrapper.fill(f"{margin}{heading:<{column}}{flags}") + "\n")
