@@ -160,7 +160,9 @@ class ConfigOption:
         value = getattr(getattr(config, self.section), self.field)
         if isinstance(value, tuple):
             return ["=".join(item) if isinstance(item, tuple) else item for item in value] or None
-        return str(value) if isinstance(value, StrEnum | Path) else value
+        if isinstance(value, Path):
+            return str(value.absolute())
+        return value.value if isinstance(value, StrEnum) else value
 
     def decorate(self, function: Decorated) -> Decorated:
         """Add the flag to a command."""

@@ -90,7 +90,7 @@ def _load(path: Path) -> Mapping[str, Any]:
     try:
         settings = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        said = " ".join(str(error).split())
+        said = " ".join(str(getattr(error, "strerror", None) or error).split())
         raise InputError(f"cannot read the settings in {path} ({said}); needed YAML; try --print-config") from error
     if settings is None:
         return {}

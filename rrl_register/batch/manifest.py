@@ -82,7 +82,10 @@ def read_manifest(path: Path, config: RegisterConfig | None = None, fixed: Path 
         UsageError: Its contents are wrong; the message names the lines.
     """
     if path.suffix.lower() not in (".csv", *_JSON_LINES):
-        raise UsageError(f"the manifest {path} is no table; needed a file called .csv, .jsonl or .ndjson; rename it")
+        raise UsageError(
+            f"the manifest {path} is no table; needed a file called .csv, .jsonl or .ndjson, "
+            f"or --fixed and --moving with {PLACEHOLDER} instead"
+        )
     rows = _read_rows(path)
     base = config or RegisterConfig()
     given = {} if fixed is None else {"fixed": str(fixed.absolute())}

@@ -48,13 +48,17 @@ class RegistrationCommand(OneLineErrors):
     """
 
     def __init__(self, *arguments: Any, **others: Any) -> None:
-        super().__init__(*arguments, **{"context_settings": CONTEXT, **others})
+        settings = {**CONTEXT, "allow_extra_args": True}  # which parse_args refuses in better words
+        super().__init__(*arguments, **{"context_settings": settings, **others})
         self.params += [_config_option(), _print_option(), _help_all_option()]
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Read the command line; nothing is required where the settings are only printed."""
         ctx.meta[_PRINT] = _PRINT in args
-        return super().parse_args(ctx, args)
+        extra = super().parse_args(ctx, args)
+        if extra and not ctx.resilient_parsing:
+            raise click.UsageError(f"There is one name too many, {extra[0]!r}. Outputs need a flag, such as -o.", ctx)
+        return extra
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """List arguments and options."""

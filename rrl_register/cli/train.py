@@ -87,7 +87,6 @@ def train(
 def _settings(
     config: Path | None, data: tuple[Path, ...], run: Path | None, changes: tuple[str, ...]
 ) -> TrainingConfig:
-    _require_yaml()
     from rrl_register.training.config import FINE_TUNING, load_training_config, make_training_config, parse_changes
     from rrl_register.training.settings import merged
 
@@ -103,13 +102,6 @@ def _settings(
         return make_training_config(merged(base, given))
     require_file(config)
     return load_training_config(config, given)
-
-
-def _require_yaml() -> None:
-    try:
-        import yaml  # noqa: F401
-    except ImportError as error:
-        raise UsageError("training needs PyYAML, which is not installed: pip install 'rrl-register[train]'") from error
 
 
 def _as_yaml(settings: TrainingConfig) -> str:
