@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -28,8 +29,8 @@ _STAGES = {
 def stages(first: str) -> Iterator[Tell]:
     """Show the present stage and the time gone by, on stderr, while the block of a command runs.
 
-    Silent where stderr is no terminal, with ``-q``, and with ``-v``, whose log tells more. Nothing may be printed
-    within the block: the line is redrawn all the time.
+    Silent where stderr is no terminal that can redraw a line, with ``-q``, and with ``-v``, whose log tells more.
+    Nothing may be printed within the block: the line is redrawn all the time.
 
     Args:
         first: Name of the stage that the block begins with.
@@ -38,15 +39,16 @@ def stages(first: str) -> Iterator[Tell]:
         A function that is told the name of each further stage.
     """
     given = click.get_current_context().params
-    if given.get("quiet") or given.get("verbose") or not sys.stderr.isatty():
+    watched = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+    if given.get("quiet") or given.get("verbose") or not watched:
         yield lambda stage: None
         return
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
-    # Redirected, what is printed to stdout would come out on stderr.
     console = Console(stderr=True)
+    # Redirected, what is printed to stdout would come out on stderr.
     with Progress(*columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False) as progress:
         task = progress.add_task(_words(first), total=None)
         yield lambda stage: progress.update(task, description=_words(stage))
