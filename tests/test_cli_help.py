@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 from rasterio.rio.main import main_group
@@ -177,3 +180,18 @@ def test_rio_ends_with_our_exit_codes_and_lines(
     assert result.stderr.startswith("Error: ")
     assert result.stderr.count("\n") == 1
     assert said in result.stderr
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/command_line.md"])
+def test_flags_that_are_written_about_exist(page: str) -> None:
+    known = {flag for command in walk(main) for parameter in command.params for flag in parameter.opts}
+    text = (REPOSITORY / page).read_text()
+    written = set(re.findall(r"(?<=[ `(])--[a-z][a-z-]+", text))
+    assert written - known - {"--help", "--extra-index-url"} == set()
+
+
+def walk(command: click.Command) -> Iterator[click.Command]:
+    yield command
+    if isinstance(command, click.Group):
+        for part in command.commands.values():
+            yield from walk(part)

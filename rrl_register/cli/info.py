@@ -113,7 +113,7 @@ def _grid_text(grid: Grid) -> str:
         return f"{size}, no georeference"
     name = grid.to_dict()["crs"]
     metres = grid.metres_per_pixel
-    ground = "" if metres is None else f" of {metres:.3g} m"
+    ground = "" if metres is None else f" of {float(f'{metres:.2g}'):g} m"  # metres are known to 1 % only
     return f"{size}{ground}, {name if len(name) < 40 else 'a CRS of its own'}"
 
 
