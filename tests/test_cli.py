@@ -70,7 +70,7 @@ WRONG_VALUES = [
 class Desk:
     """A folder with two inputs, and a pipeline that notes what it is asked for instead of matching."""
 
-    def __init__(self, folder: Path, answer: Registration | Exception) -> None:
+    def __init__(self, folder: Path, answer: Registration | BaseException) -> None:
         self.folder = folder
         self.calls: list[tuple[Path, Path, RegisterConfig]] = []
         self.warps: list[tuple[Any, ...]] = []
@@ -84,7 +84,7 @@ class Desk:
     def register(self, fixed: Path, moving: Path, config: RegisterConfig, watch: Callable[[str], None]) -> Any:
         watch("load")
         self.calls.append((fixed, moving, config))
-        if isinstance(self.answer, Exception):
+        if isinstance(self.answer, BaseException):
             raise self.answer
         return self.answer
 
@@ -250,6 +250,14 @@ def test_an_unusable_input_is_written_down_too(desk: Desk) -> None:
     assert set(written) == set(complete)
     assert (written["schema"], written["status"], written["matrix"]) == (1, "failed", None)
     assert "no image" in written["reason"]
+
+
+def test_an_interruption_has_an_exit_code_of_its_own(desk: Desk) -> None:
+    desk.answer = KeyboardInterrupt()
+    result = desk.run("{fixed} {moving} -o {out} --json {json}")
+    assert result.exit_code == 130
+    assert_one_line(result, "interrupted")
+    assert not desk.leftovers()
 
 
 def test_a_bug_is_not_dressed_up(desk: Desk) -> None:

@@ -120,7 +120,7 @@ def completions(line: str) -> list[str]:
 
 def test_verbs_and_files_are_completed_in_the_first_place() -> None:
     assert set(completions("rrl-register ")) >= {*(f"plain,{verb}" for verb in VERBS), "file,"}
-    assert completions("rrl-register app") == ["plain,apply", "file,app"]
+    assert completions("rrl-register app") == ["file,app", "plain,apply"]
 
 
 @pytest.mark.parametrize(

@@ -38,8 +38,11 @@ class CommandGroup(OneLineErrors, click.Group):
         return list(self.commands)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """Offer verbs, and files, because the first argument may be an image."""
-        return [*super().shell_complete(ctx, incomplete), CompletionItem(incomplete, type="file")]
+        """Offer verbs, and files, because the first argument may be an image.
+
+        Files come first: click's script for bash forgets what comes before them, and then falls back to them.
+        """
+        return [CompletionItem(incomplete, type="file"), *super().shell_complete(ctx, incomplete)]
 
     def _refuse_misspelt(self, ctx: click.Context, word: str) -> None:
         """Take a plain word that is nearly a verb, and no file, for a slip; a name such as ``sar`` is no such word."""
