@@ -39,6 +39,9 @@ _IDS_TOLD = 5
     show_default=True,
     help="Scenes worked on at a time, each in a process of its own.",
 )
+@click.option(
+    "--scheduler", metavar="ADDRESS", help="Dask scheduler, tcp://HOST:PORT, whose workers do the work instead."
+)
 @click.option("--resume", is_flag=True, help="Go on with the batch in DIR: do what is left or has changed.")
 @click.option("--retry-failed", is_flag=True, help="As --resume, and do again what failed.")
 @overwrite_option
@@ -53,6 +56,7 @@ def batch(
     fixed: str | None,
     moving: str | None,
     workers: int,
+    scheduler: str | None,
     resume: bool,
     retry_failed: bool,
     overwrite: bool,
@@ -71,7 +75,7 @@ def batch(
     from rrl_register.batch.running import run_batch
     from rrl_register.batch.summary import FILE_NAME
 
-    config = BatchConfig(workers, resume, retry_failed, overwrite)
+    config = BatchConfig(workers, resume, retry_failed, overwrite, scheduler)
     try:
         with Reporter(verbose, quiet) as reporter:
             summary = run_batch(scenes, output, config, watch=reporter)
