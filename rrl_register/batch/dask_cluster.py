@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -209,21 +211,38 @@ def _connect(address: str) -> Iterator[Client]:
     from distributed.versions import VersionMismatchWarning
 
     logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # what goes wrong is told in one line, here
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", VersionMismatchWarning)  # versions are checked by require_versions
-            client = Client(address, timeout=_SECONDS_TO_CONNECT, set_as_default=False, name="rrl-register")
-    except (OSError, ValueError, ImportError) as error:
-        raise UsageError(
-            f"no Dask scheduler answers at {address} ({_one_line(error)}); needed a running one; check the address, "
-            "such as tcp://HOST:8786"
-        ) from error
+    _require_answer(address)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", VersionMismatchWarning)  # versions are checked by require_versions
+        client = Client(address, timeout=_SECONDS_TO_CONNECT, set_as_default=False, name="rrl-register")
     try:
         _require_scheduler_version(client)
         yield client
     finally:
         with suppress(Exception):  # the scheduler may be gone
             client.close(timeout=2)
+
+
+def _require_answer(address: str) -> None:
+    """Knock first: a client that finds no scheduler is never closed, and may block the next one.
+
+    In a thread, because this one may have an event loop of its own, such as a notebook's.
+    """
+    with ThreadPoolExecutor(1) as thread:
+        try:
+            thread.submit(asyncio.run, _knock(address)).result()
+        except (OSError, ValueError) as error:
+            raise UsageError(
+                f"no Dask scheduler answers at {address} ({_one_line(error)}); needed a running one; check the address, "
+                "such as tcp://HOST:8786"
+            ) from error
+
+
+async def _knock(address: str) -> None:
+    from distributed import Security, connect
+
+    comm = await connect(address, timeout=_SECONDS_TO_CONNECT, **Security().get_connection_args("client"))
+    comm.abort()
 
 
 def _require_scheduler_version(client: Client) -> None:
@@ -242,8 +261,8 @@ def _scheduler_needed() -> Iterator[None]:
         yield
     except (CancelledError, CommClosedError, OSError, RuntimeError) as error:
         raise InputError(
-            "the Dask scheduler answers no more, or has dropped the scenes; needed it until the end of the batch; see to "
-            "that and go on with --resume"
+            "the Dask scheduler answers no more, or has dropped the scenes; needed it until the end of the batch; "
+            "see to that and go on with --resume"
         ) from error
 
 
