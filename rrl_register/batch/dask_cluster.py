@@ -233,8 +233,8 @@ def _require_answer(address: str) -> None:
             thread.submit(asyncio.run, _knock(address)).result()
         except (OSError, ValueError) as error:
             raise UsageError(
-                f"no Dask scheduler answers at {address} ({_one_line(error)}); needed a running one; check the address, "
-                "such as tcp://HOST:8786"
+                f"no Dask scheduler answers at {address} ({_one_line(error)}); needed a running one; try its "
+                "address, such as tcp://HOST:8786"
             ) from error
 
 
