@@ -76,7 +76,7 @@ def processes(stand_in: ModuleType) -> Iterator[str]:
 def threads() -> Iterator[LocalCluster]:
     """A cluster inside this process, of one worker, which has a GPU."""
     with LocalCluster(
-        processes=False, n_workers=1, threads_per_worker=1, dashboard_address=None, protocol="tcp", resources={GPU: 1}
+        processes=False, n_workers=1, threads_per_worker=1, dashboard_address=":0", protocol="tcp", resources={GPU: 1}
     ) as cluster:
         yield cluster
 

@@ -170,13 +170,11 @@ def test_slurm_jobs_ask_for_what_was_said(run: Callable[..., int], capfd: pytest
 def test_pods_share_a_volume_and_are_found_by_the_service() -> None:
     cluster = yaml.safe_load((FOLDER / "register_kubernetes.yaml").read_text())
     worker, scheduler = cluster["spec"]["worker"]["spec"], cluster["spec"]["scheduler"]
+    (container,) = worker["containers"]
     assert scheduler["service"]["selector"]["dask.org/cluster-name"] == cluster["metadata"]["name"]
-    assert {mount["name"] for mount in worker["containers"][0]["volumeMounts"]} == {
-        v["name"] for v in worker["volumes"]
-    }
+    assert {mount["name"] for mount in container["volumeMounts"]} == {volume["name"] for volume in worker["volumes"]}
     assert scheduler["spec"]["containers"][0]["image"] == container["image"]
-    args = container["args"]
-    assert args[args.index("--nthreads") + 1] == "1"
+    assert container["args"][container["args"].index("--nthreads") + 1] == "1"
 
 
 def test_kubernetes_takes_the_pods_of_the_file(

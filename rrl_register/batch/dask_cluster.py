@@ -193,7 +193,7 @@ def local_cluster(workers: int) -> Iterator[LocalCluster]:
     _require_extra()
     from distributed import LocalCluster
 
-    with LocalCluster(n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
+    with LocalCluster(n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=":0") as cluster:
         yield cluster
 
 
