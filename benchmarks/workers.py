@@ -3,9 +3,9 @@
     python benchmarks/workers.py [--scenes 8] [--size 256] [--keypoints 300] [--rounds 1]
 
 The scenes are parts of the sample pair in data/, of about known place, so that they are small work. All ways take
-turns; each is timed from its start to its end, the start of its processes included. Prints a line of JSON for each run, then a
-table with the medians and their ratios to one local worker, and says whether pixels and results were the same, whatever
-the way.
+turns; each is timed from its start to its end, the start of its processes included. Prints a line of JSON for each run,
+then a table with the medians and their ratios to one local worker, and says whether pixels and results were the same,
+whatever the way.
 """
 
 from __future__ import annotations

@@ -86,18 +86,18 @@ class DaskCluster:
             if tasks.empty:
                 return given_up
             for scene, future in tasks.finished():
-                if _killed(future):
-                    given_up.append(scene)
+                if result := _result(future):
+                    yield self._keep(*result)
                 else:
-                    yield self._keep(future)
+                    given_up.append(scene)
 
     def _alone(self, tasks: _Tasks, scene: Scene) -> Outcome:
         tasks.submit(scene)
         while not (finished := tasks.finished()):
             pass
         ((_, future),) = finished
-        if not _killed(future):
-            return self._keep(future)
+        if result := _result(future):
+            return self._keep(*result)
         return Outcome(
             scene.id,
             FAILED,
@@ -106,13 +106,7 @@ class DaskCluster:
             _CRASHED,
         )
 
-    def _keep(self, future: Future[Any]) -> Outcome:
-        error = _error(future)
-        if error:
-            raise error
-        with _scheduler_needed():
-            result: tuple[Outcome, Path] = future.result()
-        outcome, attempt = result
+    def _keep(self, outcome: Outcome, attempt: Path) -> Outcome:
         keep_attempt(attempt, outcome, self.folder)
         return outcome
 
@@ -266,20 +260,23 @@ def _scheduler_needed() -> Iterator[None]:
         ) from error
 
 
-def _error(future: Future[Any]) -> BaseException | None:
-    with _scheduler_needed():
-        error: BaseException | None = future.exception()
-    if isinstance(error, ModuleNotFoundError):
-        return UsageError(
-            f"a Dask worker lacks a package ({error}); needed rrl-register on all machines; install it there"
-        )
-    return error
-
-
-def _killed(future: Future[Any]) -> bool:
+def _result(future: Future[Any]) -> tuple[Outcome, Path] | None:
+    """What a task gave, or nothing if Dask gave it up; what the task raised is raised."""
     from distributed import KilledWorker
 
-    return isinstance(_error(future), KilledWorker)
+    try:
+        with _scheduler_needed():
+            error: BaseException | None = future.exception()
+            if error is None:
+                result: tuple[Outcome, Path] = future.result()  # which may be lost with its worker, and done again
+                return result
+    except KilledWorker:
+        return None
+    if isinstance(error, KilledWorker):
+        return None
+    if isinstance(error, ModuleNotFoundError):
+        raise UsageError(f"a Dask worker lacks a package ({error}); needed rrl-register on each; install it there")
+    raise error
 
 
 def _from_anywhere(scene: Scene) -> Scene:
