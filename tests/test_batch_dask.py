@@ -165,6 +165,7 @@ def test_scenes_are_handed_over_a_few_at_a_time(desk: Desk, threads: LocalCluste
     assert len(taken) == 20
 
 
+@pytest.mark.usefixtures("warnings_end_the_wait")
 def test_a_scene_for_a_gpu_goes_to_a_worker_that_has_one(
     desk: Desk, threads: LocalCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -175,6 +176,7 @@ def test_a_scene_for_a_gpu_goes_to_a_worker_that_has_one(
         list(desk.on(threads.scheduler_address)(scenes.scenes))
 
 
+@pytest.mark.usefixtures("warnings_end_the_wait")
 def test_a_cluster_without_workers_is_told(desk: Desk, threads: LocalCluster) -> None:
     threads.scale(0)
     with pytest.raises(Told, match="has no worker"):
@@ -185,7 +187,7 @@ class Told(Exception):
     """Raised in place of a warning, to end what would wait for ever."""
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def warnings_end_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     def tell(message: str) -> None:
         raise Told(message)
