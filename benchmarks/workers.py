@@ -26,7 +26,7 @@ import rasterio
 from rasterio.windows import Window
 
 from rrl_register import MatchConfig, RegisterConfig
-from rrl_register.batch import Manifest, Scene, run_batch
+from rrl_register.batch import Manifest, Scene, Summary, run_batch
 from rrl_register.batch.dask_cluster import local_cluster
 from rrl_register.config import BatchConfig, Device
 from rrl_register.evaluation.tables import text_table
@@ -34,18 +34,18 @@ from rrl_register.evaluation.tables import text_table
 SAMPLES = Path(__file__).resolve().parents[1] / "data"
 
 
-def local(workers: int, scenes: Manifest, folder: Path) -> None:
+def local(workers: int, scenes: Manifest, folder: Path) -> Summary:
     """Runs the batch in a pool of processes."""
-    run_batch(scenes, folder, BatchConfig(workers))
+    return run_batch(scenes, folder, BatchConfig(workers))
 
 
-def on_dask(workers: int, scenes: Manifest, folder: Path) -> None:
+def on_dask(workers: int, scenes: Manifest, folder: Path) -> Summary:
     """Runs the batch on a Dask cluster that is started for it."""
     with local_cluster(workers) as cluster:
-        run_batch(scenes, folder, BatchConfig(scheduler=cluster.scheduler_address))
+        return run_batch(scenes, folder, BatchConfig(scheduler=cluster.scheduler_address))
 
 
-WAYS: dict[str, tuple[Callable[[int, Manifest, Path], None], int]] = {
+WAYS: dict[str, tuple[Callable[[int, Manifest, Path], Summary], int]] = {
     "local, 1": (local, 1),
     "local, 2": (local, 2),
     "Dask, 1": (on_dask, 1),
@@ -94,12 +94,12 @@ def measure(scenes: Manifest, rounds: int) -> tuple[dict[str, list[float]], bool
         for name, (run, workers) in WAYS.items():
             with tempfile.TemporaryDirectory() as folder:
                 start = time.perf_counter()
-                run(workers, scenes, Path(folder))
+                summary = run(workers, scenes, Path(folder))
                 seconds[name].append(time.perf_counter() - start)
                 written = contents(Path(folder))
             first = first or written
             same &= written == first
-            print(json.dumps({"way": name, "seconds": round(seconds[name][-1], 2), "files": len(written)}), flush=True)
+            print(json.dumps({"way": name, "seconds": round(seconds[name][-1], 2), **summary.counts()}), flush=True)
     return seconds, same
 
 
