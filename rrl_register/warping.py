@@ -274,7 +274,7 @@ def _write_block(source: FileSource, target: DatasetWriter, block: Box, warp: In
         values, has_data = _warp_band(source, band, block, patches, warp)
         fill = 0.0 if source.is_alpha(band) else nodata.fill
         if nodata.declared and not source.is_alpha(band):
-            values = _keep_off(values, nodata.fill)
+            values = keep_off(values, nodata.fill)
         filled = np.where(has_data, values, as_dtype(np.array(fill, np.float64), source.dtype))
         target.write(filled, band + 1, window=block.window())
         everywhere &= has_data
@@ -282,8 +282,11 @@ def _write_block(source: FileSource, target: DatasetWriter, block: Box, warp: In
         target.write_mask(everywhere, window=block.window())
 
 
-def _keep_off(values: Array, nodata: float) -> Array:
-    """Move values that happen to equal the nodata value aside, by as little as a reader can tell from it."""
+def keep_off(values: Array, nodata: float) -> Array:
+    """Move values that happen to equal the nodata value aside, by as little as a reader can tell from it.
+
+    Interpolation may lead to that value from others, as the overshoot of cubic kernels leads to 0.
+    """
     if np.iscomplexobj(values) or math.isnan(nodata):
         return values
     if values.dtype.kind in "iu":

@@ -22,7 +22,7 @@ from rrl_register.matching.scoring import Scorer
 from rrl_register.pipeline import register
 from rrl_register.raster.grid import Grid
 from rrl_register.registration import Registration
-from rrl_register.warping import ArraySource, View
+from rrl_register.warping import ArraySource, View, keep_off
 
 try:
     import rioxarray
@@ -191,6 +191,7 @@ def _warped(bands: npt.NDArray[Any], work: _Work, box: Box, part: Box) -> npt.ND
     source = ArraySource(bands, np.asarray(_known(bands, work.nodata).all(axis=0)), part, work.warp.shape)
     view = View(source, work.warp, box.shape, tuple(range(len(bands))))
     values, valid = view.whole(box)
+    values = values if work.nodata is None else keep_off(values, work.fill)
     return np.where(valid, values, np.array(work.fill, work.dtype)).astype(work.dtype, copy=False)
 
 
