@@ -3,7 +3,7 @@
     python data/make_change_pair.py
 
 Drawn from one seed, like the pair of ``make_synthetic_sar_pair.py``. In between, the lake has risen over fields, a
-wood was felled and houses were built; ``synthetic_change_mask.tif`` says where.
+part of the forest was felled and houses were built; ``synthetic_change_mask.tif`` says where.
 """
 
 from __future__ import annotations
@@ -56,11 +56,11 @@ def make_pair(folder: Path) -> None:
 
 
 def changed(land: Landscape) -> Landscape:
-    """Let the lake rise, fell the largest wood but the banks of the river, and build houses on fields in the south."""
+    """Let the lake rise, fell a part of the forest, and build houses on fields in the south."""
     cover, height = land.cover.copy(), land.height.copy()
     lake = largest(land.cover == Cover.WATER)
     flooded = (distance_transform_edt(~lake) < FLOOD_PX) & (land.cover == Cover.FIELD)
-    felled = largest(land.cover == Cover.FOREST)
+    felled = clearing(land) & (land.cover == Cover.FOREST)
     built = houses(land) & (land.cover == Cover.FIELD) & ~flooded
     for where, now, metres in ((flooded, Cover.WATER, 0), (felled, Cover.TRACK, 0), (built, Cover.ROOF, HOUSE_M)):
         cover[where], height[where] = now, metres
@@ -71,6 +71,13 @@ def largest(mask: Mask) -> Mask:
     """The largest connected part of a mask."""
     parts, _ = label(mask)
     return np.asarray(parts == 1 + np.argmax(np.bincount(parts.ravel())[1:]))
+
+
+def clearing(land: Landscape) -> Mask:
+    """A part of the land in the north-east, whatever is there."""
+    size = len(land.cover)
+    y, x = np.indices((size, size)) / size
+    return np.asarray(np.hypot((x - 0.75) / 0.09, (y - 0.25) / 0.08) < 1)
 
 
 def houses(land: Landscape) -> Mask:
