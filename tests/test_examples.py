@@ -57,6 +57,7 @@ def test_a_stack_trains_a_network(pair: tuple[Path, Path], known: Path, tmp_path
 
 
 def test_xarray_warps_lazily(pair: tuple[Path, Path], known: Path, tmp_path: Path) -> None:
+    pytest.importorskip("rioxarray", reason="needs the extra xarray")
     output = tmp_path / "aligned.tif"
     said = run("lazy_xarray.py", *pair, "-o", output, "--registration", known)
     assert said.startswith("Array (1, 403, 515) in chunks of (1, 256, 256)")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from rrl_register.config import Kind, RegisterConfig
+from rrl_register.config import Kind, RegisterConfig, WarpConfig
 from rrl_register.errors import InputError, NotRegisteredError, UsageError
 from rrl_register.fusion.layers import as_arrays, check_layers, open_layer, write_layers
 from rrl_register.fusion.stack_result import AlignedStack, StackBand, StackMember
@@ -62,26 +62,9 @@ def align_stack(
     """
     config = config or RegisterConfig()
     request = _Request.of(images, kinds, labels, registrations, config)
-    if on_failure not in ("raise", "skip"):
-        raise UsageError(f"on_failure {on_failure!r}; needed 'raise' or 'skip'")
-    if config.warp.nodata is not None:
-        raise UsageError(f"nodata {config.warp.nodata:g} for a stack; needed None: NaN stands for no data in it")
-    if output is not None:
-        check_output(Path(output), overwrite)
-        check_not_input(Path(output), *(image for image in request.images if isinstance(image, Path)))
-    members = _register_all(request, config, on_failure, scorer)
-    with ExitStack() as opened:
-        layers = [
-            opened.enter_context(open_layer(image, member, config.warp.resampling))
-            for image, member in zip(request.images, members, strict=True)
-            if not member.reason
-        ]
-        check_layers(layers)
-        bands = tuple(StackBand(name, layer.label, band) for layer in layers for band, name in layer.names.items())
-        if output is None:
-            return AlignedStack(request.grid, bands, members, as_arrays(layers, request.grid, config.warp))
-        write_layers(layers, request.grid, Path(output), config.warp, overwrite)
-    return AlignedStack(request.grid, bands, members, Path(output))
+    target = None if output is None else Path(output)
+    _require_possible(request, config, target, on_failure, overwrite)
+    return _stacked(request, _register_all(request, config, on_failure, scorer), config.warp, target, overwrite)
 
 
 @dataclass(frozen=True)
@@ -147,6 +130,18 @@ def _labels(images: Sequence[Path | ImageArray]) -> list[str]:
     return [stem if stem and stems.count(stem) == 1 else f"image{number}" for number, stem in enumerate(stems, start=1)]
 
 
+def _require_possible(
+    request: _Request, config: RegisterConfig, output: Path | None, on_failure: str, overwrite: bool
+) -> None:
+    if on_failure not in ("raise", "skip"):
+        raise UsageError(f"on_failure {on_failure!r}; needed 'raise' or 'skip'")
+    if config.warp.nodata is not None:
+        raise UsageError(f"nodata {config.warp.nodata:g} for a stack; needed None: NaN stands for no data in it")
+    if output is not None:
+        check_output(output, overwrite)
+        check_not_input(output, *(image for image in request.images if isinstance(image, Path)))
+
+
 def _register_all(
     request: _Request, config: RegisterConfig, on_failure: OnFailure, scorer: Scorer | None
 ) -> tuple[StackMember, ...]:
@@ -178,3 +173,21 @@ def _member(
             raise
         return StackMember(label, None, str(error))
     return StackMember(label, found, found.reason)
+
+
+def _stacked(
+    request: _Request, members: tuple[StackMember, ...], config: WarpConfig, output: Path | None, overwrite: bool
+) -> AlignedStack:
+    """The bands of all members that are not left out, as one array or file."""
+    with ExitStack() as opened:
+        layers = [
+            opened.enter_context(open_layer(image, member, config.resampling))
+            for image, member in zip(request.images, members, strict=True)
+            if not member.reason
+        ]
+        check_layers(layers)
+        bands = tuple(StackBand(name, layer.label, band) for layer in layers for band, name in layer.names.items())
+        if output is None:
+            return AlignedStack(request.grid, bands, members, as_arrays(layers, request.grid, config))
+        write_layers(layers, request.grid, output, config, overwrite)
+    return AlignedStack(request.grid, bands, members, output)
