@@ -8,6 +8,7 @@ The network here predicts the moving image's first band from the fixed image's b
 from __future__ import annotations
 
 import argparse
+from itertools import chain, islice, repeat
 from pathlib import Path
 
 import torch
@@ -26,16 +27,16 @@ def train(dataset: PatchDataset, inputs: int, steps: int) -> list[float]:
     network = nn.Sequential(nn.Conv2d(inputs, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 1, 3, padding=1))
     optimiser = torch.optim.Adam(network.parameters(), 1e-2)
     losses: list[float] = []
-    while len(losses) < steps:
-        for batch in DataLoader(dataset, batch_size=8):
-            data, valid = batch["data"] / 255, batch["valid"]
-            error = (network(data[:, :inputs])[:, 0] - data[:, inputs]).abs()
-            loss = error[valid].mean()
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            losses.append(loss.item())
-    return losses[:steps]
+    epochs = repeat(DataLoader(dataset, batch_size=8))
+    for batch in islice(chain.from_iterable(epochs), steps):
+        data, valid = batch["data"] / 255, batch["valid"]
+        error = (network(data[:, :inputs])[:, 0] - data[:, inputs]).abs()
+        loss = error[valid].mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    return losses
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +84,24 @@ def test_patches_go_to_other_processes_as_a_path(data: np.ndarray, make_raster: 
     packed = pickle.dumps(patches)
     assert len(packed) < 2000
     assert np.array_equal(pickle.loads(packed)[1].data, patches[1].data)
+
+
+def test_threads_read_at_the_same_time(data: np.ndarray, make_raster: Callable[..., Path]) -> None:
+    patches = Patches(make_raster(data, nodata=np.nan), PatchConfig(16, 4, 0))
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(patches.__getitem__, range(len(patches))))
+    for patch in found:
+        part = data[:, patch.row : patch.row + 16, patch.column : patch.column + 16]
+        assert np.array_equal(patch.data, np.nan_to_num(part, nan=0.0))
+
+
+def test_a_file_that_is_damaged_later_is_told(data: np.ndarray, make_raster: Callable[..., Path]) -> None:
+    path = make_raster(data)
+    patches = Patches(path, PatchConfig(16, min_valid=0))
+    copy = pickle.dumps(patches)
+    path.write_bytes(path.read_bytes()[:600])
+    with pytest.raises(InputError, match="cannot read"):
+        pickle.loads(copy)[len(patches) - 1]
 
 
 @pytest.mark.parametrize(

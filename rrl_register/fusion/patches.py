@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import math
 import os
+import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from rasterio.errors import RasterioError
+from rasterio.io import DatasetReader
 
 from rrl_register.errors import UsageError
 from rrl_register.fusion.stack_result import AlignedStack
 from rrl_register.interpolation import Mask
 from rrl_register.inverse_map import Box
-from rrl_register.raster.reader import open_dataset
+from rrl_register.raster.reader import open_dataset, unreadable
 
 StackLike = AlignedStack | npt.NDArray[Any] | str | os.PathLike[str]
 """A stack, an array (B, H, W) with NaN for no data, or a raster file."""
@@ -162,18 +166,31 @@ class _ArrayStack:
 
 
 class _FileStack:
-    """A stack in a file, which is opened anew for every read, so that nothing open has to go to another process."""
+    """A stack in a file, opened once in every thread of every process: what is open must not be shared."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self._path, self._own = path, threading.local()
         with open_dataset(path) as dataset:
             self.shape: tuple[int, int] = dataset.shape
 
+    def __reduce__(self) -> tuple[type[_FileStack], tuple[Path]]:
+        return _FileStack, (self._path,)
+
     def read(self, box: Box) -> tuple[npt.NDArray[Any], Mask]:
         """Values and where they are known, (B, h, w) each."""
-        with open_dataset(self._path) as dataset:
+        dataset = self._opened()
+        try:
             data, masks = dataset.read(window=box.window()), dataset.read_masks(window=box.window())
+        except RasterioError as error:
+            raise unreadable(self._path, error) from error
         return data, (masks > 0) & np.isfinite(data)
+
+    def _opened(self) -> DatasetReader:
+        # A forked process inherits what its parent has opened, and both would move one place in the file.
+        if getattr(self._own, "process", None) != os.getpid():
+            self._own.closing, self._own.process = ExitStack(), os.getpid()
+            self._own.dataset = self._own.closing.enter_context(open_dataset(self._path))
+        return self._own.dataset
 
 
 def _source(stack: StackLike) -> _ArrayStack | _FileStack:
