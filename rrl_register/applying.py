@@ -43,6 +43,7 @@ def apply_transform(
         InputError: The registration failed, or the image cannot be read or does not belong to it.
         OutputExistsError, UsageError: The output cannot be written.
     """
+    _require_transform(registration)
     warp_to_file(
         image,
         _matrix_for(registration, open_info(image).grid),
@@ -89,11 +90,15 @@ def _view(source: Source, grid: Grid, registration: Registration | None, resampl
 
 def _matrix_for(registration: Registration, image: Grid) -> Matrix:
     """(3, 3), pixel of an image -> fixed pixel."""
+    return _require_transform(registration) @ to_registered_pixels(image, registration.moving_grid)
+
+
+def _require_transform(registration: Registration) -> Matrix:
     if registration.matrix is None:
         raise InputError(
             f"the transform is of a failed registration ({registration.reason}); needed status 'ok'; register again"
         )
-    return registration.matrix @ to_registered_pixels(image, registration.moving_grid)
+    return registration.matrix
 
 
 def read_registration(path: Path) -> Registration:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 import os
 import threading
+import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from rasterio.errors import RasterioError
+import rasterio
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
 
 from rrl_register.errors import UsageError
@@ -178,8 +179,8 @@ class _FileStack:
 
     def read(self, box: Box) -> tuple[npt.NDArray[Any], Mask]:
         """Values and where they are known, (B, h, w) each."""
-        dataset = self._opened()
         try:
+            dataset = self._opened()
             data, masks = dataset.read(window=box.window()), dataset.read_masks(window=box.window())
         except RasterioError as error:
             raise unreadable(self._path, error) from error
@@ -188,8 +189,9 @@ class _FileStack:
     def _opened(self) -> DatasetReader:
         # A forked process inherits what its parent has opened, and both would move one place in the file.
         if getattr(self._own, "process", None) != os.getpid():
-            self._own.closing, self._own.process = ExitStack(), os.getpid()
-            self._own.dataset = self._own.closing.enter_context(open_dataset(self._path))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", NotGeoreferencedWarning)
+                self._own.dataset, self._own.process = rasterio.open(self._path), os.getpid()
         return self._own.dataset
 
 
