@@ -12,7 +12,7 @@ from affine import Affine
 from rasterio.crs import CRS
 
 from rrl_register import pipeline
-from rrl_register.config import ReadConfig, RegisterConfig
+from rrl_register.config import ReadConfig
 from rrl_register.errors import InputError, UsageError
 from rrl_register.images import ImageArray, as_image, as_path
 from rrl_register.raster.grid import Grid
@@ -77,7 +77,7 @@ def test_arrays_and_files_are_read_alike(make_raster: Callable[..., Path], rng: 
 def test_register_takes_arrays(monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator) -> None:
     seen: list[np.ndarray] = []
 
-    def search(fixed: Path, moving: Path, config: RegisterConfig, scorer: object) -> None:
+    def search(fixed: Path, moving: Path, *settings: object) -> None:
         seen.extend(read_bands(path).values for path in (fixed, moving))
         raise InputError(f"{moving} is nothing")
 
