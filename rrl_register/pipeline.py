@@ -20,7 +20,7 @@ from rrl_register.estimation.verdict import refusal, refusal_without_transform
 from rrl_register.matching.passes import Scene
 from rrl_register.matching.scoring import Scorer, spectra
 from rrl_register.matching.search import Counts, Estimate, Search
-from rrl_register.matching.tie_points import TiePoints
+from rrl_register.matching.tie_points import TiePoints, no_tie_points
 from rrl_register.patches import default_support
 from rrl_register.registration import Registration
 from rrl_register.working import WorkingPair, read_pair
@@ -200,6 +200,7 @@ def _result(searched: Searched, config: RegisterConfig) -> Registration:
         fixed_grid=pair.fixed_grid,
         moving_grid=pair.moving_grid,
         tie_points=points,
+        rejected=pair.tie_points_to_files(estimate.matches.rejected) if estimate else no_tie_points(),
         inlier=inlier,
         displacement=transform.displacement if transform else None,
         uncertainty_px=_uncertainty_px(estimate, pair),
@@ -225,12 +226,8 @@ def _points_in_files(
     estimate: Estimate | None, pair: WorkingPair, threshold: float
 ) -> tuple[TiePoints, NDArray[np.bool_]]:
     if estimate is None:
-        return TiePoints(np.empty((0, 2)), np.empty((0, 2)), np.empty(0)), np.empty(0, bool)
-    points = estimate.matches.tie_points
-    in_files = TiePoints(
-        pair.fixed_points_to_file(points.fixed), pair.moving_points_to_file(points.moving), points.score
-    )
-    return in_files, estimate.residual <= threshold
+        return no_tie_points(), np.empty(0, bool)
+    return pair.tie_points_to_files(estimate.matches.tie_points), estimate.residual <= threshold
 
 
 def _in_file_px(length: float | None, pair: WorkingPair) -> float | None:
