@@ -34,12 +34,12 @@ class Registration:
         n_tie_points, n_inliers: Of the last pass.
         rmse_px: Of the inliers under the fit, fixed px.
         check_rmse_px: Of points kept out of the fit by blocks of the scene, fixed px.
-        confidence: Probability that the transform is right, 0-1.
+        confidence: Probability that the transform is right, 0-1; None where no search tested it (``refit``).
         evidence: What the confidence is made of, by name (see ``estimation.verdict.Evidence``).
         seconds: By stage.
-        device, weights, version: What made it.
+        device, weights, version: What made it; the first two are None where no network was asked.
         fixed_kind, moving_kind: What the images were taken for.
-        support_px: Ground under a patch, working px.
+        support_px: Ground under a patch, working px; None where no network was asked.
         fixed_grid, moving_grid: Of the files.
         tie_points: Of the last pass, px of the files.
         inlier: ``(N,)`` bool, which tie points agree with the transform.
@@ -64,14 +64,14 @@ class Registration:
     n_inliers: int
     rmse_px: float | None
     check_rmse_px: float | None
-    confidence: float
+    confidence: float | None
     evidence: dict[str, float | None]
     seconds: dict[str, float]
-    device: str
-    weights: str
+    device: str | None
+    weights: str | None
     fixed_kind: str
     moving_kind: str
-    support_px: int
+    support_px: int | None
     fixed_grid: Grid
     moving_grid: Grid
     tie_points: TiePoints

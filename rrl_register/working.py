@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -101,6 +102,10 @@ class WorkingPair:
     def moving_points_to_file(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """Reduced moving pixels ``(N, 2)`` as pixels of the moving file."""
         return (points + 0.5) * self.moving_factor - 0.5
+
+    def in_file_px(self, length: float | None) -> float | None:
+        """A length of reduced fixed px in px of the fixed file, to three digits; None for what is not known."""
+        return None if length is None or not math.isfinite(length) else round(length * self.fixed_factor, 3)
 
     def tie_points_to_files(self, points: TiePoints) -> TiePoints:
         """Tie points of reduced pixels as those of the files' pixels."""
