@@ -35,7 +35,17 @@ def write(path: Path, table: PointTable, grids: Grids) -> None:
     crs = crs_text(grids.fixed.crs) if grids.fixed.georeferenced else None
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="'crs' was not provided")
-        raw.write(path, geometry, values, list(fields), layer=LAYER, driver="GPKG", geometry_type="Point", crs=crs)
+        raw.write(
+            path,
+            geometry,
+            values,
+            list(fields),
+            layer=LAYER,
+            driver="GPKG",
+            geometry_type="Point",
+            crs=crs,
+            dataset_options={"VERSION": "1.2"},  # programs with an older GDAL warn of later ones
+        )
 
 
 def read(path: Path, grids: Grids) -> PointTable:
