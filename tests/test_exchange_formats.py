@@ -146,6 +146,15 @@ def test_qgis_reads_the_raster_in_its_own_coordinates(written: Callable[..., Pat
     assert first[4:] == pytest.approx([1, 0, 0, 0], abs=0.01)
 
 
+def test_a_crs_is_spelt_alike_whatever_file_it_came_from(tmp_path: Path, table: PointTable) -> None:
+    texts = set()
+    for number, wkt in enumerate((UTM.crs.to_wkt(), UTM.crs.to_wkt(version="WKT2_2019"))):
+        path = tmp_path / f"{number}.points"
+        write_points(path, table, Grids(Grid(200, 150, CRS.from_wkt(wkt), UTM.transform), PICTURE))
+        texts.add(path.read_text())
+    assert len(texts) == 1
+
+
 def test_qgis_counts_rows_of_a_picture_downwards(written: Callable[..., Path], table: PointTable) -> None:
     lines = written(".points", GRIDS["pictures"]).read_text().splitlines()
     cells = [float(cell) for cell in lines[2].split(",")]

@@ -17,6 +17,7 @@ from rrl_register.errors import InputError
 from rrl_register.exchange.ground import from_map, to_map
 from rrl_register.exchange.records import MAP_DIGITS, as_points
 from rrl_register.exchange.table import Grids, PointTable
+from rrl_register.raster.grid import crs_text
 
 HEADER = "mapX,mapY,sourceX,sourceY,enable,dX,dY,residual"
 _CRS = "#CRS:"
@@ -26,7 +27,8 @@ _FIRST_NAMES = "mapx"
 def write(path: Path, table: PointTable, grids: Grids) -> None:
     """Writes all points, those that were not fitted switched off; residuals in moving px as QGIS gives them."""
     crs = grids.fixed.crs if grids.fixed.georeferenced else None
-    first = f"{_CRS} {crs.to_wkt(version='WKT2_2019') if crs else ''}"
+    # Through the short code that RESULT.json has, for one CRS can be spelt in many ways.
+    first = f"{_CRS} {CRS.from_user_input(crs_text(crs)).to_wkt(version='WKT2_2019') if crs else ''}"
     numbers = np.column_stack([to_map(grids.fixed, table.fixed), to_map(grids.moving, table.moving)]).round(MAP_DIGITS)
     away = np.nan_to_num(table.away)
     errors = np.column_stack([away, np.hypot(*away.T).round(MAP_DIGITS)])
