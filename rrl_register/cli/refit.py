@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rrl_register.registration import Registration
 
 
-@click.command(no_args_is_help=True)
+@click.command(no_args_is_help=True, short_help="Fit again to points that were edited or set by hand.")
 @click.argument("points", type=FILE)
 @click.argument("fixed", type=FILE)
 @click.argument("moving", type=FILE)

@@ -12,7 +12,7 @@ from rrl_register.cli.options import overwrite_option
 from rrl_register.options import FILE
 
 
-@click.command("tie-points", no_args_is_help=True)
+@click.command("tie-points", no_args_is_help=True, short_help="Write the tie points of a result for other programs.")
 @click.argument("result", type=FILE, metavar="RESULT.json")
 @click.option(
     "-o",
