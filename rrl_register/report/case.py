@@ -1,0 +1,56 @@
+"""What a report is made from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rrl_register.config import Kind, RegisterConfig
+from rrl_register.registration import Registration
+
+
+@dataclass(frozen=True)
+class Case:
+    """Two images and what registering them gave.
+
+    Attributes:
+        fixed, moving: The files.
+        registration: The result; None where it could not begin, because an image cannot be used.
+        config: Settings that it was made with.
+        settings_known: Whether ``config`` is all of them; False where only a result file tells of them.
+        failure: Why it could not begin; empty where there is a result.
+        result: Name of the result file, if one was written.
+        output: Name of the aligned image, if one was written.
+    """
+
+    fixed: Path
+    moving: Path
+    registration: Registration | None
+    config: RegisterConfig = field(default_factory=RegisterConfig)
+    settings_known: bool = True
+    failure: str = ""
+    result: Path | None = None
+    output: Path | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether the images were registered."""
+        return self.registration is not None and self.registration.matrix is not None
+
+    @property
+    def reason(self) -> str:
+        """Why they were not, in one line; empty if they were."""
+        return self.failure or (self.registration.reason if self.registration else "")
+
+    @property
+    def kinds(self) -> tuple[Kind, Kind]:
+        """What the images were taken for; where that is not known, what the settings say."""
+        found = self.registration
+        if found is None:
+            return self.config.read.fixed_kind, self.config.read.moving_kind
+        return Kind(found.fixed_kind), Kind(found.moving_kind)
+
+    @property
+    def fixed_metres(self) -> float | None:
+        """Size of a fixed px on the ground; None without a georeference."""
+        return self.registration and self.registration.fixed_grid.metres_per_pixel
