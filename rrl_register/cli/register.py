@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 @click.option("-o", "--output", type=FILE, help="Write MOVING on FIXED's grid to this GeoTIFF.")
 @click.option("--json", "result", type=FILE, help="Write transform and figures to this JSON file, for failures too.")
 @click.option("--preview", type=FILE, help="Draw a checkerboard of both images and their matches to this PNG.")
+@click.option("--report", type=FILE, help="Show images, tie points and evidence on this HTML page, for failures too.")
 @overwrite_option
 @config_options("read", "match", "estimate", "warp")
 @verbosity_options
@@ -34,6 +35,7 @@ def register(
     output: Path | None,
     result: Path | None,
     preview: Path | None,
+    report: Path | None,
     overwrite: bool,
     verbose: int,
     quiet: bool,
@@ -48,12 +50,20 @@ def register(
     config = build_config(values)
     if not (output or result):
         raise UsageError("neither -o nor --json was given; needed somewhere to put the result; try -o aligned.tif")
-    _check(fixed, moving, [path for path in (output, result, preview) if path], config, overwrite)
-    registration = _estimate(fixed, moving, config, result, overwrite)
+    _check(fixed, moving, [path for path in (output, result, preview, report) if path], config, overwrite)
+    names = {"fixed": fixed, "moving": moving, "config": config, "result": result, "output": output}
+    try:
+        registration = _estimate(fixed, moving, config, result, overwrite)
+    except InputError as error:
+        if report:
+            _write_report(report, overwrite, registration=None, failure=str(error), **names)
+        raise
     if result:
         _write_json(result, registration.to_json(), overwrite)
     if preview:
         _write_preview(preview, fixed, moving, registration, config, overwrite)
+    if report:
+        _write_report(report, overwrite, registration=registration, **names)
     if registration.matrix is None:
         raise NotRegisteredError(registration.reason)
     if output:
@@ -125,3 +135,10 @@ def _write_preview(
     with stages("preview"):
         write_png(preview, preview_of_files(fixed, moving, registration, config.read), overwrite)
     click.echo(preview)
+
+
+def _write_report(report: Path, overwrite: bool, **case: Any) -> None:
+    from rrl_register.report import Case, write_report
+
+    write_report(Case(**case), report, overwrite)
+    click.echo(report)

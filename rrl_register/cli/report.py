@@ -40,10 +40,7 @@ def report(
     for path in inputs:
         require_file(path)
     require_outputs([output], inputs, overwrite)
-    from rrl_register.applying import read_registration
-    from rrl_register.report import Case, write_report
+    from rrl_register.report import read_case, write_report
 
-    registration = read_registration(result)
-    case = Case(fixed, moving, registration, build_config(values), settings_known=False, result=result)
-    write_report(case, output, overwrite)
+    write_report(read_case(result, fixed, moving, build_config(values), settings_known=False), output, overwrite)
     click.echo(output)

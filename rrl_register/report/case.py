@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rrl_register.applying import read_registration
 from rrl_register.config import Kind, RegisterConfig
 from rrl_register.registration import Registration
 
@@ -54,3 +57,31 @@ class Case:
     def fixed_metres(self) -> float | None:
         """Size of a fixed px on the ground; None without a georeference."""
         return self.registration and self.registration.fixed_grid.metres_per_pixel
+
+
+def read_case(
+    result: Path, fixed: Path, moving: Path, config: RegisterConfig | None = None, *, settings_known: bool = True
+) -> Case:
+    """Take up a registration from its result file, be it of one that could not begin.
+
+    Args:
+        result: What ``rrl-register --json`` wrote.
+        fixed, moving: The files that were registered.
+        config: Settings that it was made with, as far as they are known; None: the defaults.
+        settings_known: Whether they all are.
+
+    Raises:
+        InputError: The file is no such result.
+    """
+    failure = _failure_at_start(result)
+    registration = None if failure else read_registration(result)
+    return Case(fixed, moving, registration, config or RegisterConfig(), settings_known, failure, result)
+
+
+def _failure_at_start(result: Path) -> str:
+    """Why a registration could not begin; empty if it did, or if the file is no result."""
+    with suppress(OSError, ValueError, AttributeError):
+        data = json.loads(result.read_text(encoding="utf-8"))
+        if data.get("status") == "failed" and data.get("fixed_grid") is None:
+            return str(data.get("reason") or "unknown")
+    return ""

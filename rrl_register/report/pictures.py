@@ -29,7 +29,7 @@ MAX_SIDE = 1024
 """Longest side of an image in a report, px."""
 MAX_SOURCE_SIDE = 4096
 """Longest side that the moving image is read at to be warped, px: it may cover far more ground than the fixed one."""
-THUMBNAIL_SIDE = 112
+THUMBNAIL_SIDE = 96
 _CHECKS = 4
 _QUALITY = 82
 _SMALL_QUALITY = 70
