@@ -30,6 +30,8 @@ FILE_NAME = "report.html"
 FOLDER = "reports"
 MOST_INLINE = 500
 """Scenes up to which the thumbnails lie in the page itself; beyond, the page loads those that come into view."""
+SHOWN = 100
+"""Rows that are laid out at first, and that the page adds when asked for more."""
 
 
 @dataclass(frozen=True)
@@ -129,6 +131,7 @@ def index_page(summary: Summary) -> str:
         version=__version__,
         source=summary.source,
         rows=rows,
+        shown=SHOWN,
         tiles=_tiles(rows),
         confidences=confidence_histogram([row.confidence for row in rows]),
     )

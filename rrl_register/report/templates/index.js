@@ -3,6 +3,8 @@
 (() => {
   const byId = (id) => document.getElementById(id);
   const body = byId("scenes").tBodies[0];
+  const step = Number(byId("more").dataset.step);
+  let limit = step;
   const rows = Array.from(body.rows, (row) => ({ row, text: row.textContent.toLowerCase() }));
 
   /* What is not known comes last, whichever way the rest is sorted. */
@@ -24,22 +26,34 @@
     head.setAttribute("aria-sort", descending ? "descending" : "ascending");
     rows.sort(comparison(button.dataset.sort, button.dataset.kind, descending ? -1 : 1));
     body.append(...rows.map(({ row }) => row));
+    limit = step;
+    show();
+  }
+
+  /* Laying out thousands of rows takes seconds, so that only the first ones are shown. */
+  function show() {
+    const words = byId("filter").value.toLowerCase().split(/\s+/).filter(Boolean);
+    const state = byId("state").value;
+    let fitting = 0;
+    for (const { row, text } of rows) {
+      const fits = (!state || row.dataset.state === state) && words.every((word) => text.includes(word));
+      fitting += fits;
+      row.hidden = !fits || fitting > limit;
+    }
+    byId("count").textContent = `${fitting} of ${rows.length}`;
+    byId("none").hidden = fitting > 0;
+    byId("more").hidden = fitting <= limit;
+    byId("more").textContent = `Show ${Math.min(step, fitting - limit)} more`;
   }
 
   function filter() {
-    const words = byId("filter").value.toLowerCase().split(/\s+/).filter(Boolean);
-    const state = byId("state").value;
-    let shown = 0;
-    for (const { row, text } of rows) {
-      row.hidden = (state && row.dataset.state !== state) || !words.every((word) => text.includes(word));
-      shown += !row.hidden;
-    }
-    byId("count").textContent = `${shown} of ${rows.length}`;
-    byId("none").hidden = shown > 0;
+    limit = step;
+    show();
   }
 
   for (const button of document.querySelectorAll("[data-sort]")) button.addEventListener("click", () => sortBy(button));
   byId("filter").addEventListener("input", filter);
   byId("state").addEventListener("change", filter);
+  byId("more").addEventListener("click", () => { limit += step; show(); });
   filter();
 })();
