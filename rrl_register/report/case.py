@@ -56,7 +56,7 @@ class Case:
     @property
     def fixed_metres(self) -> float | None:
         """Size of a fixed px on the ground; None without a georeference."""
-        return self.registration and self.registration.fixed_grid.metres_per_pixel
+        return self.registration.fixed_grid.metres_per_pixel if self.registration else None
 
 
 def read_case(
@@ -66,7 +66,8 @@ def read_case(
 
     Args:
         result: What ``rrl-register --json`` wrote.
-        fixed, moving: The files that were registered.
+        fixed: The reference image that was registered.
+        moving: The other one.
         config: Settings that it was made with, as far as they are known; None: the defaults.
         settings_known: Whether they all are.
 

@@ -26,7 +26,7 @@ _CONFIDENCE_BINS = 10
 
 @dataclass(frozen=True)
 class Bin:
-    """One bar: values from ``low`` on, of points that agree and of others; ``level`` is the colour of those that agree."""
+    """One bar: values from ``low`` on, of points that agree and of others; ``level`` colours those that agree."""
 
     low: float
     high: float
@@ -108,7 +108,7 @@ class Spread:
 
 
 def residual_histogram(marks: Marks, registration: Registration) -> Histogram:
-    """Residuals in bars of a quarter of a colour; lines at the RMSE of the inliers and of points kept out of the fit."""
+    """Residuals in bars of a quarter of a colour; lines at the RMSE of inliers and of points kept out of the fit."""
     known = np.isfinite(marks.residual)
     edges = np.linspace(0, marks.step * LEVELS, _RESIDUAL_BINS + 1)
     residual, inlier = marks.residual[known], marks.inlier[known]
@@ -147,7 +147,9 @@ def spread_of(marks: Marks, overlap: Mask, factor: float, registration: Registra
     size = (width / _BLOCKS, height / _BLOCKS)
     blocks = tuple(
         Block(
-            float(edges[1][column]), float(edges[0][row]), *size,
+            float(edges[1][column]),
+            float(edges[0][row]),
+            *size,
             int(held[row, column]) if share[row, column] >= _LEAST_OVERLAP else None,
         )
         for row in range(_BLOCKS)

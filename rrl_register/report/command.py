@@ -32,8 +32,17 @@ def settings(config: RegisterConfig) -> list[Setting]:
 
 def register_command(case: Case) -> str:
     """The command that registers the pair again."""
-    names = [str(case.fixed), str(case.moving), "-o", str(case.output or _ALIGNED), "--json", str(case.result or _RESULT)]
-    given = [word for option in CONFIG_OPTIONS if _is_given(option, case.config) for word in _words(option, case.config)]
+    names = [
+        str(case.fixed),
+        str(case.moving),
+        "-o",
+        str(case.output or _ALIGNED),
+        "--json",
+        str(case.result or _RESULT),
+    ]
+    given = [
+        word for option in CONFIG_OPTIONS if _is_given(option, case.config) for word in _words(option, case.config)
+    ]
     return shlex.join(["rrl-register", *names, *given])
 
 

@@ -24,7 +24,7 @@ from rrl_register.report.charts import confidence_histogram
 from rrl_register.report.page import report_page
 from rrl_register.report.pictures import read_pictures, thumbnail
 from rrl_register.report.rendering import render, write_page
-from rrl_register.report.wording import KINDS, SURE, Figure
+from rrl_register.report.wording import KINDS, SURE, Figure, split_reason
 
 FILE_NAME = "report.html"
 FOLDER = "reports"
@@ -63,6 +63,11 @@ class Row:
     def check_rmse_px(self) -> float | None:
         """Of points kept out of the fit, fixed px."""
         return self.outcome.figures.get("check_rmse_px")
+
+    @property
+    def why(self) -> str:
+        """Why it failed, without what to try, which its own report tells."""
+        return split_reason(self.outcome.reason)[0]
 
     @property
     def badness(self) -> tuple[bool, int, float, float]:
@@ -111,7 +116,7 @@ def report_scene(scene: Scene, folder: Path) -> Outcome:
     Returns:
         Whether that was possible.
     """
-    raster, result = outputs_of(scene.id, folder)
+    _, result = outputs_of(scene.id, folder)
     try:
         case = read_case(result, scene.fixed, scene.moving, scene.config)
         _report(case, scene.id, folder / FOLDER)
@@ -199,7 +204,7 @@ def _tiles(rows: Iterable[Row]) -> list[Figure]:
     checks = [row.check_rmse_px for row in listed if row.outcome.ok and row.check_rmse_px is not None]
     return [
         Figure("Scenes", str(len(listed)), "in all"),
-        Figure("Registered", str(count["good"] + count["doubtful"]), f"{count['doubtful']} of them not beyond doubt"),
+        Figure("Registered", str(count["good"] + count["doubtful"]), f"{count['doubtful'] or 'none'} of them doubtful"),
         Figure("Failed", str(count["failed"]), "with their reasons below"),
         Figure("Held-out error", f"{median(checks):.2f} px" if checks else "–", "median of the scenes registered"),
         Figure("Time", _duration(sum(row.outcome.seconds for row in listed)), "of work on all scenes together"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -43,7 +44,8 @@ class Marks:
     @property
     def residual(self) -> npt.NDArray[np.float64]:
         """(N,) length of the miss, fixed px."""
-        return np.hypot(*self.miss.T)
+        length: npt.NDArray[np.float64] = np.hypot(*self.miss.T)
+        return length
 
     @property
     def level(self) -> npt.NDArray[np.int64]:
@@ -54,7 +56,7 @@ class Marks:
     def legend(self) -> list[str]:
         """Residuals of each colour, fixed px, as text."""
         edges = [f"{self.step * level:.4g}" for level in range(LEVELS + 1)]
-        return [f"{low}–{high}" for low, high in zip(edges[:-1], edges[1:], strict=True)]
+        return [f"{low}–{high}" for low, high in pairwise(edges)]
 
     def rows(self, factor: float) -> list[list[float | None]]:
         """What a viewer draws: x, y (px of the picture, from its corner), miss x, y (fixed px), colour, score.
@@ -62,13 +64,11 @@ class Marks:
         Args:
             factor: File px per px of the fixed picture.
         """
-        places = (self.fixed + 0.5) / factor
+        places = ((self.fixed + 0.5) / factor).round(2).tolist()
         known = np.isfinite(self.miss)
-        miss = [[round(v, 3) if k else None for v, k in zip(*pair, strict=True)] for pair in zip(self.miss.tolist(), known.tolist(), strict=True)]
-        return [
-            [round(x, 2), round(y, 2), *d, int(level), round(score, 3)]
-            for (x, y), d, level, score in zip(places.tolist(), miss, self.level.tolist(), self.score.tolist(), strict=True)
-        ]
+        misses = np.where(known, self.miss.round(3), None).tolist()
+        levels, scores = self.level.tolist(), self.score.round(3).tolist()
+        return [[*at, *miss, *rest] for at, miss, *rest in zip(places, misses, levels, scores, strict=True)]
 
 
 def marks_of(registration: Registration) -> Marks:

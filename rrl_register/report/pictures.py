@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from rrl_register.config import Kind, Resampling
 from rrl_register.errors import InputError
-from rrl_register.estimation.transforms import decompose
+from rrl_register.estimation.transforms import Matrix, decompose
 from rrl_register.raster.grid import rescale_matrix
 from rrl_register.raster.reader import Bands, RasterInfo, open_info, read_bands
 from rrl_register.raster.stretch import to_grey
@@ -58,7 +58,8 @@ class Visible(NamedTuple):
         """(h, w, 4) uint8 RGBA, transparent where it holds no data."""
         colour = np.broadcast_to(self.levels, (3, *self.valid.shape))
         opacity = self.valid[None].astype(np.float32)
-        return np.rint(255 * np.clip(np.concatenate([colour, opacity]), 0, 1)).astype(np.uint8).transpose(1, 2, 0)
+        channels = np.rint(255 * np.clip(np.concatenate([colour, opacity]), 0, 1)).astype(np.uint8)
+        return np.ascontiguousarray(channels.transpose(1, 2, 0))
 
 
 @dataclass(frozen=True)
@@ -89,12 +90,13 @@ def read_pictures(case: Case) -> Pictures:
         UsageError: A band does not exist.
     """
     read, kinds = case.config.read, case.kinds
-    if case.registration is None or not case.ok:
+    found = case.registration
+    if found is None or found.matrix is None:
         fixed = _read_if_possible(case.fixed, read.fixed_bands, kinds[0])
         return Pictures(fixed, _read_if_possible(case.moving, read.moving_bands, kinds[1]))
     fixed = _read(case.fixed, read.fixed_bands, kinds[0], MAX_SIDE)
-    source = _read(case.moving, read.moving_bands, kinds[1], _source_side(case.registration, fixed.factor))
-    return Pictures(fixed, _smaller(source), _aligned(source, fixed, case.registration))
+    source = _read(case.moving, read.moving_bands, kinds[1], _source_side(found.matrix, found, fixed.factor))
+    return Pictures(fixed, _smaller(source), _aligned(source, fixed, found.matrix, found))
 
 
 def data_uri(pixels: Pixels, quality: int = _QUALITY) -> str:
@@ -111,7 +113,7 @@ def encode(pixels: Pixels, quality: int = _QUALITY) -> bytes:
 
 
 def thumbnail(pictures: Pictures) -> bytes | None:
-    """A small WebP: a checkerboard of both images, or where they were not registered, half of each; None for nothing."""
+    """A small WebP: a checkerboard of both images, or half of each where they were not registered; None for nothing."""
     first, second = pictures.fixed or pictures.moving, pictures.aligned or pictures.moving
     if first is None or second is None:
         return None
@@ -169,18 +171,18 @@ def _reduced_amplitudes(read: Bands, side: int) -> Bands:
     return Bands(np.stack(values), share >= 0.5, factor)
 
 
-def _source_side(registration: Registration, fixed_factor: float) -> int:
+def _source_side(matrix: Matrix, registration: Registration, fixed_factor: float) -> int:
     """Longest side to read the moving image at, so that its pixels are about as large as the fixed picture's."""
     grid = registration.moving_grid
-    scale = decompose(registration.matrix, grid.shape).scale if registration.matrix is not None else 1.0
+    scale = decompose(matrix, grid.shape).scale
     return min(MAX_SOURCE_SIDE, max(MAX_SIDE // 2, round(max(grid.shape) * scale / fixed_factor)))
 
 
-def _aligned(source: Visible, fixed: Visible, registration: Registration) -> Visible:
-    matrix = rescale_matrix(registration.matrix, fixed.factor, source.factor)
+def _aligned(source: Visible, fixed: Visible, matrix: Matrix, registration: Registration) -> Visible:
+    reduced = rescale_matrix(matrix, fixed.factor, source.factor)
     displacement = registration.displacement and registration.displacement.reduced(fixed.factor)
     levels, valid = warp_array(
-        source.levels, matrix, fixed.valid.shape, Resampling.BILINEAR, source.valid, displacement
+        source.levels, reduced, fixed.valid.shape, Resampling.BILINEAR, source.valid, displacement
     )
     return Visible(levels.astype(np.float32), valid, fixed.factor)
 

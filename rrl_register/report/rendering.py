@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from rrl_register.errors import WriteError
 from rrl_register.raster.writer import atomic_path
+from rrl_register.report.wording import percent
 
 _PACKAGE = "rrl_register.report"
 
@@ -32,9 +33,8 @@ def render(template: str, script: str, image_sources: str = "data:", **context: 
         "base-uri 'none'; form-action 'none'"
     )
     # Both files are the package's own; a browser compares them byte by byte with their digests.
-    return _environment().get_template(template).render(
-        policy=policy, style=Markup(style), script=Markup(code), **context
-    )  # fmt: skip
+    filled = _environment().get_template(template)
+    return filled.render(policy=policy, style=Markup(style), script=Markup(code), **context)
 
 
 def write_page(output: Path, page: str, overwrite: bool = False) -> None:
@@ -71,7 +71,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["number"] = _number
+    environment.filters |= {"number": _number, "percent": percent}
     return environment
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from rrl_register.estimation.transforms import Matrix, compose, decompose, project
+from rrl_register.estimation.transforms import Matrix, compose, decompose, invert, project
 from rrl_register.estimation.verdict import ASPECTS, Aspect, Figures, typical_figures
 from rrl_register.raster.grid import Grid, prior_matrix
 from rrl_register.registration import Registration
@@ -103,13 +103,17 @@ def verdict(case: Case) -> Verdict:
     )
     if found.confidence >= SURE:
         return Verdict("good", "Registered", sentence)
-    return Verdict("doubtful", "Registered, not beyond doubt", sentence, ("Look at the overlay below before you use it.",))
+    return Verdict(
+        "doubtful", "Registered, not beyond doubt", sentence, ("Look at the overlay below before you use it.",)
+    )
 
 
 def _held_out(case: Case, found: Registration) -> str:
     if found.check_rmse_px is None:
         return ""
-    return f", and points that were kept out of the fit miss it by {with_metres(found.check_rmse_px, case.fixed_metres)}"
+    return (
+        f", and points that were kept out of the fit miss it by {with_metres(found.check_rmse_px, case.fixed_metres)}"
+    )
 
 
 def _general_advice(case: Case) -> tuple[str, ...]:
@@ -137,7 +141,11 @@ def figures(case: Case) -> list[Figure]:
     spread = found.uncertainty_px or {}
     listed = [
         ("Confidence", percent(found.confidence), "probability that the transform is right"),
-        ("Held-out error", _px(found.check_rmse_px), _ground(found.check_rmse_px, metres, "points kept out of the fit")),
+        (
+            "Held-out error",
+            _px(found.check_rmse_px),
+            _ground(found.check_rmse_px, metres, "points kept out of the fit"),
+        ),
         ("Fit", _px(found.rmse_px), "RMSE of the inliers: how well it fits, not how accurate it is"),
         ("Uncertainty", _px(spread.get("mean")), f"standard error in the mean; at most {_px(spread.get('max'))}"),
         ("Inliers", f"{found.n_inliers}", f"of {found.n_tie_points} tie points"),
@@ -180,19 +188,23 @@ def movement(registration: Registration) -> list[Figure]:
     centre = [moving.centre]
     x, y = (project(registration.matrix, centre) - project(prior, centre))[0]
     change = decompose(_on_top(registration.matrix, prior), fixed.shape)
-    basis = "the georeferences" if fixed.georeferenced and moving.georeferenced else "equal size with the centres on each other"
+    basis = (
+        "the georeferences"
+        if fixed.georeferenced and moving.georeferenced
+        else "equal size with the centres on each other"
+    )
     return [
         Figure("Shift", f"{x:+.2f}, {y:+.2f} px", f"right, down, on top of {basis}{_metres_note(x, y, fixed)}"),
         Figure("Rotation", f"{change.rotation_deg:+.3f}°", "clockwise"),
         Figure("Scale", f"{change.scale:.5f}", f"{100 * (change.scale - 1):+.2f} %"),
-        Figure("Perspective", f"{change.perspective:.4f}", "largest change of scale from corner to corner; 0 for an affine"),
+        Figure(
+            "Perspective", f"{change.perspective:.4f}", "largest change of scale from corner to corner; 0 for an affine"
+        ),
     ]
 
 
 def _on_top(matrix: Matrix, prior: Matrix) -> Matrix:
     """What is to follow the prior for both together to be the matrix, fixed px -> fixed px."""
-    from rrl_register.estimation.transforms import invert
-
     return compose(matrix, invert(prior))
 
 

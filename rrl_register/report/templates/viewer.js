@@ -113,8 +113,8 @@
       pen.imageSmoothingQuality = "high";
       const layers = { swipe: () => this.drawSwipe(), flicker: () => this.drawOne(), checks: () => this.drawChecks() };
       layers[this.mode]();
-      if (byId("arrows").checked) this.drawArrows();
       if (byId("points").checked) this.drawPoints();
+      if (byId("arrows").checked) this.drawArrows();
       this.tell();
     }
 
