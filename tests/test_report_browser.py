@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 import pytest
 
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
-GOOD, BAD = "<b>good</b> & 1", "bad"
+GOOD, BAD = "<b>good & #1", "bad"
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +69,7 @@ def case(make_raster: Callable[..., Path], make_registration: Callable[..., Regi
     """A bright image on a dark one, 1 px off: whichever is shown is plain to see."""
     rng = np.random.default_rng(0)
     bright, dark = rng.integers(180, 255, (200, 200), np.uint8), rng.integers(1, 60, (200, 200), np.uint8)
-    bright[0, :100], dark[0, :20] = 1, 255
+    bright[:10], dark[:10] = 1, 255  # so that the stretch leaves them as they are
     found = make_registration(matrix=np.array([[1.0, 0, 1], [0, 1, 0.5], [0, 0, 1]]))
     return Case(make_raster(bright, "bright <i>.tif"), make_raster(dark, "dark.tif"), found)
 
@@ -83,17 +86,16 @@ def state(page: Page, name: str) -> str:
     return str(page.get_attribute("#viewer", f"data-{name}"))
 
 
-def brightness(page: Page, x: float, y: float) -> int:
-    """Of the canvas at a share of its width and height."""
+def drawn(page: Page) -> np.ndarray:
+    """What the canvas shows."""
     state(page, "mode")
-    return int(page.evaluate(
-        "([x, y]) => { const c = document.getElementById('stage');"
-        "return c.getContext('2d').getImageData(c.width * x, c.height * y, 1, 1).data[1]; }", [x, y]
-    ))  # fmt: skip
+    address = page.evaluate("document.getElementById('stage').toDataURL()")
+    return cv2.imdecode(np.frombuffer(base64.b64decode(address.partition(",")[2]), np.uint8), cv2.IMREAD_GRAYSCALE)
 
 
 def drag(page: Page, start: float, end: float) -> None:
     """From one share of the canvas's width to another."""
+    page.locator("#stage").scroll_into_view_if_needed()
     box = page.locator("#stage").bounding_box()
     assert box is not None
     page.mouse.move(box["x"] + start * box["width"], box["y"] + box["height"] * 0.4)
@@ -122,10 +124,9 @@ def test_the_swipe_moves_with_mouse_and_keyboard(visit: Callable[..., Page], rep
 
 def test_each_way_to_compare_shows_what_it_says(visit: Callable[..., Page], report: Path) -> None:
     page = visit(report, viewport={"width": 420, "height": 900})
-    page.set_viewport_size({"width": 420, "height": 900})
-    page.wait_for_function("document.images.length === 3 && Array.from(document.images).every(i => i.complete)")
-    left, right = brightness(page, 0.3, 0.3), brightness(page, 0.75, 0.3)
-    assert left != right
+    page.evaluate("Promise.all(Array.from(document.images, image => image.decode()))")
+    left, right = np.array_split(drawn(page), 2, axis=1)
+    assert left.mean() > right.mean() + 40
     page.check("[value=checks]", force=True)
     page.focus("#stage")
     page.keyboard.press("ArrowRight")
@@ -142,8 +143,8 @@ def test_each_way_to_compare_shows_what_it_says(visit: Callable[..., Page], repo
 def test_flicker_goes_by_itself_until_it_is_stopped(visit: Callable[..., Page], report: Path) -> None:
     page = visit(report)
     page.check("[value=flicker]", force=True)
-    page.wait_for_function("document.getElementById('viewer').dataset.shown === 'aligned'")
-    page.wait_for_function("document.getElementById('viewer').dataset.shown === 'fixed'")
+    page.wait_for_selector("#viewer[data-shown=aligned]")
+    page.wait_for_selector("#viewer[data-shown=fixed]")
     page.focus("#stage")
     page.keyboard.press("Space")
     assert page.get_attribute("#play", "aria-pressed") == "false"
@@ -166,28 +167,23 @@ def test_zoom_and_pan(visit: Callable[..., Page], report: Path) -> None:
     page.keyboard.down("Control")
     page.mouse.wheel(0, -300)
     page.keyboard.up("Control")
-    page.wait_for_function("Number(document.getElementById('viewer').dataset.zoom) > 4")
+    assert float(state(page, "zoom")) > 4
     page.check("[value=flicker]", force=True)
     page.click("#flip")
-    before = page.evaluate("document.getElementById('stage').toDataURL()")
+    before = drawn(page)
     drag(page, 0.6, 0.3)
-    state(page, "zoom")
-    assert page.evaluate("document.getElementById('stage').toDataURL()") != before
+    assert not np.array_equal(drawn(page), before)
     page.click("#fit")
     assert state(page, "zoom") == "1.000"
 
 
 def test_tie_points_and_arrows_are_drawn_and_told_of(visit: Callable[..., Page], report: Path) -> None:
     page = visit(report, viewport={"width": 420, "height": 900})
-    picture = "document.getElementById('stage').toDataURL()"
-    state(page, "mode")
-    plain = page.evaluate(picture)
-    page.check("#points")
-    state(page, "mode")
-    dotted = page.evaluate(picture)
-    page.check("#arrows")
-    state(page, "mode")
-    assert len({plain, dotted, page.evaluate(picture)}) == 3
+    pictures = [drawn(page)]
+    for box_id in ("#points", "#arrows"):
+        page.check(box_id)
+        pictures.append(drawn(page))
+    assert not any(np.array_equal(one, other) for one, other in pairwise(pictures))
     assert page.inner_text("#arrow-scale").endswith("px")
     box = page.locator("#stage").bounding_box()
     assert box is not None
@@ -231,13 +227,12 @@ def batch(case: Case, tmp_path: Path) -> Path:
     assert found is not None
     pairs = []
     for name, result in ((GOOD, found), (BAD, replace(found, status="failed", reason="too dark", matrix=None))):
-        # Such ids are refused in a manifest; the page must not rely on that.
-        stem = name.replace("/", "∕")
-        write_json(folder / f"{stem}.json", result.to_json())
+        # Such an id is refused in a manifest; the page must not rely on that.
+        write_json(folder / f"{name}.json", result.to_json())
         figures = {figure: getattr(result, figure) for figure in FIGURES}
         status, code = (OK, 0) if result.matrix is not None else (FAILED, 4)
-        outcome = Outcome(stem, status, result.reason, code, 9.0 if status == OK else 1.0, figures)
-        pairs.append((Scene(stem, case.fixed, case.moving), outcome))
+        outcome = Outcome(name, status, result.reason, code, 9.0 if status == OK else 1.0, figures)
+        pairs.append((Scene(name, case.fixed, case.moving), outcome))
     return write_batch_report(Summary(folder, "scenes.csv", tuple(pairs)))
 
 
@@ -247,19 +242,18 @@ def shown_ids(page: Page) -> list[str]:
 
 def test_a_batch_is_sorted_and_filtered(visit: Callable[..., Page], batch: Path) -> None:
     page = visit(batch)
-    good = GOOD.replace("/", "∕")
-    assert shown_ids(page) == [BAD, good]
+    assert shown_ids(page) == [BAD, GOOD]
     page.focus("[data-sort=seconds]")
     page.keyboard.press("Enter")
-    assert shown_ids(page) == [BAD, good]
+    assert shown_ids(page) == [BAD, GOOD]
     page.keyboard.press("Enter")
-    assert shown_ids(page) == [good, BAD]
+    assert shown_ids(page) == [GOOD, BAD]
     assert page.get_attribute("th:has([data-sort=seconds])", "aria-sort") == "descending"
     page.fill("#filter", "DARK")
     assert (shown_ids(page), page.inner_text("#count")) == ([BAD], "1 of 2")
     page.fill("#filter", "")
     page.select_option("#state", "good")
-    assert shown_ids(page) == [good]
+    assert shown_ids(page) == [GOOD]
     page.fill("#filter", "nothing of the kind")
     assert page.is_visible("#none")
 
@@ -282,7 +276,7 @@ def test_more_scenes_are_shown_when_asked_for_and_their_pictures_loaded(
     batch.write_text(index.index_page(Summary(batch.parent, "scenes.csv", tuple(scenes))), encoding="utf-8")
     page = visit(batch, may_load=((batch.parent / "reports").as_uri(),))
     assert len(shown_ids(page)) == 1
-    page.wait_for_function("document.querySelector('.thumb img').naturalWidth > 0")
+    assert page.evaluate("document.querySelector('.thumb img').decode().then(() => true)")
     page.click("#more")
     assert len(shown_ids(page)) == 2
     assert not page.is_visible("#more")

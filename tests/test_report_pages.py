@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -207,8 +208,6 @@ def test_reports_that_are_newer_than_their_results_are_kept(summary: Summary) ->
     assert kept.read_text() == "kept"
     result = outputs_of("doubtful", summary.folder)[1]
     later = kept.stat().st_mtime_ns + 10**9
-    import os
-
     os.utime(result, ns=(later, later))
     write_batch_report(summary)
     assert kept.read_text() != "kept"
@@ -226,7 +225,7 @@ def test_many_thumbnails_are_files_of_their_own(summary: Summary, monkeypatch: p
     monkeypatch.setattr(index, "MOST_INLINE", 3)
     monkeypatch.setattr(index, "SHOWN", 2)
     page = read(write_batch_report(summary))
-    assert [image["src"] for image in page.all("img")][0] == "reports/died.webp"
+    assert page.all("img")[0]["src"] == "reports/died.webp"
     assert all(image["loading"] == "lazy" for image in page.all("img"))
     rows = [row for row in page.all("tr") if "data-id" in row]
     assert ["hidden" in row for row in rows] == [False, False, True, True]

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import median
+from typing import Any
 from urllib.parse import quote
 
 from rrl_register import __version__
 from rrl_register.batch.executors import ProcessPool, in_turn
 from rrl_register.batch.manifest import Scene
-from rrl_register.batch.outcome import FAILED, OK, Outcome
+from rrl_register.batch.outcome import FAILED, FIGURES, OK, Outcome
 from rrl_register.batch.summary import Summary
 from rrl_register.batch.work import outputs_of
 from rrl_register.errors import RegistrationError
@@ -55,14 +56,20 @@ class Row:
     kinds: str
 
     @property
+    def figures(self) -> dict[str, Any]:
+        """Value of each of ``FIGURES``; None for what is not known."""
+        return {**dict.fromkeys(FIGURES), **self.outcome.figures}
+
+    @property
     def confidence(self) -> float:
         """Of the transform; 0 where there is none."""
-        return float(self.outcome.figures.get("confidence") or 0.0)
+        return float(self.figures["confidence"] or 0.0)
 
     @property
     def check_rmse_px(self) -> float | None:
         """Of points kept out of the fit, fixed px."""
-        return self.outcome.figures.get("check_rmse_px")
+        check: float | None = self.figures["check_rmse_px"]
+        return check
 
     @property
     def why(self) -> str:

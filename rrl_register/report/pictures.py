@@ -114,7 +114,8 @@ def encode(pixels: Pixels, quality: int = _QUALITY) -> bytes:
 
 def thumbnail(pictures: Pictures) -> bytes | None:
     """A small WebP: a checkerboard of both images, or half of each where they were not registered; None for nothing."""
-    first, second = pictures.fixed or pictures.moving, pictures.aligned or pictures.moving
+    first = pictures.fixed or pictures.moving
+    second = pictures.aligned or pictures.moving or first
     if first is None or second is None:
         return None
     one = _shrunk(first.pixels, THUMBNAIL_SIDE)
