@@ -65,8 +65,8 @@ class Marks:
             factor: File px per px of the fixed picture.
         """
         places = ((self.fixed + 0.5) / factor).round(2).tolist()
-        known = np.isfinite(self.miss)
-        misses = np.where(known, self.miss.round(3), None).tolist()
+        known = np.isfinite(self.miss).all(axis=1).tolist()
+        misses = [miss if k else [None, None] for miss, k in zip(self.miss.round(3).tolist(), known, strict=True)]
         levels, scores = self.level.tolist(), self.score.round(3).tolist()
         return [[*at, *miss, *rest] for at, miss, *rest in zip(places, misses, levels, scores, strict=True)]
 
@@ -96,10 +96,10 @@ def marks_of(registration: Registration) -> Marks:
 
 
 def round_up(value: float) -> float:
-    """The next number of 1, 2, 2.5 and 5 times a power of ten, from 0.01 on."""
+    """The next number of one digit, from 0.01 on."""
     value = max(value, 0.01)
     power = 10.0 ** math.floor(math.log10(value) + 1e-9)
-    return next(power * step for step in (1, 2, 2.5, 5, 10) if power * step >= value * (1 - 1e-9))
+    return power * math.ceil(value / power * (1 - 1e-9))
 
 
 def round_down(value: float) -> float:
