@@ -4,7 +4,8 @@ python benchmarks/report_size.py RESULT.json FIXED MOVING [--runs N]
 
 Makes the report of a registration from its result file and opens it in the system's Chromium, N times, each in a
 browser of its own. Prints one line of JSON: seconds to write the page, its bytes, and seconds from the request until
-the page is loaded (`load`) and until the viewer has drawn both images (`drawn`), median and fastest of the runs.
+the page is loaded (`load`) and until the viewer has drawn both images (`drawn`), and the processor seconds of all the
+browser's processes until then (`cpu`), which a busy machine changes less; median and fastest of the runs.
 """
 
 from __future__ import annotations
@@ -57,13 +58,21 @@ def open_page(page: Path) -> dict[str, Any]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
         tab = browser.new_page()
+        used = cpu_seconds(browser)
         start = time.perf_counter()
         tab.goto(page.as_uri())
         loaded = time.perf_counter() - start
         tab.evaluate(DRAWN)
         drawn = time.perf_counter() - start
+        used = cpu_seconds(browser) - used
         browser.close()
-    return {"load": loaded, "drawn": drawn}
+    return {"load": loaded, "drawn": drawn, "cpu": used}
+
+
+def cpu_seconds(browser: Any) -> float:
+    """Processor time that all processes of a browser have used."""
+    processes = browser.new_browser_cdp_session().send("SystemInfo.getProcessInfo")["processInfo"]
+    return float(sum(process["cpuTime"] for process in processes))
 
 
 if __name__ == "__main__":
