@@ -140,5 +140,6 @@ def _write_preview(
 def _write_report(report: Path, overwrite: bool, **case: Any) -> None:
     from rrl_register.report import Case, write_report
 
-    write_report(Case(**case), report, overwrite)
+    with stages("report"):
+        write_report(Case(**case), report, overwrite)
     click.echo(report)

@@ -65,7 +65,7 @@ class Marks:
             factor: File px per px of the fixed picture.
         """
         places = ((self.fixed + 0.5) / factor).round(2).tolist()
-        known = np.isfinite(self.miss).all(axis=1).tolist()
+        known = np.isfinite(self.miss[:, 0]).tolist()
         misses = [miss if k else [None, None] for miss, k in zip(self.miss.round(3).tolist(), known, strict=True)]
         levels, scores = self.level.tolist(), self.score.round(3).tolist()
         return [[*at, *miss, *rest] for at, miss, *rest in zip(places, misses, levels, scores, strict=True)]
