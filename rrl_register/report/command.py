@@ -80,4 +80,4 @@ def _text(value: Any) -> str:
         return value.value
     if isinstance(value, tuple):
         return ("=" if isinstance(value[0], str) else ",").join(map(str, value))
-    return format(value, "g") if isinstance(value, float) else str(value)
+    return str(value)
