@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 @click.option("--json", "result", type=FILE, help="Write transform and figures to this JSON file, for failures too.")
 @click.option("--preview", type=FILE, help="Draw a checkerboard of both images and their matches to this PNG.")
 @export_options
+@click.option("--report", type=FILE, help="Show images, tie points and evidence on this HTML page, for failures too.")
 @overwrite_option
 @config_options("read", "match", "estimate", "warp")
 @verbosity_options
@@ -38,6 +39,7 @@ def register(
     preview: Path | None,
     tie_points: tuple[Path, ...],
     stac: Path | None,
+    report: Path | None,
     overwrite: bool,
     verbose: int,
     quiet: bool,
@@ -53,13 +55,22 @@ def register(
     if not (output or result):
         raise UsageError("neither -o nor --json was given; needed somewhere to put the result; try -o aligned.tif")
     check_exports(tie_points, stac, output)
-    _check(fixed, moving, [path for path in (output, result, preview, *tie_points, stac) if path], config, overwrite)
-    registration = _estimate(fixed, moving, config, result, overwrite)
+    outputs = [path for path in (output, result, preview, report, *tie_points, stac) if path]
+    _check(fixed, moving, outputs, config, overwrite)
+    names = {"fixed": fixed, "moving": moving, "config": config, "result": result, "output": output}
+    try:
+        registration = _estimate(fixed, moving, config, result, overwrite)
+    except InputError as error:
+        if report:
+            _write_report(report, overwrite, registration=None, failure=str(error), **names)
+        raise
     if result:
         _write_json(result, registration.to_json(), overwrite)
     if preview:
         _write_preview(preview, fixed, moving, registration, config, overwrite)
     write_tie_points(tie_points, registration, overwrite)
+    if report:
+        _write_report(report, overwrite, registration=registration, **names)
     if registration.matrix is None:
         raise NotRegisteredError(registration.reason)
     if output:
@@ -134,3 +145,11 @@ def _write_preview(
     with stages("preview"):
         write_png(preview, preview_of_files(fixed, moving, registration, config.read), overwrite)
     click.echo(preview)
+
+
+def _write_report(report: Path, overwrite: bool, **case: Any) -> None:
+    from rrl_register.report import Case, write_report
+
+    with stages("report"):
+        write_report(Case(**case), report, overwrite)
+    click.echo(report)
