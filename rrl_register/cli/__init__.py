@@ -56,7 +56,7 @@ class CommandGroup(OneLineErrors, click.Group):
 
 @click.group(
     cls=CommandGroup,
-    commands=[register, info, apply, report, refit, tie_points, batch, train, evaluate, export, completion],
+    commands=[register, info, apply, batch, report, tie_points, refit, train, evaluate, export, completion],
     context_settings=CONTEXT,
     epilog=(
         "Exit codes: 0 done; 1 a bug; 2 wrong use; 3 input unreadable or unusable; 4 could not be registered; "

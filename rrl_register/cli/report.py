@@ -30,9 +30,9 @@ def report(
     quiet: bool,
     **values: Any,
 ) -> None:
-    """Show what 'register --json' wrote to the file RESULT as a page, with the images FIXED and MOVING.
+    """Show a result and its images on a page.
 
-    The page is one HTML file that needs nothing else: both images to swipe, flicker and zoom, the tie points and what
+    RESULT is what 'register --json' wrote for the images FIXED and MOVING. The page is one HTML file that needs nothing else: both images to swipe, flicker and zoom, the tie points and what
     each misses the transform by, the evidence. Failed registrations can be looked at as well.
     """
     set_up_logging(verbose, quiet)
