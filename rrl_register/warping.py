@@ -1,40 +1,38 @@
-"""Bringing the moving image onto the fixed grid, block by block, by the exact inverse of the transform."""
+"""Bringing the moving image onto an output grid, block by block, by the exact inverse of the transform."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import rasterio
 from rasterio.enums import ColorInterp
-from rasterio.errors import RasterioError
-from rasterio.io import DatasetReader, DatasetWriter
+from rasterio.io import DatasetWriter
 
+from rrl_register.boxes import Box
 from rrl_register.config import Resampling, WarpConfig
-from rrl_register.displacement_field import DisplacementField
 from rrl_register.errors import UsageError
 from rrl_register.estimation.displacement import Displacement
 from rrl_register.interpolation import Array, Mask, as_dtype, interpolate
-from rrl_register.inverse_map import Box, InverseMap, Patch, blocks
-from rrl_register.raster.geotiff import NodataPolicy, choose_nodata, create, create_profile
+from rrl_register.inverse_map import InverseMap, Patch
+from rrl_register.output_grid import Layout, field_on, plan_output
+from rrl_register.raster.geotiff import NodataPolicy, choose_nodata
 from rrl_register.raster.grid import Grid
-from rrl_register.raster.reader import open_dataset, unreadable
-from rrl_register.raster.writer import atomic_path, check_not_input
+from rrl_register.raster.reader import grid_of, open_info
+from rrl_register.raster.storing import stored_raster
+from rrl_register.raster.writer import check_not_input, check_output
+from rrl_register.sources import ArraySource, FileSource, Source
+from rrl_register.streaming import default_threads, in_order
 
 _ARRAY_BLOCK = 512
-
-
-class Source(Protocol):
-    """An image that can be read in parts."""
-
-    shape: tuple[int, int]
-    dtype: np.dtype[Any]
-
-    def read(self, band: int, box: Box) -> tuple[Array, Mask]:
-        """Give a band, 0-based, within a box that lies inside the image, and where it has data."""
-        ...
+_PIECE_BYTES = 16 * 1024**2
+"""Of a block of many bands as many are warped at once."""
 
 
 def warp_array(
@@ -64,11 +62,12 @@ def warp_array(
     """
     bands = image if image.ndim == 3 else image[None]
     known: Mask = np.all(np.isfinite(bands), axis=0) if valid is None else valid
-    source = _ArraySource(bands, known)
-    grid = Box(0, int(shape[0]), 0, int(shape[1]))
-    warp = InverseMap.onto(matrix, source.shape, Resampling(resampling), _field(displacement, grid.shape))
+    source = ArraySource(bands, known)
+    grid = Box.of_shape((int(shape[0]), int(shape[1])))
+    field = field_on(displacement, matrix, source.shape, grid)
+    warp = InverseMap.onto(matrix, source.shape, Resampling(resampling), field)
     result, has_data = np.zeros((len(bands), *grid.shape), image.dtype), np.zeros(grid.shape, bool)
-    for block in blocks(grid.shape, _ARRAY_BLOCK):
+    for block in grid.blocks(_ARRAY_BLOCK):
         place, patches = block.slices_from(grid), list(warp.patches(block))
         for band in range(len(bands)):
             values, inside = _warp_band(source, band, block, patches, warp)
@@ -85,22 +84,25 @@ def warp_to_file(
     overwrite: bool = False,
     displacement: Displacement | None = None,
 ) -> None:
-    """Warp all bands of a raster onto the fixed grid and write them as a GeoTIFF.
+    """Warp all bands of a raster onto the fixed grid, or the one that is configured, and write them as a GeoTIFF.
 
-    Pixel type, band names, tags, colours, scales and units are kept. Blocks are read, warped and written one by one;
-    the file appears under its name when it is complete. Images with a colour table are resampled by nearest neighbour.
+    Pixel type, band names, tags, colours, scales and units are kept. Blocks are read and warped by several threads and
+    written one by one, so that memory does not grow with the image; pixels do not depend on the size of the blocks or
+    the number of threads. The file appears under its name when it is complete. Images with a colour table are resampled
+    by nearest neighbour.
 
     Args:
         moving: The raster to warp.
         matrix: (3, 3), moving pixel -> fixed pixel.
-        fixed_grid: Size and georeference of the output.
+        fixed_grid: Size and georeference of the fixed image.
         output: The GeoTIFF to write.
-        config: How to resample, what to write where there is no data, how to store it; None: the defaults.
+        config: How to resample, which pixels to write, what where there is no data, how to store it; None: the
+            defaults.
         overwrite: Whether an existing output may be replaced.
         displacement: What is to be added to the matrix, on the fixed grid; None: nothing.
 
     Raises:
-        InputError: The raster cannot be read.
+        InputError: The raster cannot be read, or the grid asked for cannot be used.
         WriteError: The output cannot be written completely.
         OutputExistsError: The output exists and may not be replaced.
         UsageError: The output is the input or cannot be written there, the matrix cannot be inverted, or a setting does
@@ -108,58 +110,78 @@ def warp_to_file(
     """
     settings = config or WarpConfig()
     _require_block_size(settings.block_size)
-    check_not_input(output, moving)
-    with atomic_path(output, overwrite) as temporary, open_dataset(moving) as dataset:
-        source = _FileSource(moving, dataset)
-        resampling = Resampling.NEAREST if source.has_palette else settings.resampling
-        warp = InverseMap.onto(matrix, source.shape, resampling, _field(displacement, fixed_grid.shape))
-        nodata = choose_nodata(dataset, settings)
-        profile = create_profile(dataset, fixed_grid, nodata, settings)
-        with create(temporary, output, dataset, profile) as target:
-            for block in blocks(fixed_grid.shape, settings.block_size):
-                _write_block(source, target, block, warp, nodata)
+    like = open_info(settings.grid).grid if isinstance(settings.grid, Path) else None
+    check_not_input(output, moving, *([settings.grid] if isinstance(settings.grid, Path) else []))
+    check_output(output, overwrite)
+    with FileSource(moving) as source:
+        layout = plan_output(matrix, fixed_grid, grid_of(source.dataset), settings, displacement, like)
+        nodata = choose_nodata(source.dataset, settings)
+        with stored_raster(output, source.dataset, layout.grid, nodata, settings, overwrite) as target:
+            _write_blocks(source, target, layout, nodata, settings)
 
 
-def _field(displacement: Displacement | None, shape: tuple[int, int]) -> DisplacementField | None:
-    return None if displacement is None else DisplacementField.over(displacement, shape)
+class _Piece(NamedTuple):
+    """Some bands, 0-based, of a block."""
+
+    block: Box
+    bands: range
 
 
-class _ArraySource:
-    """Bands (B, H, W) and their mask (H, W) in memory."""
+@dataclass(frozen=True)
+class _Pixels:
+    """A piece as it is written: values (B, h, w), and where all of its bands have data (h, w)."""
 
-    def __init__(self, bands: Array, valid: Mask) -> None:
-        self._bands, self._valid = bands, valid
-        self.shape: tuple[int, int] = bands.shape[1:]
-        self.dtype = bands.dtype
-
-    def read(self, band: int, box: Box) -> tuple[Array, Mask]:
-        rows, columns = slice(box.top, box.bottom), slice(box.left, box.right)
-        return self._bands[band, rows, columns], self._valid[rows, columns]
+    piece: _Piece
+    values: Array
+    has_data: Mask
 
 
-class _FileSource:
-    """Bands of an open raster."""
+def _write_blocks(
+    source: FileSource, target: DatasetWriter, layout: Layout, nodata: NodataPolicy, config: WarpConfig
+) -> None:
+    palette = ColorInterp.palette in source.dataset.colorinterp
+    resampling = Resampling.NEAREST if palette else config.resampling
+    warp = InverseMap.onto(layout.matrix, source.shape, resampling, layout.field)
+    pieces = _pieces(source, layout.frame, config.block_size)
+    warped = in_order(lambda piece: _warp_piece(source, piece, warp, nodata), pieces, config.threads or default_threads())
+    for block, parts in groupby(warped, key=lambda pixels: pixels.piece.block):
+        window, everywhere = block.window((layout.frame.top, layout.frame.left)), np.ones(block.shape, bool)
+        for part in parts:
+            target.write(part.values, [band + 1 for band in part.piece.bands], window=window)
+            everywhere &= part.has_data
+        if nodata.mask:
+            target.write_mask(everywhere, window=window)
 
-    def __init__(self, path: Path, dataset: DatasetReader) -> None:
-        self._path, self._dataset = path, dataset
-        self.shape: tuple[int, int] = dataset.shape
-        self.count: int = dataset.count
-        self.has_palette = ColorInterp.palette in dataset.colorinterp
-        # GDAL gives its complex integers as complex floats.
-        self.dtype = np.dtype("complex64" if dataset.dtypes[0] == "complex_int16" else dataset.dtypes[0])
 
-    def is_alpha(self, band: int) -> bool:
-        return bool(self._dataset.colorinterp[band] is ColorInterp.alpha)
+def _pieces(source: FileSource, frame: Box, block_size: int) -> Iterator[_Piece]:
+    count = source.dataset.count
+    at_once = max(1, _PIECE_BYTES // (block_size**2 * source.dtype.itemsize))
+    for block in frame.blocks(block_size):
+        for first in range(0, count, at_once):
+            yield _Piece(block, range(first, min(first + at_once, count)))
 
-    def read(self, band: int, box: Box) -> tuple[Array, Mask]:
-        try:
-            values = self._dataset.read(band + 1, window=box.window())
-            mask = self._dataset.read_masks(band + 1, window=box.window())
-        except RasterioError as error:
-            raise unreadable(self._path, error) from error
-        if self.is_alpha(band):
-            return values, values != 0
-        return values, (mask > 0) & np.isfinite(values)
+
+def _warp_piece(source: FileSource, piece: _Piece, warp: InverseMap, nodata: NodataPolicy) -> _Pixels:
+    """Warp a piece and mark where it has no data; in a thread, where GDAL is to raise its errors, not to print them."""
+    with rasterio.Env():
+        return _warped(source, piece, warp, nodata)
+
+
+def _warped(source: FileSource, piece: _Piece, warp: InverseMap, nodata: NodataPolicy) -> _Pixels:
+    block, bands = piece
+    patches = list(warp.patches(block))
+    pixels = np.empty((len(bands), *block.shape), source.dtype)
+    everywhere = np.ones(block.shape, bool)
+    for place, band in enumerate(bands):
+        values, has_data = _warp_band(source, band, block, patches, warp)
+        fill = 0.0 if source.is_alpha(band) else nodata.fill
+        if nodata.declared and not source.is_alpha(band):
+            values = _keep_off(values, nodata.fill)
+        if not has_data.all():
+            values = np.where(has_data, values, as_dtype(np.array(fill, np.float64), source.dtype))
+        pixels[place] = values
+        everywhere &= has_data
+    return _Pixels(piece, pixels, everywhere)
 
 
 def _warp_band(source: Source, band: int, block: Box, patches: list[Patch], warp: InverseMap) -> tuple[Array, Mask]:
@@ -168,48 +190,49 @@ def _warp_band(source: Source, band: int, block: Box, patches: list[Patch], warp
     for patch in patches:
         image, valid = _read_averaged(source, band, patch.window, warp.factor)
         place = patch.box.slices_from(block)
-        found = interpolate(image, valid, patch.taps, warp.resampling, source.dtype)
-        values[place][patch.inside], has_data[place][patch.inside] = found
+        found, known = interpolate(image, valid, patch.taps, warp.resampling, source.dtype)
+        if patch.inside is None:
+            values[place], has_data[place] = found.reshape(patch.box.shape), known.reshape(patch.box.shape)
+        else:
+            values[place][patch.inside], has_data[place][patch.inside] = found, known
     return values, has_data
 
 
-def _read_averaged(source: Source, band: int, window: Box, factor: int) -> tuple[Array, Mask]:
+def _read_averaged(source: Source, band: int, window: Box, factor: int) -> tuple[Array, Mask | None]:
     """Read a window given in averaged pixels; beyond the source's edge there is no data."""
     wanted = Box(*(factor * side for side in window))
-    there = wanted.clipped(source.shape)
+    there = wanted.within(Box.of_shape(source.shape))
     image, valid = source.read(band, there)
     if there != wanted:
         place = there.slices_from(wanted)
         padded, known = np.zeros(wanted.shape, image.dtype), np.zeros(wanted.shape, bool)
-        padded[place], known[place] = image, valid
+        padded[place], known[place] = image, True if valid is None else valid
         image, valid = padded, known
     return (image, valid) if factor == 1 else _average(image, valid, factor)
 
 
-def _average(image: Array, valid: Mask, factor: int) -> tuple[Array, Mask]:
+def _average(image: Array, valid: Mask | None, factor: int) -> tuple[Array, Mask | None]:
     """Mean of the pixels with data in each cell of factor x factor; a cell needs half of its pixels."""
-    cells = (image.shape[0] // factor, factor, image.shape[1] // factor, factor)
     work = np.result_type(image.dtype, np.float32)
-    count = valid.reshape(cells).sum(axis=(1, 3))
-    total = np.where(valid, image, 0).reshape(cells).sum(axis=(1, 3), dtype=work)
+    if valid is None or valid.all():
+        return _sum_of_cells(image, factor, work) / work.type(factor**2), None
+    count = _sum_of_cells(valid, factor, np.dtype(np.int32))
+    total = _sum_of_cells(np.where(valid, image, 0), factor, work)
     return total / np.maximum(count, 1).astype(work), 2 * count >= factor**2
 
 
-def _write_block(
-    source: _FileSource, target: DatasetWriter, block: Box, warp: InverseMap, nodata: NodataPolicy
-) -> None:
-    patches = list(warp.patches(block))
-    everywhere = np.ones(block.shape, bool)
-    for band in range(source.count):
-        values, has_data = _warp_band(source, band, block, patches, warp)
-        fill = 0.0 if source.is_alpha(band) else nodata.fill
-        if nodata.declared and not source.is_alpha(band):
-            values = _keep_off(values, nodata.fill)
-        filled = np.where(has_data, values, as_dtype(np.array(fill, np.float64), source.dtype))
-        target.write(filled, band + 1, window=block.window())
-        everywhere &= has_data
-    if nodata.mask:
-        target.write_mask(everywhere, window=block.window())
+def _sum_of_cells(values: Array, factor: int, dtype: np.dtype[Any]) -> Array:
+    """Sums of factor x factor values, rows first.
+
+    Added one by one: how numpy orders the terms of a sum, and so its rounding, depends on the array's shape.
+    """
+    rows = np.zeros((values.shape[0] // factor, values.shape[1]), dtype)
+    for offset in range(factor):
+        rows += values[offset::factor]
+    cells = np.zeros((rows.shape[0], rows.shape[1] // factor), dtype)
+    for offset in range(factor):
+        cells += rows[:, offset::factor]
+    return cells
 
 
 def _keep_off(values: Array, nodata: float) -> Array:
