@@ -78,7 +78,10 @@ class DisplacementField:
 
 def _weighted(values: Array, first: npt.NDArray[np.intp], weights: Weights, axis: int) -> Array:
     """Weighted sum of four neighbours along an axis, from the first on."""
-    return sum(weight * values.take(first + offset, axis=axis) for offset, weight in enumerate(weights))
+    total = weights[0] * values.take(first, axis=axis)
+    for offset in (1, 2, 3):
+        total += weights[offset] * values.take(first + offset, axis=axis)
+    return total
 
 
 def _spline_weights(t: Array) -> Weights:

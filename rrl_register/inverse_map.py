@@ -13,7 +13,7 @@ from rrl_register.boxes import Box
 from rrl_register.config import Resampling
 from rrl_register.displacement_field import DisplacementField
 from rrl_register.errors import UsageError
-from rrl_register.interpolation import CHUNK, MARGIN, Mask, Taps
+from rrl_register.interpolation import CHUNK, MARGIN, Array, Mask, Taps
 
 _MAX_WINDOW_PX = 2048 * 2048
 """Source pixels read at once for one band; a block that needs more is cut."""
@@ -83,7 +83,7 @@ class InverseMap:
         if not inside.any():
             return
         chosen = None if inside.all() else inside
-        left, top, fx, fy = (side.reshape(-1) if chosen is None else side[inside] for side in (left, top, fx, fy))
+        left, top, fx, fy = (_picked(side, chosen) for side in (left, top, fx, fy))
         window = _reach(left, top)
         if math.prod(window.shape) * self.factor**2 > _MAX_WINDOW_PX and max(box.shape) > 1:
             for part in box.quarters():
@@ -168,6 +168,10 @@ def _reduction(forward: Floats, shape: tuple[int, int]) -> int:
     # The Jacobian of a homography has the determinant det(H) / depth^3.
     area = depth[depth > 0] ** 3 / abs(np.linalg.det(forward))
     return max(1, math.floor(math.sqrt(np.median(area)) + 1e-6))
+
+
+def _picked(values: Array, inside: Mask | None) -> Array:
+    return values.reshape(-1) if inside is None else values[inside]
 
 
 def _reach(left: npt.NDArray[np.int32], top: npt.NDArray[np.int32]) -> Box:

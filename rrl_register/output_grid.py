@@ -18,7 +18,7 @@ from rrl_register.estimation.transforms import Matrix, Points, invert, project
 from rrl_register.inverse_map import facing_forward
 from rrl_register.raster.grid import Grid, between, prior_matrix
 
-_OUTLINE_POINTS = 65
+_OUTLINE_POINTS = 64
 """Along each side of an image, where its outline is carried over."""
 _OUTLINE_STEPS = 20
 """Each leaves a third of the error at most (see ``estimation.displacement``)."""
@@ -99,13 +99,13 @@ def plan_output(
     base = _base(forward, fixed, moving, config, like)
     onto = forward if base.is_fixed else facing_forward(invert(base.to_fixed) @ forward, moving.shape)
     shift = _shift_on(base, displacement)
-    seen = _outline_box(onto, moving.shape, shift)
-    frame = _cropped(Box.of_shape(base.grid.shape), seen, config.crop)
+    footprint = _footprint(onto, moving.shape, shift)
+    frame = _cropped(Box.of_shape(base.grid.shape), footprint, config.crop)
     return Layout(
         grid=_part(base.grid, frame),
         frame=frame,
         matrix=onto,
-        field=None if shift is None else DisplacementField.over(shift, _sampled(frame, seen)),
+        field=None if shift is None else DisplacementField.over(shift, _sampled(frame, footprint)),
         to_fixed=base.to_fixed @ np.array([[1, 0, frame.left], [0, 1, frame.top], [0, 0, 1]], np.float64),
     )
 
@@ -116,8 +116,8 @@ def field_on(
     """Sample a displacement where a moving image of a shape, brought to the fixed grid by a matrix, is seen."""
     if displacement is None:
         return None
-    seen = _outline_box(facing_forward(matrix, shape), shape, displacement.at)
-    return DisplacementField.over(displacement.at, _sampled(frame, seen))
+    footprint = _footprint(facing_forward(matrix, shape), shape, displacement.at)
+    return DisplacementField.over(displacement.at, _sampled(frame, footprint))
 
 
 def require_georeferences(fixed: Grid, config: WarpConfig, like: Grid | None = None) -> None:
@@ -226,8 +226,8 @@ def _shift_on(base: _Base, displacement: Displacement | None) -> OnGrid | None:
     return displacement.at if displacement is not None and base.is_fixed else shift
 
 
-def _outline_box(onto: Matrix, shape: tuple[int, int], shift: OnGrid | None) -> Box | None:
-    """The pixels of the base grid that show the moving image; None where its outline crosses the horizon."""
+def _footprint(onto: Matrix, shape: tuple[int, int], shift: OnGrid | None) -> Points | None:
+    """The moving image's outline on the base grid, a polygon (N, 2) in px; None where it crosses the horizon."""
     outline = _outline(shape)
     if np.any(outline @ onto[2, :2] + onto[2, 2] <= 0):
         return None
@@ -235,40 +235,69 @@ def _outline_box(onto: Matrix, shape: tuple[int, int], shift: OnGrid | None) -> 
     if shift is not None:
         for _ in range(_OUTLINE_STEPS):
             places = straight + shift(places)
+    return places
+
+
+def _outline(shape: tuple[int, int]) -> Points:
+    """Points along the outer edges of an image of that shape, once around, px."""
+    height, width = shape
+    corners = np.array([(0, 0), (width, 0), (width, height), (0, height)]) - 0.5
+    share = np.arange(_OUTLINE_POINTS)[:, None] / _OUTLINE_POINTS
+    return np.concatenate(
+        [(1 - share) * a + share * b for a, b in zip(corners, np.roll(corners, -1, axis=0), strict=True)]
+    )
+
+
+def _bounds(polygon: Points) -> Box:
+    """The pixels whose centres lie within the bounds of a polygon; right and bottom edges are not part of it."""
     (left, top), (right, bottom) = (
-        np.ceil(ends - _SAME_PX).astype(int).tolist() for ends in (places.min(axis=0), places.max(axis=0))
+        np.ceil(ends - _SAME_PX).astype(int).tolist() for ends in (polygon.min(axis=0), polygon.max(axis=0))
     )
     return Box(top, bottom, left, right)
 
 
-def _outline(shape: tuple[int, int]) -> Points:
-    """Points along the outer edges of an image of that shape, px."""
-    along_y, along_x = (np.linspace(-0.5, side - 0.5, _OUTLINE_POINTS) for side in shape)
-    across = [(x, y) for y in (along_y[0], along_y[-1]) for x in along_x]
-    down = [(x, y) for x in (along_x[0], along_x[-1]) for y in along_y]
-    return np.array(across + down, np.float64)
+def _visible(polygon: Points, whole: Box) -> Box:
+    """The pixels of a box that the bounds of what a polygon shares with it hold; perhaps none."""
+    centres = ((0, whole.left, whole.right - 1), (1, whole.top, whole.bottom - 1))
+    for axis, low, high in centres:
+        polygon = _cut_off(_cut_off(polygon, axis, low, 1), axis, high + 2 * _SAME_PX, -1)
+    return _bounds(polygon).within(whole) if len(polygon) else Box(0, 0, 0, 0)
 
 
-def _cropped(whole: Box, seen: Box | None, crop: Crop) -> Box:
-    if seen is None:
+def _cut_off(polygon: Points, axis: int, limit: float, side: int) -> Points:
+    """The part of a polygon beyond (side 1) or before (side -1) a limit along an axis.
+
+    Source: Sutherland and Hodgman, "Reentrant polygon clipping", 1974.
+    """
+    ahead = np.roll(polygon, -1, axis=0)
+    here, there = side * (polygon[:, axis] - limit), side * (ahead[:, axis] - limit)
+    crosses = here * there < 0
+    share = here / np.where(crosses, here - there, 1)
+    with_crossings = np.stack([polygon, polygon + share[:, None] * (ahead - polygon)], axis=1)
+    return with_crossings[np.stack([here >= 0, crosses], axis=1)]
+
+
+def _cropped(whole: Box, footprint: Points | None, crop: Crop) -> Box:
+    if footprint is None:
         if crop is Crop.UNION:
             raise InputError(
                 "part of the moving image lies beyond the transform's horizon; needed all of it for --crop union; "
                 "try --crop fixed"
             )
         return whole
-    if seen.within(whole).empty:
+    visible = _visible(footprint, whole)
+    if visible.empty:
         raise InputError(
             "nothing of the moving image falls onto the grid to be written; needed some; check --grid, or the transform"
         )
-    return {Crop.FIXED: whole, Crop.OVERLAP: seen.within(whole), Crop.UNION: seen.around(whole)}[crop]
+    return {Crop.FIXED: whole, Crop.OVERLAP: visible, Crop.UNION: _bounds(footprint).around(whole)}[crop]
 
 
-def _sampled(frame: Box, seen: Box | None) -> Box:
+def _sampled(frame: Box, footprint: Points | None) -> Box:
     """Where the displacement is needed: a lattice over all of a much larger grid would be too coarse."""
-    if seen is None:
+    if footprint is None:
         return frame
-    top, bottom, left, right = seen
+    top, bottom, left, right = _bounds(footprint)
     needed = Box(top - _SPARE_PX, bottom + _SPARE_PX, left - _SPARE_PX, right + _SPARE_PX).within(frame)
     return frame if needed.empty else needed
 

@@ -30,6 +30,10 @@ from rrl_register.raster.writer import check_not_input, check_output
 from rrl_register.sources import ArraySource, FileSource, Source
 from rrl_register.streaming import default_threads, in_order
 
+TO_FIXED_TAG = "RRL_TO_FIXED_PIXELS"
+"""Tag of an output on another grid than the fixed one that no georeference places: a, b, c, d, e, f of
+x = a u + b v + c and y = d u + e v + f, the fixed pixel of the output pixel (u, v)."""
+
 _ARRAY_BLOCK = 512
 _PIECE_BYTES = 16 * 1024**2
 """Of a block of many bands as many are warped at once."""
@@ -117,6 +121,8 @@ def warp_to_file(
         layout = plan_output(matrix, fixed_grid, grid_of(source.dataset), settings, displacement, like)
         nodata = choose_nodata(source.dataset, settings)
         with stored_raster(output, source.dataset, layout.grid, nodata, settings, overwrite) as target:
+            if layout.grid.transform is None and not np.array_equal(layout.to_fixed, np.eye(3)):
+                target.update_tags(**{TO_FIXED_TAG: ",".join(f"{number:.12g}" for number in layout.to_fixed[:2].flat)})
             _write_blocks(source, target, layout, nodata, settings)
 
 
@@ -143,7 +149,9 @@ def _write_blocks(
     resampling = Resampling.NEAREST if palette else config.resampling
     warp = InverseMap.onto(layout.matrix, source.shape, resampling, layout.field)
     pieces = _pieces(source, layout.frame, config.block_size)
-    warped = in_order(lambda piece: _warp_piece(source, piece, warp, nodata), pieces, config.threads or default_threads())
+    warped = in_order(
+        lambda piece: _warp_piece(source, piece, warp, nodata), pieces, config.threads or default_threads()
+    )
     for block, parts in groupby(warped, key=lambda pixels: pixels.piece.block):
         window, everywhere = block.window((layout.frame.top, layout.frame.left)), np.ones(block.shape, bool)
         for part in parts:

@@ -27,6 +27,8 @@ _TILE = 512
 _MAX_PIXEL_INTERLEAVED = 4
 """With more bands, a tile that holds all of them would cost too much memory."""
 _TAKE_PREDICTOR = ("DEFLATE", "LZW", "ZSTD")
+_GDAL_LOG = logging.getLogger("rasterio._env")
+_NOT_UNDERSTOOD = ("CPLE_NotSupported", "CPLE_IllegalArg")
 _CACHE_BYTES = 256 * 1024**2
 """Blocks that GDAL keeps of all files together; by itself it takes a twentieth of the machine's memory."""
 
@@ -169,10 +171,27 @@ def gdal_writes(output: Path) -> Iterator[None]:
         WriteError: GDAL could not write.
     """
     try:
-        with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True, GDAL_CACHEMAX=_CACHE_BYTES):
+        with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True, GDAL_CACHEMAX=_CACHE_BYTES), _warnings_held_back():
             yield
     except (RasterioError, CPLE_BaseError) as error:
         raise _unwritable(output, " ".join(str(error.__cause__ or error).split())) from error
+
+
+@contextmanager
+def _warnings_held_back() -> Iterator[None]:
+    """Pass on what GDAL warns of only if the block ends well: else its error says it all, in one line."""
+    collector = _Collector()
+    _GDAL_LOG.addHandler(collector)
+    _GDAL_LOG.propagate = False
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            yield
+    finally:
+        _GDAL_LOG.removeHandler(collector)
+        _GDAL_LOG.propagate = True
+    for record in collector.records:
+        _GDAL_LOG.handle(record)
 
 
 @contextmanager
@@ -182,38 +201,35 @@ def options_understood(driver: str) -> Iterator[None]:
     Raises:
         UsageError: The driver does not know an option or its value.
     """
-    complaints = _Complaints()
-    gdal_log = logging.getLogger("rasterio._env")
-    gdal_log.addHandler(complaints)
+    collector = _Collector()
+    _GDAL_LOG.addHandler(collector)
     try:
         yield
     finally:
-        gdal_log.removeHandler(complaints)
-    if complaints.said:
+        _GDAL_LOG.removeHandler(collector)
+    messages = (record.getMessage() for record in collector.records)
+    said = [text.partition(" in ")[2] for text in messages if text.startswith(_NOT_UNDERSTOOD)]
+    if said:
         raise UsageError(
-            f"GDAL does not take a creation option ({complaints.said[0]}); needed one of its {driver} driver's; "
-            "check --co"
+            f"GDAL does not take a creation option ({said[0]}); needed one of its {driver} driver's; check --co"
         )
 
 
 def _open_for_writing(path: Path, profile: dict[str, Any]) -> DatasetWriter:
     """Create the file, and refuse options that GDAL would pass over with a warning."""
-    with options_understood("GTiff"), warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+    with options_understood("GTiff"):
         return rasterio.open(path, "w", **profile)
 
 
-class _Complaints(logging.Handler):
-    """Collects what GDAL says about options that it does not understand."""
+class _Collector(logging.Handler):
+    """Keeps what GDAL warns of."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
-        self.said: list[str] = []
+        self.records: list[logging.LogRecord] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        message = record.getMessage()
-        if message.startswith(("CPLE_NotSupported", "CPLE_IllegalArg")):
-            self.said.append(message.partition(" in ")[2])
+        self.records.append(record)
 
 
 def _photometric(source: DatasetReader) -> str | None:
@@ -262,9 +278,7 @@ def require_complete(path: Path, output: Path) -> None:
     size = path.stat().st_size
     for directory in count(1):
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", NotGeoreferencedWarning)
-                part = rasterio.open(f"GTIFF_DIR:{directory}:{path}")
+            part = rasterio.open(f"GTIFF_DIR:{directory}:{path}")
         except RasterioError:
             if directory == 1:
                 raise
