@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rrl_register.applying import apply_transform, read_registration
     from rrl_register.config import (
+        Crop,
         Device,
         EstimateConfig,
         Kind,
         MatchConfig,
         ModelChoice,
+        OutputGrid,
+        RasterFormat,
         ReadConfig,
         RegisterConfig,
         Resampling,
@@ -28,11 +31,14 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Crop": "config",
     "Device": "config",
     "EstimateConfig": "config",
     "Kind": "config",
     "MatchConfig": "config",
     "ModelChoice": "config",
+    "OutputGrid": "config",
+    "RasterFormat": "config",
     "ReadConfig": "config",
     "RegisterConfig": "config",
     "Registration": "registration",
@@ -45,11 +51,14 @@ _HOMES = {
 }
 
 __all__ = [
+    "Crop",
     "Device",
     "EstimateConfig",
     "Kind",
     "MatchConfig",
     "ModelChoice",
+    "OutputGrid",
+    "RasterFormat",
     "ReadConfig",
     "RegisterConfig",
     "Registration",

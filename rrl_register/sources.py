@@ -55,8 +55,8 @@ class FileSource:
     """
 
     def __init__(self, path: Path) -> None:
-        with open_dataset(path):
-            pass  # or it says in one line why that is not possible
+        with open_dataset(path) as dataset:  # which says in one line why that is not possible
+            self._name: str = dataset.name
         self._path, self._opened, self._lock, self._own = path, ExitStack(), threading.Lock(), threading.local()
         self.dataset = self._reader()
         self.shape: tuple[int, int] = self.dataset.shape
@@ -101,7 +101,7 @@ class FileSource:
         if not hasattr(self._own, "dataset"):
             with self._lock, warnings.catch_warnings():
                 warnings.simplefilter("ignore", NotGeoreferencedWarning)
-                dataset = rasterio.open(self._path)
+                dataset = rasterio.open(self._name)
                 # Closed, and not left as a context, which rasterio allows in the thread that entered it only.
                 self._opened.callback(dataset.close)
             self._own.dataset = dataset

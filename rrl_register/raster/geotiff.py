@@ -29,8 +29,6 @@ _MAX_PIXEL_INTERLEAVED = 4
 _TAKE_PREDICTOR = ("DEFLATE", "LZW", "ZSTD")
 _GDAL_LOG = logging.getLogger("rasterio._env")
 _NOT_UNDERSTOOD = ("CPLE_NotSupported", "CPLE_IllegalArg")
-_CACHE_BYTES = 256 * 1024**2
-"""Blocks that GDAL keeps of all files together; by itself it takes a twentieth of the machine's memory."""
 
 
 @dataclass(frozen=True)
@@ -162,7 +160,7 @@ def create(path: Path, output: Path, source: DatasetReader, profile: dict[str, A
 
 @contextmanager
 def gdal_writes(output: Path) -> Iterator[None]:
-    """Let GDAL write within the block: masks into the file itself, with a cache of bounded size.
+    """Let GDAL write within the block, masks into the file itself.
 
     Args:
         output: The name that errors speak of.
@@ -171,7 +169,7 @@ def gdal_writes(output: Path) -> Iterator[None]:
         WriteError: GDAL could not write.
     """
     try:
-        with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True, GDAL_CACHEMAX=_CACHE_BYTES), _warnings_held_back():
+        with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), _warnings_held_back():
             yield
     except (RasterioError, CPLE_BaseError) as error:
         raise _unwritable(output, " ".join(str(error.__cause__ or error).split())) from error
