@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -17,11 +17,11 @@ _AHEAD = 2
 """Results for each thread that are under way or wait to be taken."""
 
 
-def in_order(work: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:
+def in_order(work: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Generator[Result, None, None]:
     """Results of the work on each item, in the items' order.
 
-    At most twice as many results as threads are in memory. When one fails, or its taker stops, nothing new is begun,
-    and what was begun is waited for.
+    At most twice as many results as threads are in memory. When one fails, or the generator is closed, nothing new is
+    begun, and what was begun is waited for.
 
     Args:
         work: Called in a thread; it has to release the GIL to gain from that, as numpy and GDAL do.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -149,16 +150,18 @@ def _write_blocks(
     resampling = Resampling.NEAREST if palette else config.resampling
     warp = InverseMap.onto(layout.matrix, source.shape, resampling, layout.field)
     pieces = _pieces(source, layout.frame, config.block_size)
-    warped = in_order(
+    results = in_order(
         lambda piece: _warp_piece(source, piece, warp, nodata), pieces, config.threads or default_threads()
     )
-    for block, parts in groupby(warped, key=lambda pixels: pixels.piece.block):
-        window, everywhere = block.window((layout.frame.top, layout.frame.left)), np.ones(block.shape, bool)
-        for part in parts:
-            target.write(part.values, [band + 1 for band in part.piece.bands], window=window)
-            everywhere &= part.has_data
-        if nodata.mask:
-            target.write_mask(everywhere, window=window)
+    # Closed whatever happens, so that no thread reads on from a source that is closed after an error.
+    with closing(results) as warped:
+        for block, parts in groupby(warped, key=lambda pixels: pixels.piece.block):
+            window, everywhere = block.window((layout.frame.top, layout.frame.left)), np.ones(block.shape, bool)
+            for part in parts:
+                target.write(part.values, [band + 1 for band in part.piece.bands], window=window)
+                everywhere &= part.has_data
+            if nodata.mask:
+                target.write_mask(everywhere, window=window)
 
 
 def _pieces(source: FileSource, frame: Box, block_size: int) -> Iterator[_Piece]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -129,6 +130,22 @@ def test_neither_threads_nor_blocks_show(make_raster: Make, rng: np.random.Gener
     whole = pixels(block_size=512, threads=1)
     assert pixels(block_size=32, threads=3) == whole
     assert pixels(block_size=48, threads=1) == whole
+
+
+def test_no_thread_works_on_after_an_error(
+    make_raster: Make, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moving = make_raster(noise(rng, "uint8", (200, 220)))
+
+    def fail(results: Any, key: object) -> None:
+        next(results)
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(warping, "groupby", fail)
+    with pytest.raises(ZeroDivisionError):
+        warp(moving, TILTED, block_size=16, threads=3)
+    assert not any(thread.name.startswith("rrl-register") for thread in threading.enumerate())
+    assert files_of(moving) == ["image.tif"]
 
 
 def test_bands_that_are_too_many_at_once_share_a_mask(
