@@ -147,7 +147,10 @@ def _base(forward: Matrix, fixed: Grid, moving: Grid, config: WarpConfig, like: 
     if like is not None:
         require_georeferences(fixed, config, like)
         exact: OnGrid | None = None if like.crs == fixed.crs else lambda places: _reprojected(places, like, fixed)
-        return _Base(like, prior_matrix(fixed=fixed, moving=like), exact)
+        try:
+            return _Base(like, prior_matrix(fixed=fixed, moving=like), exact)
+        except InputError as error:
+            raise InputError(f"with {config.grid} in place of the moving image, {error}") from error
     if config.grid is OutputGrid.MOVING:
         return _moving_base(forward, fixed, moving)
     return _Base(fixed, np.eye(3))

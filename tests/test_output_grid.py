@@ -176,7 +176,7 @@ def test_nothing_to_write_is_refused(crop: Crop) -> None:
 
 
 def test_other_ground_than_the_scenes_is_refused() -> None:
-    with pytest.raises(InputError, match="do not overlap"):
+    with pytest.raises(InputError, match=r"like.tif in place of the moving image, .*do not overlap"):
         plan(np.eye(3), placed(50, 40, 10), Grid(50, 40), placed(50, 40, 10, left=7e5))
 
 
