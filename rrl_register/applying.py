@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from rrl_register.config import WarpConfig
+from rrl_register.config import Resampling, WarpConfig
 from rrl_register.errors import InputError
-from rrl_register.estimation.transforms import invert, project
+from rrl_register.estimation.transforms import Matrix, invert, project
 from rrl_register.gcps import copy_with_gcps
+from rrl_register.images import ImageArray, ImageLike, as_image
 from rrl_register.output_grid import require_georeferences
 from rrl_register.raster.grid import Grid, prior_matrix
-from rrl_register.raster.reader import open_info
+from rrl_register.raster.reader import grid_of, open_info
 from rrl_register.registration import Registration
-from rrl_register.warping import warp_to_file
+from rrl_register.sources import ArraySource, FileSource, Source
+from rrl_register.warping import View, warp_to_file
 
 
 def apply_transform(
@@ -43,10 +48,7 @@ def apply_transform(
         WriteError: The output cannot be written completely.
         OutputExistsError, UsageError: The output cannot be written there.
     """
-    if registration.matrix is None:
-        raise InputError(
-            f"the transform is of a failed registration ({registration.reason}); needed status 'ok'; register again"
-        )
+    forward = _require_transform(registration)
     settings = config or WarpConfig()
     onto_moving = to_registered_pixels(open_info(image).grid, registration.moving_grid)
     if settings.gcps_only:
@@ -54,7 +56,7 @@ def apply_transform(
         fixed_points = registration.tie_points.fixed[registration.inlier]
         copy_with_gcps(image, points, fixed_points, registration.fixed_grid, output, settings, overwrite)
         return
-    matrix = registration.matrix @ onto_moving
+    matrix = forward @ onto_moving
     warp_to_file(
         image, matrix, registration.fixed_grid, output, settings, overwrite, displacement=registration.displacement
     )
@@ -69,6 +71,51 @@ def require_writable_grid(fixed: Path, config: WarpConfig) -> None:
     if isinstance(config.grid, Path) or config.gcps_only:
         like = open_info(config.grid).grid if isinstance(config.grid, Path) else None
         require_georeferences(open_info(fixed).grid, config, like)
+
+
+@contextmanager
+def open_view(image: ImageLike, registration: Registration | None, resampling: Resampling) -> Iterator[View]:
+    """Look at an image as it lies on the fixed grid; it is read and warped in the parts that are asked for.
+
+    Args:
+        image: As in ``apply_transform``, or an array. Alpha bands are no bands of the view, but count for its mask;
+            images with a colour table are resampled by nearest neighbour.
+        registration: What ``register`` gave; None: the image is on the fixed grid already.
+        resampling: How to interpolate.
+
+    Raises:
+        InputError: As ``apply_transform``; also within the block, where reading fails.
+        UsageError: It is no image.
+    """
+    found = as_image(image)
+    if isinstance(found, ImageArray):
+        yield _view(ArraySource(found.bands, found.mask), found.known_grid, registration, resampling)
+        return
+    with FileSource(found) as source:
+        fitting = Resampling.NEAREST if source.has_palette else resampling
+        view = _view(source, grid_of(source.dataset), registration, fitting)
+        alpha = tuple(filter(source.is_alpha, view.bands))
+        yield replace(view, bands=tuple(band for band in view.bands if band not in alpha), masks=alpha)
+
+
+def _view(source: Source, grid: Grid, registration: Registration | None, resampling: Resampling) -> View:
+    if registration is None:
+        return View.of(source, np.eye(3), grid.shape, Resampling.NEAREST)
+    matrix = _matrix_for(registration, grid)
+    return View.of(source, matrix, registration.fixed_grid.shape, resampling, registration.displacement)
+
+
+def _matrix_for(registration: Registration, image: Grid) -> Matrix:
+    """(3, 3), pixel of an image -> fixed pixel."""
+    return _require_transform(registration) @ to_registered_pixels(image, registration.moving_grid)
+
+
+def _require_transform(registration: Registration) -> Matrix:
+    if registration.matrix is None:
+        raise InputError(
+            f"the transform is of a failed registration ({registration.reason}); needed status 'ok'; register again"
+        )
+    return registration.matrix
 
 
 def read_registration(path: Path) -> Registration:

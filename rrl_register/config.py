@@ -173,3 +173,5 @@ class BatchConfig:
     """Go on, and do those scenes again that failed."""
     overwrite: bool = False
     """Begin anew and replace what is in the output folder."""
+    scheduler: str | None = None
+    """Address of a Dask scheduler, whose workers do the work instead of processes of this machine."""

@@ -93,6 +93,15 @@ class InverseMap:
         index = (top - window.top).astype(np.intp) * columns + (left - window.left)
         yield Patch(box, chosen, window, Taps(columns, index, fx, fy))
 
+    def window(self, box: Box) -> Box:
+        """The part of the source that a block needs, source pixels; empty where the block falls beside it."""
+        windows = [patch.window for patch in self.patches(box)]
+        if not windows:
+            return Box(0, 0, 0, 0)
+        top, bottom, left, right = zip(*windows, strict=True)
+        reach = min(top), max(bottom), min(left), max(right)
+        return Box(*(self.factor * side for side in reach)).within(Box.of_shape(self.shape))
+
     def _split_places(
         self, box: Box
     ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.float32], npt.NDArray[np.float32]]:

@@ -17,6 +17,7 @@ from rrl_register.config import Kind, ReadConfig, RegisterConfig
 from rrl_register.errors import UsageError
 from rrl_register.estimation.covariance import matrix_covariance
 from rrl_register.estimation.verdict import refusal, refusal_without_transform
+from rrl_register.images import ImageLike, as_path
 from rrl_register.matching.passes import Scene
 from rrl_register.matching.scoring import Scorer, spectra
 from rrl_register.matching.search import Counts, Estimate, Search
@@ -57,8 +58,8 @@ class StageClock:
 
 
 def register(
-    fixed: Path,
-    moving: Path,
+    fixed: ImageLike,
+    moving: ImageLike,
     config: RegisterConfig | None = None,
     *,
     scorer: Scorer | None = None,
@@ -67,8 +68,9 @@ def register(
     """Registers the moving image onto the fixed one.
 
     Args:
-        fixed: The reference image.
-        moving: The image to bring onto it.
+        fixed: The reference image: a file, an array (H, W) or (B, H, W), or an ``ImageArray``, which is an array with
+            its georeference and mask.
+        moving: The image to bring onto it, likewise.
         config: Settings; None: the defaults.
         scorer: A network that is loaded already, to be used for many pairs.
         watch: Told the name of each stage as it begins: load, read, prepare, coarse, keypoints, guided, estimate.
@@ -81,7 +83,8 @@ def register(
         UsageError: If the request contradicts itself.
     """
     config = config or RegisterConfig()
-    return _result(search(Path(fixed), Path(moving), config, scorer, watch), config)
+    with as_path(fixed, "the fixed array") as fixed_path, as_path(moving, "the moving array") as moving_path:
+        return _result(search(fixed_path, moving_path, config, scorer, watch), config)
 
 
 @dataclass(frozen=True)

@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
-from typing import Any
+import os
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rrl_register import __version__
+from rrl_register.config import WarpConfig
 from rrl_register.errors import InputError
 from rrl_register.estimation.displacement import Displacement, Transform
 from rrl_register.estimation.transforms import Matrix
+from rrl_register.images import ImageArray, ImageLike, as_path
 from rrl_register.matching.tie_points import TiePoints
-from rrl_register.raster.grid import Grid
+from rrl_register.raster.grid import Grid, rescale_matrix
 
 SCHEMA = 1
 _DIGITS = 3
+
+
+class Aligned(NamedTuple):
+    """An image on the fixed grid.
+
+    Attributes:
+        values: (B, H, W), or (H, W) for an image without a band axis, of the image's type; 0 where not valid.
+        valid: (H, W) bool, where all bands have data.
+    """
+
+    values: NDArray[Any]
+    valid: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -82,6 +98,83 @@ class Registration:
     def transform(self) -> Transform | None:
         """Matrix and displacement together: maps points forward (moving -> fixed) and backward; None if failed."""
         return None if self.matrix is None else Transform(self.matrix, self.displacement)
+
+    @overload
+    def apply(self, image: ImageLike, output: None = None, config: WarpConfig | None = None) -> Aligned: ...
+
+    @overload
+    def apply(
+        self,
+        image: ImageLike,
+        output: str | os.PathLike[str],
+        config: WarpConfig | None = None,
+        *,
+        overwrite: bool = False,
+    ) -> Path: ...
+
+    def apply(
+        self,
+        image: ImageLike,
+        output: str | os.PathLike[str] | None = None,
+        config: WarpConfig | None = None,
+        *,
+        overwrite: bool = False,
+    ) -> Aligned | Path:
+        """Brings the moving image, or another one of the same ground, onto the fixed grid.
+
+        Args:
+            image: A file or an array. With georeferences on both sides it may be of any extent and resolution; without
+                them it has to cover the moving image's ground, at any resolution.
+            output: The GeoTIFF to write; None: give arrays.
+            config: How to resample and write; None: the defaults.
+            overwrite: Whether an existing output may be replaced.
+
+        Returns:
+            The path of the output, or the arrays.
+
+        Raises:
+            InputError: The registration failed, or the image cannot be read or does not belong to it.
+            OutputExistsError, UsageError, WriteError: The output cannot be written.
+        """
+        # What applies a registration has to know the type that it applies.
+        from rrl_register import applying
+
+        config = config or WarpConfig()
+        if output is not None:
+            with as_path(image, "the array") as path:
+                applying.apply_transform(self, path, Path(output), config, overwrite=overwrite)
+            return Path(output)
+        with applying.open_view(image, self, config.resampling) as view:
+            values, valid = view.whole()
+        array = image.values if isinstance(image, ImageArray) else image
+        return Aligned(values[0] if isinstance(array, np.ndarray) and array.ndim == 2 else values, valid)
+
+    def enlarged(self, fixed_factor: float, moving_factor: float, fixed_grid: Grid, moving_grid: Grid) -> Registration:
+        """The result in pixels of the images that were averaged down before they were registered.
+
+        Args:
+            fixed_factor: Pixels of the whole fixed image per pixel of the one that was registered.
+            moving_factor: The same for the moving image.
+            fixed_grid: Of the whole fixed image.
+            moving_grid: Of the whole moving image.
+        """
+        if fixed_factor == moving_factor == 1:
+            return replace(self, fixed_grid=fixed_grid, moving_grid=moving_grid)
+        points, spread = self.tie_points, self.uncertainty_px
+        return replace(
+            self,
+            matrix=None if self.matrix is None else rescale_matrix(self.matrix, 1 / fixed_factor, 1 / moving_factor),
+            displacement=self.displacement and self.displacement.reduced(1 / fixed_factor),
+            covariance=None,
+            fixed_grid=fixed_grid,
+            moving_grid=moving_grid,
+            tie_points=TiePoints(
+                (points.fixed + 0.5) * fixed_factor - 0.5, (points.moving + 0.5) * moving_factor - 0.5, points.score
+            ),
+            rmse_px=self.rmse_px and self.rmse_px * fixed_factor,
+            check_rmse_px=self.check_rmse_px and self.check_rmse_px * fixed_factor,
+            uncertainty_px=spread and {name: length * fixed_factor for name, length in spread.items()},
+        )
 
     def to_json(self) -> dict[str, Any]:
         """The result in JSON's types, schema 1; ``from_json`` reads it back."""

@@ -24,6 +24,7 @@ class Source(Protocol):
     """An image that can be read in parts."""
 
     shape: tuple[int, int]
+    count: int
     dtype: np.dtype[Any]
 
     def read(self, band: int, box: Box) -> tuple[Array, Mask | None]:
@@ -32,17 +33,28 @@ class Source(Protocol):
 
 
 class ArraySource:
-    """Bands (B, H, W) and their mask (H, W) in memory."""
+    """Bands in memory: of an image, or of a part of it.
 
-    def __init__(self, bands: Array, valid: Mask) -> None:
+    Args:
+        bands: (B, h, w), any real or complex type.
+        valid: (h, w) bool, pixels with data.
+        part: Where the arrays lie in the image; None: they are all of it.
+        shape: (rows, columns) of the image; None: that of the arrays.
+    """
+
+    def __init__(
+        self, bands: Array, valid: Mask, part: Box | None = None, shape: tuple[int, int] | None = None
+    ) -> None:
         self._bands, self._valid = bands, valid
-        self.shape: tuple[int, int] = bands.shape[1:]
+        self._part = part or Box.of_shape(valid.shape)
+        self.shape: tuple[int, int] = shape or self._part.shape
+        self.count = len(bands)
         self.dtype = bands.dtype
 
     def read(self, band: int, box: Box) -> tuple[Array, Mask | None]:
-        """As ``Source.read``."""
-        part = box.slices_from(Box.of_shape(self.shape))
-        return self._bands[band][part], self._valid[part]
+        """See ``Source``; the box has to lie in the part that is there."""
+        place = box.slices_from(self._part)
+        return self._bands[band][place], self._valid[place]
 
 
 class FileSource:
@@ -51,6 +63,8 @@ class FileSource:
     Attributes:
         dataset: The file, for the thread that made this.
         shape: (rows, columns).
+        count: Bands.
+        has_palette: Whether values are indices of colours, which cannot be mixed.
         dtype: Type of the arrays that are read.
     """
 
@@ -60,6 +74,8 @@ class FileSource:
         self._path, self._opened, self._lock, self._own = path, ExitStack(), threading.Lock(), threading.local()
         self.dataset = self._reader()
         self.shape: tuple[int, int] = self.dataset.shape
+        self.count: int = self.dataset.count
+        self.has_palette = ColorInterp.palette in self.dataset.colorinterp
         dtype = self.dataset.dtypes[0]
         # GDAL gives its complex integers as complex floats.
         self.dtype = np.dtype("complex64" if dtype == "complex_int16" else dtype)
@@ -85,9 +101,10 @@ class FileSource:
             InputError: The file cannot be read.
         """
         try:
-            dataset = self._reader()
-            values = dataset.read(band + 1, window=box.window())
-            mask = None if self._complete[band] else dataset.read_masks(band + 1, window=box.window()) > 0
+            with rasterio.Env():  # in every thread, GDAL is to raise its errors and not to print them
+                dataset = self._reader()
+                values = dataset.read(band + 1, window=box.window())
+                mask = None if self._complete[band] else dataset.read_masks(band + 1, window=box.window()) > 0
         except RasterioError as error:
             raise unreadable(self._path, error) from error
         if self.is_alpha(band):

@@ -12,8 +12,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import rasterio
-from rasterio.enums import ColorInterp
 from rasterio.io import DatasetWriter
 
 from rrl_register.boxes import Box
@@ -67,16 +65,9 @@ def warp_array(
     """
     bands = image if image.ndim == 3 else image[None]
     known: Mask = np.all(np.isfinite(bands), axis=0) if valid is None else valid
-    source = ArraySource(bands, known)
-    grid = Box.of_shape((int(shape[0]), int(shape[1])))
-    field = field_on(displacement, matrix, source.shape, grid)
-    warp = InverseMap.onto(matrix, source.shape, Resampling(resampling), field)
-    result, has_data = np.zeros((len(bands), *grid.shape), image.dtype), np.zeros(grid.shape, bool)
-    for block in grid.blocks(_ARRAY_BLOCK):
-        place, patches = block.slices_from(grid), list(warp.patches(block))
-        for band in range(len(bands)):
-            values, inside = _warp_band(source, band, block, patches, warp)
-            result[band][place], has_data[place] = np.where(inside, values, 0), inside
+    grid = int(shape[0]), int(shape[1])
+    view = View.of(ArraySource(bands, known), matrix, grid, resampling, displacement)
+    result, has_data = view.whole()
     return (result if image.ndim == 3 else result[0]), has_data
 
 
@@ -114,7 +105,7 @@ def warp_to_file(
             not fit.
     """
     settings = config or WarpConfig()
-    _require_block_size(settings.block_size)
+    require_block_size(settings.block_size)
     like = open_info(settings.grid).grid if isinstance(settings.grid, Path) else None
     check_not_input(output, moving, *([settings.grid] if isinstance(settings.grid, Path) else []))
     check_output(output, overwrite)
@@ -125,6 +116,69 @@ def warp_to_file(
             if layout.grid.transform is None and not np.array_equal(layout.to_fixed, np.eye(3)):
                 target.update_tags(**{TO_FIXED_TAG: ",".join(f"{number:.12g}" for number in layout.to_fixed[:2].flat)})
             _write_blocks(source, target, layout, nodata, settings)
+
+
+@dataclass(frozen=True)
+class View:
+    """An image as it looks on the fixed grid; nothing is read or warped before a part is asked for.
+
+    Attributes:
+        source: The image.
+        warp: The way back to it.
+        shape: (rows, columns) of the fixed grid.
+        bands: Those to give, 0-based.
+        masks: Those that only say where there is data, 0-based.
+    """
+
+    source: Source
+    warp: InverseMap
+    shape: tuple[int, int]
+    bands: tuple[int, ...]
+    masks: tuple[int, ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        source: Source,
+        matrix: npt.ArrayLike,
+        shape: tuple[int, int],
+        resampling: Resampling | str,
+        displacement: Displacement | None = None,
+    ) -> View:
+        """The view of all bands of a source by a transform moving -> fixed.
+
+        Raises:
+            UsageError: The matrix cannot be inverted.
+        """
+        field = field_on(displacement, matrix, source.shape, Box.of_shape(shape))
+        warp = InverseMap.onto(matrix, source.shape, Resampling(resampling), field)
+        return cls(source, warp, shape, tuple(range(source.count)))
+
+    def read(self, box: Box) -> tuple[Array, Mask]:
+        """Warp a part.
+
+        Returns:
+            (B, h, w) in the source's type, 0 where it has no data, and (h, w) bool where all bands have.
+        """
+        patches, valid = list(self.warp.patches(box)), np.ones(box.shape, bool)
+        result = np.zeros((len(self.bands), *box.shape), self.source.dtype)
+        for place, band in enumerate(self.bands):
+            result[place], has_data = _warp_band(self.source, band, box, patches, self.warp)
+            valid &= has_data
+        for band in self.masks:
+            valid &= _warp_band(self.source, band, box, patches, self.warp)[1]
+        result[:, ~valid] = 0
+        return result, valid
+
+    def whole(self, part: Box | None = None) -> tuple[Array, Mask]:
+        """Warp all of it, or of a part of the fixed grid, block by block; see ``read``."""
+        part = part or Box.of_shape(self.shape)
+        result = np.zeros((len(self.bands), *part.shape), self.source.dtype)
+        has_data = np.zeros(part.shape, bool)
+        for block in part.blocks(_ARRAY_BLOCK):
+            rows, columns = block.slices_from(part)
+            result[:, rows, columns], has_data[rows, columns] = self.read(block)
+        return result, has_data
 
 
 class _Piece(NamedTuple):
@@ -146,8 +200,7 @@ class _Pixels:
 def _write_blocks(
     source: FileSource, target: DatasetWriter, layout: Layout, nodata: NodataPolicy, config: WarpConfig
 ) -> None:
-    palette = ColorInterp.palette in source.dataset.colorinterp
-    resampling = Resampling.NEAREST if palette else config.resampling
+    resampling = Resampling.NEAREST if source.has_palette else config.resampling
     warp = InverseMap.onto(layout.matrix, source.shape, resampling, layout.field)
     pieces = _pieces(source, layout.frame, config.block_size)
     results = in_order(
@@ -165,7 +218,7 @@ def _write_blocks(
 
 
 def _pieces(source: FileSource, frame: Box, block_size: int) -> Iterator[_Piece]:
-    count = source.dataset.count
+    count = source.count
     at_once = max(1, _PIECE_BYTES // (block_size**2 * source.dtype.itemsize))
     for block in frame.blocks(block_size):
         for first in range(0, count, at_once):
@@ -173,12 +226,7 @@ def _pieces(source: FileSource, frame: Box, block_size: int) -> Iterator[_Piece]
 
 
 def _warp_piece(source: FileSource, piece: _Piece, warp: InverseMap, nodata: NodataPolicy) -> _Pixels:
-    """Warp a piece and mark where it has no data; in a thread, where GDAL is to raise its errors, not to print them."""
-    with rasterio.Env():
-        return _warped(source, piece, warp, nodata)
-
-
-def _warped(source: FileSource, piece: _Piece, warp: InverseMap, nodata: NodataPolicy) -> _Pixels:
+    """Warp a piece and mark where it has no data."""
     block, bands = piece
     patches = list(warp.patches(block))
     pixels = np.empty((len(bands), *block.shape), source.dtype)
@@ -187,7 +235,7 @@ def _warped(source: FileSource, piece: _Piece, warp: InverseMap, nodata: NodataP
         values, has_data = _warp_band(source, band, block, patches, warp)
         fill = 0.0 if source.is_alpha(band) else nodata.fill
         if nodata.declared and not source.is_alpha(band):
-            values = _keep_off(values, nodata.fill)
+            values = keep_off(values, nodata.fill)
         if not has_data.all():
             values = np.where(has_data, values, as_dtype(np.array(fill, np.float64), source.dtype))
         pixels[place] = values
@@ -246,8 +294,11 @@ def _sum_of_cells(values: Array, factor: int, dtype: np.dtype[Any]) -> Array:
     return cells
 
 
-def _keep_off(values: Array, nodata: float) -> Array:
-    """Move values that happen to equal the nodata value aside, by as little as a reader can tell from it."""
+def keep_off(values: Array, nodata: float) -> Array:
+    """Move values that happen to equal the nodata value aside, by as little as a reader can tell from it.
+
+    Interpolation may lead to that value from others, as the overshoot of cubic kernels leads to 0.
+    """
     if np.iscomplexobj(values) or math.isnan(nodata):
         return values
     if values.dtype.kind in "iu":
@@ -260,6 +311,11 @@ def _keep_off(values: Array, nodata: float) -> Array:
     return np.where(near, values.dtype.type(aside), values)
 
 
-def _require_block_size(size: int) -> None:
+def require_block_size(size: int) -> None:
+    """See that blocks of a file are of a size that GDAL writes.
+
+    Raises:
+        UsageError: They are not.
+    """
     if size < 16 or size % 16:
         raise UsageError(f"the block size is {size} px; needed a multiple of 16; try 512")
