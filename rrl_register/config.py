@@ -107,6 +107,8 @@ class MatchConfig:
     scale: str = "auto"
     """Scale of the moving image against what georeferences or sizes say: 'auto' (a few per cent with georeferences, 0.5
     to 2 without), 'none', or a factor."""
+    init_points: Path | None = None
+    """Tie points by hand or of another program, from which the search starts; None: the coarse search finds a start."""
     n_candidates: int = 2
     """Moving keypoints per fixed keypoint that the network scores."""
     min_score: float = 0.5

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import math
 import re
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rrl_register.clock import StageClock, Watch
 from rrl_register.config import Kind, ReadConfig, RegisterConfig
 from rrl_register.errors import UsageError
-from rrl_register.estimation.covariance import matrix_covariance
+from rrl_register.estimation.covariance import in_file_px, matrix_covariance
 from rrl_register.estimation.verdict import refusal, refusal_without_transform
+from rrl_register.exchange.start import start_from_points
 from rrl_register.images import ImageLike, as_path
 from rrl_register.matching.passes import Scene
 from rrl_register.matching.scoring import Scorer, spectra
 from rrl_register.matching.search import Counts, Estimate, Search
-from rrl_register.matching.tie_points import TiePoints
+from rrl_register.matching.tie_points import TiePoints, no_tie_points
 from rrl_register.patches import default_support
 from rrl_register.registration import Registration
 from rrl_register.working import WorkingPair, read_pair
@@ -29,32 +28,6 @@ from rrl_register.working import WorkingPair, read_pair
 __all__ = ["Registration", "register"]
 
 GEOREFERENCED_MAX_SHIFT_PX = 100.0
-
-
-Watch = Callable[[str], None]
-
-
-class StageClock:
-    """Adds up the seconds of named stages.
-
-    Args:
-        watch: Told the name of each stage as it begins; None: nobody is.
-    """
-
-    def __init__(self, watch: Watch | None = None) -> None:
-        self.seconds: dict[str, float] = {}
-        self._watch = watch
-
-    @contextmanager
-    def __call__(self, name: str) -> Iterator[None]:
-        """Times what runs inside."""
-        if self._watch:
-            self._watch(name)
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
 
 
 def register(
@@ -132,10 +105,11 @@ def _prepared(
     with clock("read"):
         pair = read_pair(fixed, moving, config.read)
         max_shift = max_shift_px(config.match.max_shift, pair)
+        initial = start_from_points(config.match.init_points, pair) if config.match.init_points else None
     with clock("prepare"):
         support = config.match.support or default_support(pair.fixed_kind, pair.moving_kind, pair.fixed.shape)
         scene = Scene.of(pair, support, spectra(pair.fixed_kind, pair.moving_kind), scorer, config.match)
-    return Search(scene, config.estimate, max_shift, clock, counts)
+    return Search(scene, config.estimate, max_shift, clock, counts, initial)
 
 
 def _may_be_sar(pair: WorkingPair, config: ReadConfig) -> bool:
@@ -190,8 +164,8 @@ def _result(searched: Searched, config: RegisterConfig) -> Registration:
         n_candidates=counts.n_candidates,
         n_tie_points=len(points),
         n_inliers=int(inlier.sum()),
-        rmse_px=_in_file_px(evidence.rmse_px if evidence else None, pair),
-        check_rmse_px=_in_file_px(evidence.check_rmse_px if evidence else None, pair),
+        rmse_px=pair.in_file_px(evidence.rmse_px if evidence else None),
+        check_rmse_px=pair.in_file_px(evidence.check_rmse_px if evidence else None),
         confidence=round(estimate.confidence, 4) if estimate else 0.0,
         evidence=evidence.figures(pair.fixed_factor) if evidence else {},
         seconds=searched.seconds,
@@ -203,18 +177,12 @@ def _result(searched: Searched, config: RegisterConfig) -> Registration:
         fixed_grid=pair.fixed_grid,
         moving_grid=pair.moving_grid,
         tie_points=points,
+        rejected=pair.tie_points_to_files(estimate.matches.rejected) if estimate else no_tie_points(),
         inlier=inlier,
         displacement=transform.displacement if transform else None,
-        uncertainty_px=_uncertainty_px(estimate, pair),
+        uncertainty_px=in_file_px(estimate.uncertainty, pair.fixed_factor) if estimate else None,
         covariance=_covariance(estimate, pair) if transform else None,
     )
-
-
-def _uncertainty_px(estimate: Estimate | None, pair: WorkingPair) -> dict[str, float] | None:
-    if estimate is None or estimate.uncertainty is None:
-        return None
-    spread = estimate.uncertainty
-    return {"mean": round(spread.mean * pair.fixed_factor, 3), "max": round(spread.max * pair.fixed_factor, 3)}
 
 
 def _covariance(estimate: Estimate | None, pair: WorkingPair) -> NDArray[np.float64] | None:
@@ -228,16 +196,5 @@ def _points_in_files(
     estimate: Estimate | None, pair: WorkingPair, threshold: float
 ) -> tuple[TiePoints, NDArray[np.bool_]]:
     if estimate is None:
-        return TiePoints(np.empty((0, 2)), np.empty((0, 2)), np.empty(0)), np.empty(0, bool)
-    points = estimate.matches.tie_points
-    in_files = TiePoints(
-        pair.fixed_points_to_file(points.fixed), pair.moving_points_to_file(points.moving), points.score
-    )
-    return in_files, estimate.residual <= threshold
-
-
-def _in_file_px(length: float | None, pair: WorkingPair) -> float | None:
-    """A length of working px in px of the fixed file, to three digits; None for what is not known."""
-    if length is None or not math.isfinite(length):
-        return None
-    return round(length * pair.fixed_factor, 3)
+        return no_tie_points(), np.empty(0, bool)
+    return pair.tie_points_to_files(estimate.matches.tie_points), estimate.residual <= threshold

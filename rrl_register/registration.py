@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from rrl_register.errors import InputError
 from rrl_register.estimation.displacement import Displacement, Transform
 from rrl_register.estimation.transforms import Matrix
 from rrl_register.images import ImageArray, ImageLike, as_path
-from rrl_register.matching.tie_points import TiePoints
+from rrl_register.matching.tie_points import TiePoints, no_tie_points
 from rrl_register.raster.grid import Grid, rescale_matrix
 
 SCHEMA = 1
@@ -49,12 +50,12 @@ class Registration:
         n_tie_points, n_inliers: Of the last pass.
         rmse_px: Of the inliers under the fit, fixed px.
         check_rmse_px: Of points kept out of the fit by blocks of the scene, fixed px.
-        confidence: Probability that the transform is right, 0-1.
+        confidence: Probability that the transform is right, 0-1; None where no search tested it (``refit``).
         evidence: What the confidence is made of, by name (see ``estimation.verdict.Evidence``).
         seconds: By stage.
-        device, weights, version: What made it.
+        device, weights, version: What made it; the first two are None where no network was asked.
         fixed_kind, moving_kind: What the images were taken for.
-        support_px: Ground under a patch, working px.
+        support_px: Ground under a patch, working px; None where no network was asked.
         fixed_grid, moving_grid: Of the files.
         tie_points: Of the last pass, px of the files.
         inlier: ``(N,)`` bool, which tie points agree with the transform.
@@ -64,6 +65,8 @@ class Registration:
             px; None where it is not known.
         covariance: ``(8, 8)`` of the matrix's elements, row by row without the last, which is 1; None where it is not
             known, or where the matrix is not all of the transform.
+        rejected: Of the last pass, the best candidates of the keypoints for which the network accepted none, px of the
+            files.
     """
 
     status: str
@@ -77,14 +80,14 @@ class Registration:
     n_inliers: int
     rmse_px: float | None
     check_rmse_px: float | None
-    confidence: float
+    confidence: float | None
     evidence: dict[str, float | None]
     seconds: dict[str, float]
-    device: str
-    weights: str
+    device: str | None
+    weights: str | None
     fixed_kind: str
     moving_kind: str
-    support_px: int
+    support_px: int | None
     fixed_grid: Grid
     moving_grid: Grid
     tie_points: TiePoints
@@ -93,6 +96,7 @@ class Registration:
     displacement: Displacement | None = None
     uncertainty_px: dict[str, float] | None = None
     covariance: NDArray[np.float64] | None = None
+    rejected: TiePoints = field(default_factory=no_tie_points)
 
     @property
     def transform(self) -> Transform | None:
@@ -160,7 +164,7 @@ class Registration:
         """
         if fixed_factor == moving_factor == 1:
             return replace(self, fixed_grid=fixed_grid, moving_grid=moving_grid)
-        points, spread = self.tie_points, self.uncertainty_px
+        spread = self.uncertainty_px
         return replace(
             self,
             matrix=None if self.matrix is None else rescale_matrix(self.matrix, 1 / fixed_factor, 1 / moving_factor),
@@ -168,9 +172,8 @@ class Registration:
             covariance=None,
             fixed_grid=fixed_grid,
             moving_grid=moving_grid,
-            tie_points=TiePoints(
-                (points.fixed + 0.5) * fixed_factor - 0.5, (points.moving + 0.5) * moving_factor - 0.5, points.score
-            ),
+            tie_points=self.tie_points.enlarged(fixed_factor, moving_factor),
+            rejected=self.rejected.enlarged(fixed_factor, moving_factor),
             rmse_px=self.rmse_px and self.rmse_px * fixed_factor,
             check_rmse_px=self.check_rmse_px and self.check_rmse_px * fixed_factor,
             uncertainty_px=spread and {name: length * fixed_factor for name, length in spread.items()},
@@ -178,7 +181,7 @@ class Registration:
 
     def to_json(self) -> dict[str, Any]:
         """The result in JSON's types, schema 1; ``from_json`` reads it back."""
-        plain = {k: v for k, v in self.__dict__.items() if k not in ("inlier", "tie_points")}
+        plain = {k: v for k, v in self.__dict__.items() if k != "inlier"}
         return {
             "schema": SCHEMA,
             **plain,
@@ -189,15 +192,10 @@ class Registration:
             "fixed_grid": self.fixed_grid.to_dict(),
             "moving_grid": self.moving_grid.to_dict(),
             "tie_points": [
-                {"fixed": f, "moving": m, "score": s, "inlier": i}
-                for f, m, s, i in zip(
-                    self.tie_points.fixed.round(_DIGITS).tolist(),
-                    self.tie_points.moving.round(_DIGITS).tolist(),
-                    self.tie_points.score.round(_DIGITS).tolist(),
-                    self.inlier.tolist(),
-                    strict=True,
-                )
+                {**point, "inlier": inlier}
+                for point, inlier in zip(_points_to_json(self.tie_points), self.inlier.tolist(), strict=True)
             ],
+            "rejected": _points_to_json(self.rejected),
         }
 
     @classmethod
@@ -222,13 +220,34 @@ class Registration:
             "fixed_grid": Grid.from_dict(data["fixed_grid"]),
             "moving_grid": Grid.from_dict(data["moving_grid"]),
             "inlier": np.array([p["inlier"] for p in points], bool),
-            "tie_points": TiePoints(
-                np.array([p["fixed"] for p in points], float).reshape(-1, 2),
-                np.array([p["moving"] for p in points], float).reshape(-1, 2),
-                np.array([p["score"] for p in points], float),
-            ),
+            "tie_points": _points_from_json(points),
+            "rejected": _points_from_json(data.get("rejected") or []),
         }
         return cls(**known)
+
+
+def _points_to_json(points: TiePoints) -> list[dict[str, Any]]:
+    """A record of each point; with ``agreement_px`` where they were searched back."""
+    columns = {"fixed": points.fixed, "moving": points.moving, "score": points.score}
+    if points.agreement_px is not None:
+        columns["agreement_px"] = points.agreement_px
+    rows = zip(*(column.round(_DIGITS).tolist() for column in columns.values()), strict=True)
+    return [{name: _known(value) for name, value in zip(columns, row, strict=True)} for row in rows]
+
+
+def _points_from_json(records: list[dict[str, Any]]) -> TiePoints:
+    searched_back = any("agreement_px" in record for record in records)
+    return TiePoints(
+        np.array([record["fixed"] for record in records], float).reshape(-1, 2),
+        np.array([record["moving"] for record in records], float).reshape(-1, 2),
+        np.array([record["score"] for record in records], float),
+        np.array([record.get("agreement_px") for record in records], float) if searched_back else None,
+    )
+
+
+def _known(value: Any) -> Any:
+    """The value, or None for a NaN, which JSON cannot hold."""
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def failure_record(reason: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ from rrl_register.config import Kind, ReadConfig
 from rrl_register.errors import InputError, UsageError
 from rrl_register.estimation.displacement import Transform
 from rrl_register.estimation.transforms import Matrix, compose, decompose
+from rrl_register.matching.tie_points import TiePoints
 from rrl_register.raster.grid import Grid, prior_matrix, rescale_matrix
 from rrl_register.raster.radiometry import recognise_kinds
 from rrl_register.raster.reader import open_info, read_bands
@@ -100,6 +102,17 @@ class WorkingPair:
     def moving_points_to_file(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """Reduced moving pixels ``(N, 2)`` as pixels of the moving file."""
         return (points + 0.5) * self.moving_factor - 0.5
+
+    def in_file_px(self, length: float | None) -> float | None:
+        """A length of reduced fixed px in px of the fixed file, to three digits; None for what is not known."""
+        return None if length is None or not math.isfinite(length) else round(length * self.fixed_factor, 3)
+
+    def tie_points_to_files(self, points: TiePoints) -> TiePoints:
+        """Tie points of reduced pixels as those of the files' pixels."""
+        agreement = None if points.agreement_px is None else points.agreement_px * self.fixed_factor
+        return TiePoints(
+            self.fixed_points_to_file(points.fixed), self.moving_points_to_file(points.moving), points.score, agreement
+        )
 
 
 def read_pair(fixed: Path, moving: Path, config: ReadConfig) -> WorkingPair:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+import rrl_register.report  # noqa: F401  # the true one, before the modules that it builds on are replaced
 from rrl_register.cli import main
 from rrl_register.config import (
     Crop,
@@ -43,6 +44,7 @@ OPTIONS = [
     ("--threshold 2", "estimate.threshold", 2.0),
     ("--min-inliers 20", "estimate.min_inliers", 20),
     ("--block-size 256", "warp.block_size", 256),
+    ("--init-points {weights}", "match.init_points", None),
     ("--support 96", "match.support", 96),
     ("--keypoints 800", "match.n_keypoints", 800),
     ("--min-score 0", "match.min_score", 0.0),
@@ -125,6 +127,7 @@ class Desk:
             "out": "out.tif",
             "json": "result.json",
             "png": "preview.png",
+            "html": "report.html",
             "weights": "weights.safetensors",
         }
         known = {key: str(self.path(name)) for key, name in names.items()}
@@ -241,11 +244,17 @@ def test_two_names_of_one_file_are_the_same_file(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "flag"), [("out.tif", "-o {out}"), ("result.json", "--json {json}"), ("preview.png", "--preview {png}")]
+    ("name", "flag"),
+    [
+        ("out.tif", "-o {out}"),
+        ("result.json", "--json {json}"),
+        ("preview.png", "--preview {png}"),
+        ("report.html", "--report {html}"),
+    ],
 )
 def test_an_output_that_exists_is_kept_unless_told_otherwise(desk: Desk, name: str, flag: str) -> None:
     desk.path(name).write_text("precious")
-    rest = {"out.tif": "", "result.json": "", "preview.png": "-o {out}"}[name]
+    rest = "" if name in ("out.tif", "result.json") else "-o {out}"
     result = desk.run("{fixed} {moving}", flag, rest)
     assert result.exit_code == 5
     assert_one_line(result, "--overwrite")
@@ -291,6 +300,26 @@ def test_an_interruption_has_an_exit_code_of_its_own(desk: Desk) -> None:
     assert not desk.leftovers()
 
 
+def test_a_report_is_written_of_what_could_not_begin_too(desk: Desk) -> None:
+    desk.answer = InputError("fixed.tif is no image; needed a raster; try another file")
+    result = desk.run("{fixed} {moving} -o {out} --report {html} --support 96")
+    assert result.exit_code == 3
+    assert result.stdout.split() == [str(desk.path("report.html"))]
+    page = desk.path("report.html").read_text()
+    assert "Fixed.tif is no image." in page
+    assert f"-o {desk.path('out.tif')} --json result.json --support 96" in page
+
+
+def test_a_report_is_made_from_a_result_file(desk: Desk) -> None:
+    failed = replace(desk.answer, status="failed", reason="too dark; try other bands", matrix=None)
+    desk.path("result.json").write_text(json.dumps(failed.to_json()))
+    result = desk.run("report {json} {fixed} {moving} -o {html}")
+    assert (result.exit_code, result.stdout.split()) == (0, [str(desk.path("report.html"))])
+    assert "Too dark." in desk.path("report.html").read_text()
+    assert desk.run("report {json} {fixed} {moving} -o {html}").exit_code == 5
+    desk.path("result.json").unlink()
+
+
 def test_a_bug_is_not_dressed_up(desk: Desk) -> None:
     desk.answer = ZeroDivisionError("a bug")
     result = desk.run("{fixed} {moving} -o {out}")
@@ -307,6 +336,9 @@ def test_a_bug_is_not_dressed_up(desk: Desk) -> None:
         ("apply {weights} {moving} -o {out} --grid nowhere.tif", 2, "no file nowhere.tif"),
         ("apply {weights} {moving} -o {moving} --overwrite", 2, "the input"),
         ("apply {weights} {moving} -o {out} --support 64", 2, "--support"),
+        ("report nowhere.json {fixed} {moving} -o {html}", 2, "no file nowhere.json"),
+        ("report {weights} {fixed} {moving} -o {html}", 3, "no result of a registration"),
+        ("report {weights} {fixed} {moving} -o {fixed}", 2, "the input"),
     ],
 )
 def test_wrong_use_of_apply(desk: Desk, arguments: str, code: int, said: str) -> None:

@@ -9,6 +9,7 @@ import click
 
 from rrl_register.cli.checks import require_file, require_outputs, require_two_images
 from rrl_register.cli.command import RegistrationCommand
+from rrl_register.cli.exports import check_exports, export_options, write_item, write_tie_points
 from rrl_register.cli.options import config_options, overwrite_option, set_up_logging, verbosity_options
 from rrl_register.cli.progress import stages
 from rrl_register.config import RegisterConfig
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 @click.option("-o", "--output", type=FILE, help="Write MOVING, brought onto FIXED, to this GeoTIFF.")
 @click.option("--json", "result", type=FILE, help="Write transform and figures to this JSON file, for failures too.")
 @click.option("--preview", type=FILE, help="Draw a checkerboard of both images and their matches to this PNG.")
+@export_options
+@click.option("--report", type=FILE, help="Show images, tie points and evidence on this HTML page, for failures too.")
 @overwrite_option
 @config_options("read", "match", "estimate", "warp")
 @verbosity_options
@@ -34,6 +37,9 @@ def register(
     output: Path | None,
     result: Path | None,
     preview: Path | None,
+    tie_points: tuple[Path, ...],
+    stac: Path | None,
+    report: Path | None,
     overwrite: bool,
     verbose: int,
     quiet: bool,
@@ -48,12 +54,23 @@ def register(
     config = build_config(values)
     if not (output or result):
         raise UsageError("neither -o nor --json was given; needed somewhere to put the result; try -o aligned.tif")
-    _check(fixed, moving, [path for path in (output, result, preview) if path], config, overwrite)
-    registration = _estimate(fixed, moving, config, result, overwrite)
+    check_exports(tie_points, stac, output)
+    outputs = [path for path in (output, result, preview, report, *tie_points, stac) if path]
+    _check(fixed, moving, outputs, config, overwrite)
+    names = {"fixed": fixed, "moving": moving, "config": config, "result": result, "output": output}
+    try:
+        registration = _estimate(fixed, moving, config, result, overwrite)
+    except InputError as error:
+        if report:
+            _write_report(report, overwrite, registration=None, failure=str(error), **names)
+        raise
     if result:
         _write_json(result, registration.to_json(), overwrite)
     if preview:
         _write_preview(preview, fixed, moving, registration, config, overwrite)
+    write_tie_points(tie_points, registration, overwrite)
+    if report:
+        _write_report(report, overwrite, registration=registration, **names)
     if registration.matrix is None:
         raise NotRegisteredError(registration.reason)
     if output:
@@ -62,17 +79,19 @@ def register(
         with stages("warp"):
             apply_transform(registration, moving, output, config.warp, overwrite=overwrite)
         click.echo(output)
+        write_item(stac, output, registration, fixed, moving, result, overwrite)
     if not quiet:
         click.echo(summary(registration), err=True)
 
 
 def summary(registration: Registration) -> str:
     """Say in one line how well it went."""
+    sure = registration.confidence
     lengths = (("RMSE", registration.rmse_px), ("held out", registration.check_rmse_px))
     errors = "".join(f", {name} {length:.2f} px" for name, length in lengths if length is not None)
     return (
         f"Registered by {registration.model}: {registration.n_inliers} inliers of "
-        f"{registration.n_tie_points} tie points{errors}, confidence {registration.confidence:.2f}, "
+        f"{registration.n_tie_points} tie points{errors}, confidence {'unknown' if sure is None else f'{sure:.2f}'}, "
         f"{sum(registration.seconds.values()):.1f} s."
     )
 
@@ -80,14 +99,13 @@ def summary(registration: Registration) -> str:
 def _check(fixed: Path, moving: Path, outputs: list[Path], config: RegisterConfig, overwrite: bool) -> None:
     require_two_images(fixed, moving)
     inputs = [fixed, moving]
-    if config.match.weights:
-        require_file(config.match.weights)
-        inputs.append(config.match.weights)
-    if isinstance(config.warp.grid, Path):
-        require_file(config.warp.grid)
-        inputs.append(config.warp.grid)
+    like = config.warp.grid if isinstance(config.warp.grid, Path) else None
+    for path in (config.match.weights, config.match.init_points, like):
+        if path:
+            require_file(path)
+            inputs.append(path)
     require_outputs(outputs, inputs, overwrite)
-    if isinstance(config.warp.grid, Path) or config.warp.gcps_only:
+    if like or config.warp.gcps_only:
         from rrl_register.applying import require_writable_grid
 
         require_writable_grid(fixed, config.warp)
@@ -124,3 +142,11 @@ def _write_preview(
     with stages("preview"):
         write_png(preview, preview_of_files(fixed, moving, registration, config.read), overwrite)
     click.echo(preview)
+
+
+def _write_report(report: Path, overwrite: bool, **case: Any) -> None:
+    from rrl_register.report import Case, write_report
+
+    with stages("report"):
+        write_report(Case(**case), report, overwrite)
+    click.echo(report)

@@ -20,7 +20,7 @@ from rrl_register.estimation.selection import Candidate, ModelFit, candidates, c
 from rrl_register.estimation.transforms import Matrix, corners_of, is_sane, project
 from rrl_register.estimation.verdict import confidence
 from rrl_register.matching.passes import Scene, guided_pass, keypoint_pass
-from rrl_register.matching.proposals import Proposal, prior_proposal, proposals
+from rrl_register.matching.proposals import Proposal, given_proposal, prior_proposal, proposals
 from rrl_register.matching.tie_points import Matches, TiePoints
 
 logger = logging.getLogger(__name__)
@@ -118,6 +118,7 @@ class Search:
         max_shift: How far the prior may be off, reduced fixed px.
         stage: Times a named stage.
         counts: Filled on the way.
+        initial: ``(3, 3)`` where to start, reduced moving px -> reduced fixed px; None: where the coarse search says.
     """
 
     scene: Scene
@@ -125,6 +126,7 @@ class Search:
     max_shift: float
     stage: Stage
     counts: Counts
+    initial: Matrix | None = None
 
     def run(self, thorough: bool = True) -> Estimate | None:
         """The best estimate, refined; None if no proposal led to one.
@@ -151,6 +153,9 @@ class Search:
         return self._refine(best) if best and best.confidence > HOPELESS_CONFIDENCE else best
 
     def _proposals(self) -> Iterator[Proposal]:
+        if self.initial is not None:
+            yield given_proposal(self.scene, self.initial)
+            return
         groups = proposals(self.scene, self.max_shift)
         while True:
             with self.stage("coarse"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,8 +38,26 @@ class TiePoints:
         """Those whose forward and backward search agree to ``within`` px; all where none was searched back."""
         if self.agreement_px is None:
             return self
-        kept = self.agreement_px <= within
-        return TiePoints(self.fixed[kept], self.moving[kept], self.score[kept], self.agreement_px[kept])
+        return self.at(self.agreement_px <= within)
+
+    def at(self, chosen: NDArray[np.int64] | NDArray[np.bool_]) -> TiePoints:
+        """Those at some indices, or where a mask holds."""
+        agreement = None if self.agreement_px is None else self.agreement_px[chosen]
+        return TiePoints(self.fixed[chosen], self.moving[chosen], self.score[chosen], agreement)
+
+    def enlarged(self, fixed_factor: float, moving_factor: float) -> TiePoints:
+        """The same places in images whose pixels are 1 / factor as wide."""
+        return TiePoints(
+            (self.fixed + 0.5) * fixed_factor - 0.5,
+            (self.moving + 0.5) * moving_factor - 0.5,
+            self.score,
+            None if self.agreement_px is None else self.agreement_px * fixed_factor,
+        )
+
+
+def no_tie_points() -> TiePoints:
+    """None at all."""
+    return TiePoints(np.empty((0, 2)), np.empty((0, 2)), np.empty(0))
 
 
 @dataclass(frozen=True)
@@ -78,6 +96,7 @@ class Matches:
         n_fixed, n_moving: Keypoints looked at.
         n_candidates: Pairs that the network scored, controls not counted.
         controls: Wrong places scored beside them; None where there are none.
+        rejected: The best candidates of the fixed keypoints for which the network accepted none.
     """
 
     tie_points: TiePoints
@@ -85,6 +104,7 @@ class Matches:
     n_moving: int
     n_candidates: int
     controls: Controls | None = None
+    rejected: TiePoints = field(default_factory=no_tie_points)
 
 
 def _log_odds(probability: NDArray[np.float64]) -> NDArray[np.float64]:
