@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rrl_register.applying import apply_transform, read_registration
     from rrl_register.config import (
+        Crop,
         Device,
         EstimateConfig,
         Kind,
         MatchConfig,
         ModelChoice,
+        OutputGrid,
+        RasterFormat,
         ReadConfig,
         RegisterConfig,
         Resampling,
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Crop": "config",
     "AlignedStack": "fusion.stack_result",
     "Device": "config",
     "EstimateConfig": "config",
@@ -43,6 +47,8 @@ _HOMES = {
     "Kind": "config",
     "MatchConfig": "config",
     "ModelChoice": "config",
+    "OutputGrid": "config",
+    "RasterFormat": "config",
     "PatchDataset": "fusion.torch_patches",
     "RRLHomography": "fusion.homography",
     "ReadConfig": "config",
@@ -60,6 +66,7 @@ _HOMES = {
 
 __all__ = [
     "AlignedStack",
+    "Crop",
     "Device",
     "EstimateConfig",
     "Grid",
@@ -67,8 +74,10 @@ __all__ = [
     "Kind",
     "MatchConfig",
     "ModelChoice",
+    "OutputGrid",
     "PatchDataset",
     "RRLHomography",
+    "RasterFormat",
     "ReadConfig",
     "RegisterConfig",
     "Registration",

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @click.command(cls=RegistrationCommand, no_args_is_help=True, short_help="Bring MOVING onto FIXED's pixel grid.")
 @click.argument("fixed", type=FILE)
 @click.argument("moving", type=FILE)
-@click.option("-o", "--output", type=FILE, help="Write MOVING on FIXED's grid to this GeoTIFF.")
+@click.option("-o", "--output", type=FILE, help="Write MOVING, brought onto FIXED, to this GeoTIFF.")
 @click.option("--json", "result", type=FILE, help="Write transform and figures to this JSON file, for failures too.")
 @click.option("--preview", type=FILE, help="Draw a checkerboard of both images and their matches to this PNG.")
 @export_options
@@ -74,18 +74,10 @@ def register(
     if registration.matrix is None:
         raise NotRegisteredError(registration.reason)
     if output:
-        from rrl_register.warping import warp_to_file
+        from rrl_register.applying import apply_transform
 
         with stages("warp"):
-            warp_to_file(
-                moving,
-                registration.matrix,
-                registration.fixed_grid,
-                output,
-                config.warp,
-                overwrite,
-                displacement=registration.displacement,
-            )
+            apply_transform(registration, moving, output, config.warp, overwrite=overwrite)
         click.echo(output)
         write_item(stac, output, registration, fixed, moving, result, overwrite)
     if not quiet:
@@ -107,11 +99,16 @@ def summary(registration: Registration) -> str:
 def _check(fixed: Path, moving: Path, outputs: list[Path], config: RegisterConfig, overwrite: bool) -> None:
     require_two_images(fixed, moving)
     inputs = [fixed, moving]
-    for path in (config.match.weights, config.match.init_points):
+    like = config.warp.grid if isinstance(config.warp.grid, Path) else None
+    for path in (config.match.weights, config.match.init_points, like):
         if path:
             require_file(path)
             inputs.append(path)
     require_outputs(outputs, inputs, overwrite)
+    if like or config.warp.gcps_only:
+        from rrl_register.applying import require_writable_grid
+
+        require_writable_grid(fixed, config.warp)
 
 
 def _estimate(fixed: Path, moving: Path, config: RegisterConfig, result: Path | None, overwrite: bool) -> Registration:
