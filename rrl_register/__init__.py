@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         ReadConfig,
         RegisterConfig,
         Resampling,
+        ResourceConfig,
         WarpConfig,
     )
     from rrl_register.errors import RegistrationError
@@ -38,6 +39,7 @@ _HOMES = {
     "Registration": "registration",
     "RegistrationError": "errors",
     "Resampling": "config",
+    "ResourceConfig": "config",
     "WarpConfig": "config",
     "apply_transform": "applying",
     "read_registration": "applying",
@@ -55,6 +57,7 @@ __all__ = [
     "Registration",
     "RegistrationError",
     "Resampling",
+    "ResourceConfig",
     "WarpConfig",
     "__version__",
     "apply_transform",

@@ -113,6 +113,14 @@ class WarpConfig:
 
 
 @dataclass(frozen=True)
+class ResourceConfig:
+    """What a run may take of the machine."""
+
+    max_memory: int = 1024**3
+    """Bytes that reading, matching and warping may take in all, beside the program and the network."""
+
+
+@dataclass(frozen=True)
 class RegisterConfig:
     """Everything that ``register`` can be told."""
 
@@ -120,6 +128,7 @@ class RegisterConfig:
     match: MatchConfig = field(default_factory=MatchConfig)
     estimate: EstimateConfig = field(default_factory=EstimateConfig)
     warp: WarpConfig = field(default_factory=WarpConfig)
+    resources: ResourceConfig = field(default_factory=ResourceConfig)
 
 
 @dataclass(frozen=True)

@@ -85,6 +85,15 @@ def block_side(text: str | int) -> int:
     return int(text)
 
 
+def size(text: str | int) -> int:
+    """Read an amount of memory, ``512MiB`` or ``2GiB``; a bare number counts bytes."""
+    match = re.fullmatch(r"(\d+\.?\d*|\.\d+)\s*([KMGT]i?)?B?", str(text))
+    if not match:
+        raise click.BadParameter(f"{text!r} is no amount of memory; needed a number and its unit, 512MiB or 2GiB.")
+    prefix = match[2] or ""
+    return int(float(match[1]) * (1024 if prefix.endswith("i") else 1000) ** " KMGT".index(prefix[:1] or " "))
+
+
 def one_of(values: Iterable[StrEnum]) -> click.Choice[str]:
     """Offer the values of an enum; given the enum itself, click would offer its names."""
     return click.Choice([value.value for value in values])
@@ -96,7 +105,7 @@ class ConfigOption:
 
     Attributes:
         flag: The long flag.
-        section: Field of ``RegisterConfig``: read, match, estimate or warp.
+        section: Field of ``RegisterConfig``: read, match, estimate, warp or resources.
         field: Field of that section.
         help: One line for ``--help``.
         type: What ``click.option`` takes as type: one of click's, or a function of the text.
@@ -311,6 +320,15 @@ CONFIG_OPTIONS = (
         default_text="tiled, compressed",
         multiple=True,
         metavar="NAME=VALUE",
+    ),
+    ConfigOption(
+        "--max-memory",
+        "resources",
+        "max_memory",
+        "Memory that the scene may take, beside the program and the network.",
+        size,
+        default_text="1GiB",
+        metavar="SIZE",
     ),
 )
 

@@ -40,6 +40,7 @@ VALUES = [
     ("resampling", "nearest", "warp.resampling", Resampling.NEAREST),
     ("nodata", "-9999", "warp.nodata", -9999.0),
     ("co", "COMPRESS=ZSTD; NAME=A=B", "warp.creation_options", (("COMPRESS", "ZSTD"), ("NAME", "A=B"))),
+    ("max-memory", "1.5GB", "resources.max_memory", 1_500_000_000),
 ]
 
 

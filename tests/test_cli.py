@@ -44,6 +44,7 @@ OPTIONS = [
     ("--resampling nearest", "warp.resampling", Resampling.NEAREST),
     ("--nodata -9999", "warp.nodata", -9999.0),
     ("--co COMPRESS=ZSTD --co NAME=A=B", "warp.creation_options", (("COMPRESS", "ZSTD"), ("NAME", "A=B"))),
+    ("--max-memory 512MiB", "resources.max_memory", 512 * 1024**2),
 ]
 WRONG_VALUES = [
     "--max-shift 80",
@@ -57,6 +58,9 @@ WRONG_VALUES = [
     "--fixed-bidx 1;2",
     "--co COMPRESS",
     "--co =ZSTD",
+    "--max-memory much",
+    "--max-memory 1GiB/s",
+    "--max-memory -1GiB",
     "--model rigid",
     "--seed -1",
     "--min-inliers 3",

@@ -42,7 +42,7 @@ _IDS_TOLD = 5
 @click.option("--resume", is_flag=True, help="Go on with the batch in DIR: do what is left or has changed.")
 @click.option("--retry-failed", is_flag=True, help="As --resume, and do again what failed.")
 @overwrite_option
-@config_options("read", "match", "estimate", "warp")
+@config_options("read", "match", "estimate", "warp", "resources")
 @verbosity_options
 @click.pass_context
 def batch(

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @click.option("--json", "result", type=FILE, help="Write transform and figures to this JSON file, for failures too.")
 @click.option("--preview", type=FILE, help="Draw a checkerboard of both images and their matches to this PNG.")
 @overwrite_option
-@config_options("read", "match", "estimate", "warp")
+@config_options("read", "match", "estimate", "warp", "resources")
 @verbosity_options
 def register(
     fixed: Path,
