@@ -18,8 +18,9 @@ from rrl_register.config import Kind, ReadConfig
 from rrl_register.errors import InputError, UsageError
 from rrl_register.estimation.displacement import Displacement, Transform
 from rrl_register.estimation.transforms import project
+from rrl_register.pair_files import read_pair
 from rrl_register.raster.grid import Grid, rescale_matrix
-from rrl_register.working import WorkingPair, read_pair
+from rrl_register.working import WorkingPair
 
 UTM31 = CRS.from_epsg(32631)
 WIDTH_M, HEIGHT_M = 2000, 1500
@@ -105,14 +106,14 @@ def test_a_transform_of_the_files_survives_the_way_through_reduced_pixels(
     pair = replace(some_pair, fixed_factor=fixed_factor, moving_factor=moving_factor)
     reduced = rescale_matrix(matrix, fixed_factor, moving_factor)
     point = np.array([(x, y)])
-    assert np.allclose(pair.to_files(Transform(reduced)).forward(point), project(matrix, point), atol=1e-6)
+    assert np.allclose(pair.frames.to_files(Transform(reduced)).forward(point), project(matrix, point), atol=1e-6)
     bend = Displacement(
         1, np.array([(2, 1), (3, -1), (0, 2)]), np.empty((0, 2)), np.empty((0, 2)), np.zeros(2), 60.0, HULL
     )
-    displaced = pair.to_files(Transform(reduced, bend.reduced(fixed_factor))).forward(point)
+    displaced = pair.frames.to_files(Transform(reduced, bend.reduced(fixed_factor))).forward(point)
     assert np.allclose(displaced, Transform(matrix, bend).forward(point), atol=1e-6)
-    there = pair.fixed_points_to_file(project(reduced, point))
-    assert np.allclose(there, project(matrix, pair.moving_points_to_file(point)), atol=1e-6)
+    there = pair.frames.fixed.to_file(project(reduced, point))
+    assert np.allclose(there, project(matrix, pair.frames.moving.to_file(point)), atol=1e-6)
 
 
 def test_placed_pixels_without_data_are_black_and_marked(some_pair: WorkingPair) -> None:
@@ -170,8 +171,8 @@ def test_at_another_scale_a_transform_still_means_the_same(scale: float) -> None
     pair = WorkingPair(noise, valid, noise, valid, matrix, 2.0, 2.0, Kind.OPTICAL, Kind.IR, grid, grid)
     suited = pair.at_scale(scale)
     np.testing.assert_allclose(
-        by_points(suited.to_files(Transform(suited.prior)).matrix),
-        by_points(pair.to_files(Transform(matrix)).matrix),
+        by_points(suited.frames.to_files(Transform(suited.prior)).matrix),
+        by_points(pair.frames.to_files(Transform(matrix)).matrix),
         atol=1e-6,
     )
     for image, factor in ((suited.fixed, suited.fixed_factor), (suited.moving, suited.moving_factor)):
