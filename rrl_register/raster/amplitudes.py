@@ -57,7 +57,7 @@ def _whole_pixels(window: Window) -> Window:
 
 
 def _shares(n_cells: int, first: float, size: float, n: int) -> csr_array:
-    """How much of each of ``n`` pixels lies in each cell, (n_cells, n), which are ``size`` px wide from ``first`` on."""
+    """How much of each of ``n`` pixels lies in each cell, (n_cells, n); cells are ``size`` px, from ``first`` on."""
     edges = first + size * np.arange(n_cells + 1)
     reach = np.arange(int(np.ceil(size)) + 1)
     pixel = np.floor(edges[:-1]).astype(np.int64)[:, None] + reach
