@@ -111,72 +111,25 @@ class Files:
 
 
 @dataclass(frozen=True)
-class Scene:
-    """Both images of a place on one grid, (H, W) uint8, without gaps."""
+class Texture:
+    """An image that goes on for ever by mirroring.
 
-    fixed: Grey
-    moving: Grey
+    Attributes:
+        tile: (h, w) uint8, its beginning: a period along each axis and as much again as a block shows.
+        period: (x, y) after how many px it repeats itself.
+    """
+
+    tile: Grey
+    period: tuple[int, int]
 
     @classmethod
-    def read(cls, pairs: Path, name: str) -> Scene:
-        """The pair of a list, its moving image on the fixed image's grid by their landmarks."""
-        pair = next(pair for pair in json.loads(pairs.read_text()) if pair["id"] == name)
-        fixed, moving = (read_bands(pairs.parent / pair[image]) for image in ("fixed", "moving"))
-        matrix = fit_homography(pair["landmarks_moving"], pair["landmarks_fixed"])
-        grey = _bytes(moving.values, moving.valid)
-        placed = cv2.warpPerspective(grey, matrix, fixed.values.shape[:0:-1], flags=cv2.INTER_CUBIC)
-        inner = tuple(slice(round(MARGIN * side), round((1 - MARGIN) * side)) for side in placed.shape)
-        return cls(_bytes(fixed.values, fixed.valid)[inner], placed[inner])
+    def of(cls, image: Grey) -> Texture:
+        """Continue an image."""
+        period = tuple(2 * (side - 1) for side in image.shape)
+        tile = np.pad(image, [(0, each + 2 * BLOCK - side) for each, side in zip(period, image.shape)], mode="reflect")
+        return cls(tile, (period[1], period[0]))
 
-
-def _bytes(bands: npt.NDArray[np.float32], valid: npt.NDArray[np.bool_]) -> Grey:
-    """Bands as one grey image of 1 to 255."""
-    return np.asarray(1 + np.rint(254 * to_grey(bands, valid, Kind.OPTICAL)), np.uint8)
-
-
-def truth(side: int) -> Points:
-    """The known transform, (3, 3), moving pixel -> fixed pixel."""
-    middle = (side - 1) / 2
-    tilt = np.array([[1, 0, 0], [0, 1, 0], [TILT / side, -TILT / side / 2, 1]])
-    about = compose(similarity(SCALE, TURN_DEG), tilt)
-    return compose(translation(middle + SHIFT_PX[0], middle + SHIFT_PX[1]), about, translation(-middle, -middle))
-
-
-def make(scene: Scene, files: Files) -> None:
-    """Write both rasters, if they are not there."""
-    for path, image, matrix in (
-        (files.fixed, scene.fixed, np.eye(3)),
-        (files.moving, scene.moving, truth(files.side)),
-    ):
-        if not path.exists():
-            _write(path, image, matrix, files.side)
-
-
-def _write(path: Path, image: Grey, matrix: Points, side: int) -> None:
-    layout = {"driver": "GTiff", "width": side, "height": side, "count": 1, "dtype": "uint8", "bigtiff": "if_safer"}
-    tiles = {"tiled": True, "blockxsize": 512, "blockysize": 512}
-    with rasterio.open(path, "w", **layout, **tiles, **PLACE) as target:
-        for top in range(0, side, BLOCK):
-            for left in range(0, side, BLOCK):
-                window = Window(left, top, min(BLOCK, side - left), min(BLOCK, side - top))
-                target.write(sample(image, matrix, window), 1, window=window)
-
-
-def sample(image: Grey, matrix: Points, window: Window) -> Grey:
-    """The image, continued by mirroring, at the places that a transform puts the pixels of a window at."""
-    x, y = np.meshgrid(window.col_off + np.arange(window.width), window.row_off + np.arange(window.height))
-    places = project(matrix, np.stack([x, y], axis=-1).reshape(-1, 2)).reshape(*x.shape, 2)
-    folded = (_folded(places[..., axis], image.shape[1 - axis]).astype(np.float32) for axis in (0, 1))
-    return np.asarray(cv2.remap(image, *folded, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101), np.uint8)
-
-
-def _folded(places: Points, length: int) -> Points:
-    """Places along an axis, mirrored at both ends into 0 .. length - 1."""
-    period = 2 * (length - 1)
-    return (length - 1) - np.abs(np.mod(places, period) - (length - 1))
-
-
-def measure(scene: Scene, files: Files, stages: Sequence[str], options: Sequence[str]) -> Iterator[Row]:
+    def measure(scene: Scene, files: Files, stages: Sequence[str], options: Sequence[str]) -> Iterator[Row]:
     """Run the stages on one pair of files; a row each."""
     make(scene, files)
     command = [sys.executable, "-m", "rrl_register"]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from rrl_register.config import Kind, ReadConfig
 from rrl_register.errors import InputError, UsageError
 from rrl_register.estimation.transforms import Matrix, decompose
@@ -21,6 +23,8 @@ REACH_PX = 100.0
 """How far georeferences may be off, px at the resolution that both images share."""
 TURN = 0.1
 """Share of the longer side that georeferences' errors of rotation and scale (4 degrees, 5 %) move a corner by."""
+EDGE_TO_CENTRE = np.array([[0.5], [-0.5]])
+"""From a box's first and last edge to the centres of the pixels there."""
 MOVING_SIDES = 2
 """The moving image may be so many times as long as the fixed one: it is only resampled."""
 
@@ -168,9 +172,11 @@ class PairFiles:
         scale = decompose(self.prior, moving.shape).scale
         shared = overlap_box(fixed, moving)
         margin = reach + TURN * float((shared[1] - shared[0]).max()) + fixed.error_px + scale * moving.error_px
-        of_fixed = Rectangle.around(overlap_box(fixed, moving, margin), fixed.shape)
-        of_moving = Rectangle.around(overlap_box(moving, fixed, margin / scale), moving.shape)
-        return of_fixed or _whole(fixed), of_moving or _whole(moving)
+        of_fixed, of_moving = overlap_box(fixed, moving, margin), overlap_box(moving, fixed, margin / scale)
+        return (
+            Rectangle.around(of_fixed + EDGE_TO_CENTRE, fixed.shape) or _whole(fixed),
+            Rectangle.around(of_moving + EDGE_TO_CENTRE, moving.shape) or _whole(moving),
+        )
 
 
 def read_pair(fixed: Path, moving: Path, config: ReadConfig) -> WorkingPair:

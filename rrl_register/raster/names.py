@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 _VIRTUAL = "/vsi"
-_ARCHIVES = re.compile(r"^((?:/vsi(?:zip|gzip|tar|7z|rar|sozip)/)+)(?!/vsi)([^/{].*)$")
+_ARCHIVES = re.compile(r"^(/vsi(?:zip|gzip|tar|7z|rar)/)(?=[^/{])(.+)$")
 _SCHEME = re.compile(r"(https?|ftp|s3|gs):/(?!/)")
 
 
@@ -19,16 +19,20 @@ def gdal_name(path: Path) -> str:
     """The name to open a path by.
 
     A ``Path`` keeps one of two slashes only. GDAL needs both: after ``https:``, and before an archive that is named
-    from the root of the file system (``/vsizip//data/scenes.zip/a.tif``).
+    from the root of the file system (``/vsizip//data/scenes.zip/a.tif``) or lies behind another such name.
     """
     text = str(path)
     if not is_virtual(path):
         return text
     text = _SCHEME.sub(r"\1://", text)
     found = _ARCHIVES.match(text)
-    if found and not _leads_to_file(Path(found[2])) and _leads_to_file(Path("/", found[2])):
-        return f"{found[1]}/{found[2]}"
-    return text
+    if found is None:
+        return text
+    prefix, rest = found.groups()
+    if rest.startswith("vsi"):
+        return prefix + gdal_name(Path("/", rest))
+    from_root = not _leads_to_file(Path(rest)) and _leads_to_file(Path("/", rest))
+    return f"{prefix}/{rest}" if from_root else text
 
 
 def _leads_to_file(path: Path) -> bool:
