@@ -125,11 +125,73 @@ class Texture:
     @classmethod
     def of(cls, image: Grey) -> Texture:
         """Continue an image."""
-        period = tuple(2 * (side - 1) for side in image.shape)
-        tile = np.pad(image, [(0, each + 2 * BLOCK - side) for each, side in zip(period, image.shape)], mode="reflect")
-        return cls(tile, (period[1], period[0]))
+        period = [2 * (side - 1) for side in image.shape]
+        missing = [(0, each + 2 * BLOCK - side) for each, side in zip(period, image.shape, strict=True)]
+        return cls(np.pad(image, missing, mode="reflect"), (period[1], period[0]))
 
-    def measure(scene: Scene, files: Files, stages: Sequence[str], options: Sequence[str]) -> Iterator[Row]:
+    def sample(self, matrix: Points, window: Window) -> Grey:
+        """What a transform puts on the pixels of a window, which are a block at most."""
+        corner = translation(window.col_off, window.row_off)
+        ends = np.array([(0, 0), (window.width, 0), (window.width, window.height), (0, window.height)], float)
+        first = np.floor(project(compose(matrix, corner), ends).min(axis=0) / self.period) * self.period
+        place = compose(translation(-first[0], -first[1]), matrix, corner)
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        return np.asarray(cv2.warpPerspective(self.tile, place, (window.width, window.height), flags=flags), np.uint8)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Both images of a place on one grid, without gaps."""
+
+    fixed: Texture
+    moving: Texture
+
+    @classmethod
+    def read(cls, pairs: Path, name: str) -> Scene:
+        """The pair of a list, its moving image on the fixed image's grid by their landmarks."""
+        pair = next(pair for pair in json.loads(pairs.read_text()) if pair["id"] == name)
+        fixed, moving = (read_bands(pairs.parent / pair[image]) for image in ("fixed", "moving"))
+        matrix = fit_homography(pair["landmarks_moving"], pair["landmarks_fixed"])
+        grey = _bytes(moving.values, moving.valid)
+        placed = cv2.warpPerspective(grey, matrix, fixed.values.shape[:0:-1], flags=cv2.INTER_CUBIC)
+        inner = tuple(slice(round(MARGIN * side), round((1 - MARGIN) * side)) for side in placed.shape)
+        return cls(Texture.of(_bytes(fixed.values, fixed.valid)[inner]), Texture.of(placed[inner]))
+
+
+def _bytes(bands: npt.NDArray[np.float32], valid: npt.NDArray[np.bool_]) -> Grey:
+    """Bands as one grey image of 1 to 255."""
+    return np.asarray(1 + np.rint(254 * to_grey(bands, valid, Kind.OPTICAL)), np.uint8)
+
+
+def truth(side: int) -> Points:
+    """The known transform, (3, 3), moving pixel -> fixed pixel."""
+    middle = (side - 1) / 2
+    tilt = np.array([[1, 0, 0], [0, 1, 0], [TILT / side, -TILT / side / 2, 1]])
+    about = compose(similarity(SCALE, TURN_DEG), tilt)
+    return compose(translation(middle + SHIFT_PX[0], middle + SHIFT_PX[1]), about, translation(-middle, -middle))
+
+
+def make(scene: Scene, files: Files) -> None:
+    """Write both rasters, if they are not there."""
+    for path, image, matrix in (
+        (files.fixed, scene.fixed, np.eye(3)),
+        (files.moving, scene.moving, truth(files.side)),
+    ):
+        if not path.exists():
+            _write(path, image, matrix, files.side)
+
+
+def _write(path: Path, image: Texture, matrix: Points, side: int) -> None:
+    layout = {"driver": "GTiff", "width": side, "height": side, "count": 1, "dtype": "uint8", "bigtiff": "if_safer"}
+    tiles = {"tiled": True, "blockxsize": 512, "blockysize": 512}
+    with rasterio.open(path, "w", **layout, **tiles, **PLACE) as target:
+        for top in range(0, side, BLOCK):
+            for left in range(0, side, BLOCK):
+                window = Window(left, top, min(BLOCK, side - left), min(BLOCK, side - top))
+                target.write(image.sample(matrix, window), 1, window=window)
+
+
+def measure(scene: Scene, files: Files, stages: Sequence[str], options: Sequence[str]) -> Iterator[Row]:
     """Run the stages on one pair of files; a row each."""
     make(scene, files)
     command = [sys.executable, "-m", "rrl_register"]
