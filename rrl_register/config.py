@@ -59,7 +59,8 @@ class ReadConfig:
     fixed_kind: Kind = Kind.AUTO
     moving_kind: Kind = Kind.AUTO
     max_side: int = 2048
-    """Longest side of the working grid, px; larger scenes are matched on a reduced image and warped at full size."""
+    """Longest side of the working grid, px; larger scenes are found on a reduced image and settled in windows of the
+    full one."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,8 @@ class EstimateConfig:
     model: ModelChoice = ModelChoice.AUTO
     """What is fitted on top of what georeferences (or else sizes) say."""
     threshold: float = 3.0
-    """Inlier threshold of the robust fit, px of the working grid (fixed px, unless the scene had to be reduced)."""
+    """Inlier threshold of the robust fit, px of the grid that tie points are measured on (of the coarser file's pixels;
+    of larger ones where a large scene is known on the reduced image only)."""
     min_inliers: int = 12
     seed: int = 0
 

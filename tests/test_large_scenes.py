@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -171,3 +172,16 @@ def test_windows_are_spread_over_what_both_images_show() -> None:
 def test_a_small_scene_has_few_windows_and_a_blank_one_none() -> None:
     assert 1 <= len(windows.choose_windows(scene_of(np.ones((100, 90), bool)), 6.0)) <= 4
     assert windows.choose_windows(scene_of(np.zeros((100, 90), bool)), 6.0) == []
+
+
+@pytest.mark.shared_data
+def test_a_real_scene_is_settled_in_windows(shared_data: Path) -> None:
+    """Reduced by 2.7, as a scene of 5500 px would be."""
+    pairs = {p["id"]: p for p in json.loads((shared_data / "dev" / "pairs.json").read_text())}
+    pair = pairs["sar-145"]
+    files = (shared_data / "dev" / pair[image] for image in ("fixed", "moving"))
+    found = register(*files, RegisterConfig(read=ReadConfig(max_side=384)))
+    assert found.transform is not None
+    away = found.transform.forward(np.array(pair["landmarks_moving"])) - np.array(pair["landmarks_fixed"])
+    assert np.linalg.norm(away, axis=1).mean() < 2
+    assert found.seconds["windows"] > 0

@@ -119,9 +119,10 @@ def _write_json(result: Path, data: dict[str, Any], overwrite: bool) -> None:
 def _write_preview(
     preview: Path, fixed: Path, moving: Path, registration: Registration, config: RegisterConfig, overwrite: bool
 ) -> None:
+    from rrl_register.budget import bounded_block_cache
     from rrl_register.preview import preview_of_files
     from rrl_register.raster.writer import write_png
 
-    with stages("preview"):
+    with stages("preview"), bounded_block_cache(config.resources.max_memory):
         write_png(preview, preview_of_files(fixed, moving, registration, config.read), overwrite)
     click.echo(preview)
