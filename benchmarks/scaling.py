@@ -4,13 +4,13 @@ python benchmarks/scaling.py PAIRS.json FOLDER [--id ID] [--sides 2000,5000,1000
                              [--keep] [--report] [-- OPTIONS OF rrl-register]
 
 The pair ``ID`` of PAIRS.json (see ``pairs.py``) is brought onto one pixel grid by its landmarks. Both images are
-continued by mirroring and sampled, block by block, into two single-band 8-bit GeoTIFFs of the side asked for, the
-moving one through a known transform: turned, scaled, shifted and slightly tilted against its georeference. On each pair
-``rrl-register FIXED MOVING --json RESULT`` runs in a process of its own (stage ``register``), then
-``rrl-register apply RESULT MOVING -o OUT`` (stage ``warp``); what is told is what that process took: processor seconds,
-peak resident memory. The error is the mean distance, over a lattice of the moving image, between where the result and
-the known transform put a pixel. With --json rows are kept, runs that are there are not repeated, and --report prints
-the tables only.
+continued by mirroring, mixed with themselves magnified (ground has structure of every size) and sampled, block by
+block, into two single-band 8-bit GeoTIFFs of the side asked for, the moving one through a known transform: turned,
+scaled, shifted and slightly tilted against its georeference. On each pair ``rrl-register FIXED MOVING --json RESULT``
+runs in a process of its own (stage ``register``), then ``rrl-register apply RESULT MOVING -o OUT`` (stage ``warp``);
+what is told is what that process took: processor seconds, peak resident memory. The error is the mean distance, over a
+lattice of the moving image, between where the result and the known transform put a pixel. With --json rows are kept,
+runs that are there are not repeated, and --report prints the tables only.
 """
 
 from __future__ import annotations
@@ -49,6 +49,8 @@ MARGIN = 0.1
 """Share of the scene left out at each edge, where the moving image may hold nothing."""
 TURN_DEG, SCALE, SHIFT_PX, TILT = 1.2, 1.01, (70.0, -45.0), 4e-3
 """How the moving image lies to its georeference; the tilt moves a corner by so much of the side."""
+OCTAVES = {1.0: 0.5, 5.1: 0.3, 23.7: 0.2}
+"""Magnifications at which the image is seen, and their shares; mirrored alone, it would repeat itself."""
 PLACE = {"crs": "EPSG:3395", "transform": Affine(10, 0, 1_000_000, 0, -10, 4_000_000)}
 LATTICE = 21
 ARCHIVE_PAIRS, ARCHIVE_SIDE, ARCHIVE_BYTES = 100_000, 10_980, 2
@@ -132,11 +134,19 @@ class Texture:
     def sample(self, matrix: Points, window: Window) -> Grey:
         """What a transform puts on the pixels of a window, which are a block at most."""
         corner = translation(window.col_off, window.row_off)
-        ends = np.array([(0, 0), (window.width, 0), (window.width, window.height), (0, window.height)], float)
-        first = np.floor(project(compose(matrix, corner), ends).min(axis=0) / self.period) * self.period
-        place = compose(translation(-first[0], -first[1]), matrix, corner)
-        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        return np.asarray(cv2.warpPerspective(self.tile, place, (window.width, window.height), flags=flags), np.uint8)
+        size = (window.width, window.height)
+        layers = [
+            weight * self._layer(compose(similarity(1 / octave), matrix, corner), size)
+            for octave, weight in OCTAVES.items()
+        ]
+        return np.asarray(np.clip(np.rint(sum(layers)), 1, 255), np.uint8)
+
+    def _layer(self, matrix: Points, size: tuple[int, int]) -> npt.NDArray[np.float32]:
+        ends = np.array([(0, 0), (size[0], 0), size, (0, size[1])], float)
+        first = np.floor(project(matrix, ends).min(axis=0) / self.period) * self.period
+        place = compose(translation(-first[0], -first[1]), matrix)
+        flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
+        return np.asarray(cv2.warpPerspective(self.tile, place, size, flags=flags), np.float32)
 
 
 @dataclass(frozen=True)

@@ -236,7 +236,7 @@ def test_overviews_and_large_offsets_are_read(make_raster: Make, rng: np.random.
     smooth = cv2.GaussianBlur(rng.uniform(20, 255, (512, 640)).astype(np.float32), (0, 0), 3)
     path = make_raster(smooth, **layout)
     expected = smooth.reshape(128, 4, 160, 4).mean(axis=(1, 3))
-    assert np.allclose(read_bands(path, factor=4).values[0], expected, atol=1.0)
+    assert np.abs(read_bands(path, factor=4).values[0] - expected).mean() < 0.5
     assert np.array_equal(read_bands(path, part=(100, 50, 64, 32)).values[0], smooth[50:82, 100:164])
 
 
