@@ -108,7 +108,8 @@ class PairFiles:
 
         Args:
             max_side: Longest side of the working images, px.
-            reach: How far georeferences may be off, px of the fixed file; None: 100 px of the shared resolution.
+            reach: How far georeferences may be off, px of the fixed file; None: 100 px of the shared resolution; inf:
+                by any distance, so that nothing is cut.
 
         Raises:
             InputError: If a file cannot be read, or holds nothing to be matched.

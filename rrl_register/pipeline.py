@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rrl_register.budget import bounded_block_cache, working_side
-from rrl_register.config import Kind, ReadConfig, RegisterConfig
+from rrl_register.config import Kind, MatchConfig, ReadConfig, RegisterConfig
 from rrl_register.errors import UsageError
 from rrl_register.estimation.covariance import matrix_covariance
 from rrl_register.estimation.verdict import refusal, refusal_without_transform
@@ -133,12 +133,17 @@ def _prepared(
         files = PairFiles.of(fixed, moving, config.read)
         side = working_side(config.resources.max_memory, files.n_bands, config.read.max_side)
         reach = reach_px(config.match.max_shift, files)
-        pair = files.overview(side, reach)
+        pair = files.overview(side, math.inf if _lies_otherwise(config.match) else reach)
         max_shift = max_shift_px(reach, pair)
     with clock("prepare"):
         support = config.match.support or default_support(pair.fixed_kind, pair.moving_kind, pair.fixed.shape)
         scene = Scene.of(pair, support, spectra(pair.fixed_kind, pair.moving_kind), scorer, config.match)
     return Search(scene, config.estimate, max_shift, clock, counts, files.window)
+
+
+def _lies_otherwise(config: MatchConfig) -> bool:
+    """Whether the moving image is known to be turned or scaled against its georeference, which then says little."""
+    return not {config.rotation, config.scale} <= {"auto", "none"}
 
 
 def _may_be_sar(pair: WorkingPair, config: ReadConfig) -> bool:

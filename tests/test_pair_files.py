@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -75,6 +76,13 @@ def test_a_large_fixed_image_does_not_cost_a_small_moving_one_its_pixels(cut: Ca
     assert pair.fixed_origin == (430, 230)
     assert pair.moving.shape == (200, 200)
     assert shows_the_same(pair)
+
+
+def test_georeferences_that_say_little_cut_nothing(cut: Callable[..., Path]) -> None:
+    files = PairFiles.of(cut("f.tif", 500, 300, 200, 200), cut("m.tif", 0, 0, 1200, 900), CONFIG)
+    pair = files.overview(256, reach=math.inf)
+    assert pair.moving_origin == (0, 0)
+    assert pair.moving_factor == pytest.approx(1200 / 512)
 
 
 def test_images_that_fit_are_not_cut(cut: Callable[..., Path]) -> None:

@@ -40,7 +40,8 @@ logger = logging.getLogger(__name__)
 Stage = Callable[[str], AbstractContextManager[None]]
 """Times a named stage."""
 
-N_WINDOWS = 24
+N_WINDOWS = 25
+"""At most; one in each of the blocks in which the evidence looks for inliers."""
 WINDOW = 512
 """Side of a window, px: correlation windows and the search around them have to lie within it."""
 MAX_STEP = 4.0
