@@ -4,13 +4,13 @@ python benchmarks/scaling.py PAIRS.json FOLDER [--id ID] [--sides 2000,5000,1000
                              [--keep] [--report] [-- OPTIONS OF rrl-register]
 
 The pair ``ID`` of PAIRS.json (see ``pairs.py``) is brought onto one pixel grid by its landmarks. Both images are
-continued by mirroring, mixed with themselves magnified (ground has structure of every size) and sampled, block by
-block, into two single-band 8-bit GeoTIFFs of the side asked for, the moving one through a known transform: turned,
-scaled, shifted and slightly tilted against its georeference. On each pair ``rrl-register FIXED MOVING --json RESULT``
-runs in a process of its own (stage ``register``), then ``rrl-register apply RESULT MOVING -o OUT`` (stage ``warp``);
-what is told is what that process took: processor seconds, peak resident memory. The error is the mean distance, over a
-lattice of the moving image, between where the result and the known transform put a pixel. With --json rows are kept,
-runs that are there are not repeated, and --report prints the tables only.
+continued by mirroring, mixed with themselves magnified to the whole scene, and sampled, block by block, into two
+single-band 8-bit GeoTIFFs of the side asked for, the moving one through a known transform: turned, scaled, shifted and
+slightly tilted against its georeference. On each pair ``rrl-register FIXED MOVING --json RESULT`` runs in a process of
+its own (stage ``register``), then ``rrl-register apply RESULT MOVING -o OUT`` (stage ``warp``); what is told is what
+that process took: processor seconds, peak resident memory. The error is the mean distance, over a lattice of the moving
+image, between where the result and the known transform put a pixel. With --json rows are kept, runs that are there are
+not repeated, and --report prints the tables only.
 """
 
 from __future__ import annotations
@@ -31,11 +31,12 @@ from affine import Affine
 from rasterio.windows import Window
 from registrations import names
 from resources import run_measured
+from scipy.interpolate import RBFInterpolator
 from tables import markdown_table
 
 from rrl_register.applying import read_registration
 from rrl_register.config import Kind
-from rrl_register.estimation.transforms import compose, fit_homography, project, similarity, translation
+from rrl_register.estimation.transforms import compose, project, similarity, translation
 from rrl_register.raster.reader import read_bands
 from rrl_register.raster.stretch import to_grey
 
@@ -49,8 +50,9 @@ MARGIN = 0.1
 """Share of the scene left out at each edge, where the moving image may hold nothing."""
 TURN_DEG, SCALE, SHIFT_PX, TILT = 1.2, 1.01, (70.0, -45.0), 4e-3
 """How the moving image lies to its georeference; the tilt moves a corner by so much of the side."""
-OCTAVES = {1.0: 0.5, 5.1: 0.3, 23.7: 0.2}
-"""Magnifications at which the image is seen, and their shares; mirrored alone, it would repeat itself."""
+DETAIL = 0.5
+"""Share of the image as it is; the rest is the same image once more, as large as the whole scene: ground has structure
+of every size, and mirrored alone the image would repeat itself."""
 PLACE = {"crs": "EPSG:3395", "transform": Affine(10, 0, 1_000_000, 0, -10, 4_000_000)}
 LATTICE = 21
 ARCHIVE_PAIRS, ARCHIVE_SIDE, ARCHIVE_BYTES = 100_000, 10_980, 2
@@ -131,22 +133,26 @@ class Texture:
         missing = [(0, each + 2 * BLOCK - side) for each, side in zip(period, image.shape, strict=True)]
         return cls(np.pad(image, missing, mode="reflect"), (period[1], period[0]))
 
-    def sample(self, matrix: Points, window: Window) -> Grey:
-        """What a transform puts on the pixels of a window, which are a block at most."""
-        corner = translation(window.col_off, window.row_off)
-        size = (window.width, window.height)
-        layers = [
-            weight * self._layer(compose(similarity(1 / octave), matrix, corner), size)
-            for octave, weight in OCTAVES.items()
-        ]
-        return np.asarray(np.clip(np.rint(sum(layers)), 1, 255), np.uint8)
+    def sample(self, matrix: Points, window: Window, magnified: float) -> Grey:
+        """What a transform puts on the pixels of a window, which are a block at most.
 
-    def _layer(self, matrix: Points, size: tuple[int, int]) -> npt.NDArray[np.float32]:
+        Args:
+            matrix: (3, 3), pixel -> pixel of the image as it is.
+            window: The pixels.
+            magnified: How many times as large the image is laid under itself.
+        """
+        whole = compose(matrix, translation(window.col_off, window.row_off))
+        size = (window.width, window.height)
+        detail = self._layer(whole, size, cv2.INTER_LINEAR)
+        ground = self._layer(compose(similarity(1 / magnified), whole), size, cv2.INTER_CUBIC)
+        return np.asarray(np.clip(np.rint(DETAIL * detail + (1 - DETAIL) * ground), 1, 255), np.uint8)
+
+    def _layer(self, matrix: Points, size: tuple[int, int], interpolation: int) -> npt.NDArray[np.float32]:
         ends = np.array([(0, 0), (size[0], 0), size, (0, size[1])], float)
         first = np.floor(project(matrix, ends).min(axis=0) / self.period) * self.period
         place = compose(translation(-first[0], -first[1]), matrix)
-        flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
-        return np.asarray(cv2.warpPerspective(self.tile, place, size, flags=flags), np.float32)
+        placed = cv2.warpPerspective(self.tile, place, size, flags=interpolation | cv2.WARP_INVERSE_MAP)
+        return np.asarray(placed, np.float32)
 
 
 @dataclass(frozen=True)
@@ -158,14 +164,24 @@ class Scene:
 
     @classmethod
     def read(cls, pairs: Path, name: str) -> Scene:
-        """The pair of a list, its moving image on the fixed image's grid by their landmarks."""
+        """The pair of a list, its moving image on the fixed image's grid by its landmarks."""
         pair = next(pair for pair in json.loads(pairs.read_text()) if pair["id"] == name)
         fixed, moving = (read_bands(pairs.parent / pair[image]) for image in ("fixed", "moving"))
-        matrix = fit_homography(pair["landmarks_moving"], pair["landmarks_fixed"])
-        grey = _bytes(moving.values, moving.valid)
-        placed = cv2.warpPerspective(grey, matrix, fixed.values.shape[:0:-1], flags=cv2.INTER_CUBIC)
+        placed = _placed(_bytes(moving.values, moving.valid), fixed.valid.shape, pair)
         inner = tuple(slice(round(MARGIN * side), round((1 - MARGIN) * side)) for side in placed.shape)
         return cls(Texture.of(_bytes(fixed.values, fixed.valid)[inner]), Texture.of(placed[inner]))
+
+
+def _placed(moving: Grey, shape: tuple[int, int], pair: Row) -> Grey:
+    """The moving image on the fixed image's grid, by a thin-plate spline through the landmarks."""
+    spline = RBFInterpolator(np.array(pair["landmarks_fixed"]), np.array(pair["landmarks_moving"]))
+    x, y = (np.linspace(0, side - 1, LATTICE) for side in shape[::-1])
+    nodes = np.stack(np.meshgrid(x, y), axis=-1)
+    known = spline(nodes.reshape(-1, 2)).reshape(nodes.shape).astype(np.float32)
+    to_nodes = np.diag([(LATTICE - 1) / (shape[1] - 1), (LATTICE - 1) / (shape[0] - 1), 1.0])
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    places = cv2.warpPerspective(known, to_nodes, shape[::-1], flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(cv2.remap(moving, places[..., 0], places[..., 1], cv2.INTER_CUBIC), np.uint8)
 
 
 def _bytes(bands: npt.NDArray[np.float32], valid: npt.NDArray[np.bool_]) -> Grey:
@@ -198,7 +214,7 @@ def _write(path: Path, image: Texture, matrix: Points, side: int) -> None:
         for top in range(0, side, BLOCK):
             for left in range(0, side, BLOCK):
                 window = Window(left, top, min(BLOCK, side - left), min(BLOCK, side - top))
-                target.write(image.sample(matrix, window), 1, window=window)
+                target.write(image.sample(matrix, window, 2 * side / min(image.period)), 1, window=window)
 
 
 def measure(scene: Scene, files: Files, stages: Sequence[str], options: Sequence[str]) -> Iterator[Row]:
