@@ -73,7 +73,8 @@ def register(
         moving: The image to bring onto it.
         config: Settings; None: the defaults.
         scorer: A network that is loaded already, to be used for many pairs.
-        watch: Told the name of each stage as it begins: load, read, prepare, coarse, keypoints, guided, estimate.
+        watch: Told the name of each stage as it begins: load, read, prepare, coarse, keypoints, guided, windows,
+            estimate.
 
     Returns:
         The result; its ``status`` is ``failed`` where the images could not be registered.
@@ -131,14 +132,26 @@ def _prepared(
     """The search for a pair, about to begin."""
     with clock("read"):
         files = PairFiles.of(fixed, moving, config.read)
-        side = working_side(config.resources.max_memory, files.n_bands, config.read.max_side)
-        reach = reach_px(config.match.max_shift, files)
-        pair = files.overview(side, math.inf if _lies_otherwise(config.match) else reach)
-        max_shift = max_shift_px(reach, pair)
+        pair, max_shift = read_overview(files, config)
     with clock("prepare"):
         support = config.match.support or default_support(pair.fixed_kind, pair.moving_kind, pair.fixed.shape)
         scene = Scene.of(pair, support, spectra(pair.fixed_kind, pair.moving_kind), scorer, config.match)
     return Search(scene, config.estimate, max_shift, clock, counts, files.window)
+
+
+def read_overview(files: PairFiles, config: RegisterConfig) -> tuple[WorkingPair, float]:
+    """Reads both images for matching, within the memory that there is.
+
+    Returns:
+        The images, and how far the prior may be off, working px.
+
+    Raises:
+        InputError, UsageError: As ``register``.
+    """
+    side = working_side(config.resources.max_memory, files.n_bands, config.read.max_side)
+    reach = reach_px(config.match.max_shift, files)
+    pair = files.overview(side, math.inf if _lies_otherwise(config.match) else reach)
+    return pair, max_shift_px(reach, pair)
 
 
 def _lies_otherwise(config: MatchConfig) -> bool:
