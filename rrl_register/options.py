@@ -94,6 +94,14 @@ def size(text: str | int) -> int:
     return int(float(match[1]) * (1024 if prefix.endswith("i") else 1000) ** " KMGT".index(prefix[:1] or " "))
 
 
+def size_text(n_bytes: int) -> str:
+    """The same amount as one would write it."""
+    for unit in ("GiB", "MiB", "KiB"):
+        if n_bytes and n_bytes % size(f"1{unit}") == 0:
+            return f"{n_bytes // size(f'1{unit}')}{unit}"
+    return str(n_bytes)
+
+
 def one_of(values: Iterable[StrEnum]) -> click.Choice[str]:
     """Offer the values of an enum; given the enum itself, click would offer its names."""
     return click.Choice([value.value for value in values])
@@ -110,6 +118,7 @@ class ConfigOption:
         help: One line for ``--help``.
         type: What ``click.option`` takes as type: one of click's, or a function of the text.
         to_field: Turns what click gives into what the field holds; not called for None.
+        from_field: Turns the field's default into what click would be given.
         default_text: What ``--help`` shows for a default of None.
         multiple: Whether the flag may be repeated.
         metavar: Placeholder in ``--help``.
@@ -122,6 +131,7 @@ class ConfigOption:
     help: str
     type: Any
     to_field: Callable[[Any], Any] = lambda value: value
+    from_field: Callable[[Any], Any] = lambda value: value
     default_text: str | None = None
     multiple: bool = False
     metavar: str | None = None
@@ -148,7 +158,7 @@ class ConfigOption:
         value = getattr(getattr(RegisterConfig(), self.section), self.field)
         if value == ():
             return None
-        return value.value if isinstance(value, StrEnum) else value
+        return value.value if isinstance(value, StrEnum) else self.from_field(value)
 
     def parse(self, text: str) -> Any:
         """Read a value as the command line would; those of an option that may be repeated are parted by semicolons.
@@ -171,7 +181,7 @@ class ConfigOption:
             return ["=".join(item) if isinstance(item, tuple) else item for item in value] or None
         if isinstance(value, Path):
             return str(value.absolute())
-        return value.value if isinstance(value, StrEnum) else value
+        return value.value if isinstance(value, StrEnum) else self.from_field(value)
 
     def decorate(self, function: Decorated) -> Decorated:
         """Add the flag to a command."""
@@ -327,7 +337,7 @@ CONFIG_OPTIONS = (
         "max_memory",
         "Memory that the scene may take, beside the program and the network.",
         size,
-        default_text="1GiB",
+        from_field=size_text,
         metavar="SIZE",
     ),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 import pytest
 
-from rrl_register.options import size
+from rrl_register.options import size, size_text
 
 
 @pytest.mark.parametrize(
@@ -27,3 +27,8 @@ def test_amounts_of_memory(text: str | int, n_bytes: int) -> None:
 def test_what_is_no_amount_of_memory(text: str) -> None:
     with pytest.raises(click.BadParameter, match="512MiB or 2GiB"):
         size(text)
+
+
+@pytest.mark.parametrize("text", ["1GiB", "1536MiB", "3KiB", "1000"])
+def test_amounts_are_written_as_they_are_read(text: str) -> None:
+    assert size_text(size(text)) == text
