@@ -23,17 +23,29 @@ if TYPE_CHECKING:
         WarpConfig,
     )
     from rrl_register.errors import RegistrationError
+    from rrl_register.fusion.homography import RRLHomography
+    from rrl_register.fusion.patches import iter_patches
+    from rrl_register.fusion.stack import align_stack
+    from rrl_register.fusion.stack_result import AlignedStack
+    from rrl_register.fusion.torch_patches import PatchDataset
+    from rrl_register.images import ImageArray
     from rrl_register.pipeline import register
+    from rrl_register.raster.grid import Grid
     from rrl_register.registration import Registration
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "AlignedStack": "fusion.stack_result",
     "Device": "config",
     "EstimateConfig": "config",
+    "Grid": "raster.grid",
+    "ImageArray": "images",
     "Kind": "config",
     "MatchConfig": "config",
     "ModelChoice": "config",
+    "PatchDataset": "fusion.torch_patches",
+    "RRLHomography": "fusion.homography",
     "ReadConfig": "config",
     "RegisterConfig": "config",
     "Registration": "registration",
@@ -41,17 +53,24 @@ _HOMES = {
     "Resampling": "config",
     "ResourceConfig": "config",
     "WarpConfig": "config",
+    "align_stack": "fusion.stack",
     "apply_transform": "applying",
+    "iter_patches": "fusion.patches",
     "read_registration": "applying",
     "register": "pipeline",
 }
 
 __all__ = [
+    "AlignedStack",
     "Device",
     "EstimateConfig",
+    "Grid",
+    "ImageArray",
     "Kind",
     "MatchConfig",
     "ModelChoice",
+    "PatchDataset",
+    "RRLHomography",
     "ReadConfig",
     "RegisterConfig",
     "Registration",
@@ -60,7 +79,9 @@ __all__ = [
     "ResourceConfig",
     "WarpConfig",
     "__version__",
+    "align_stack",
     "apply_transform",
+    "iter_patches",
     "read_registration",
     "register",
 ]

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from rrl_register.config import WarpConfig
+from rrl_register.config import Resampling, WarpConfig
 from rrl_register.errors import InputError
+from rrl_register.estimation.transforms import Matrix
+from rrl_register.images import ImageArray, ImageLike, as_image
 from rrl_register.raster.grid import Grid, prior_matrix
-from rrl_register.raster.reader import open_info
+from rrl_register.raster.reader import grid_of, open_dataset, open_info
 from rrl_register.registration import Registration
-from rrl_register.warping import warp_to_file
+from rrl_register.warping import ArraySource, FileSource, Source, View, warp_to_file
 
 
 def apply_transform(
@@ -38,20 +43,62 @@ def apply_transform(
         InputError: The registration failed, or the image cannot be read or does not belong to it.
         OutputExistsError, UsageError: The output cannot be written.
     """
-    if registration.matrix is None:
-        raise InputError(
-            f"the transform is of a failed registration ({registration.reason}); needed status 'ok'; register again"
-        )
-    matrix = registration.matrix @ to_registered_pixels(open_info(image).grid, registration.moving_grid)
+    _require_transform(registration)
     warp_to_file(
         image,
-        matrix,
+        _matrix_for(registration, open_info(image).grid),
         registration.fixed_grid,
         output,
         config or WarpConfig(),
         overwrite,
         displacement=registration.displacement,
     )
+
+
+@contextmanager
+def open_view(image: ImageLike, registration: Registration | None, resampling: Resampling) -> Iterator[View]:
+    """Look at an image as it lies on the fixed grid; it is read and warped in the parts that are asked for.
+
+    Args:
+        image: As in ``apply_transform``, or an array. Alpha bands are no bands of the view, but count for its mask;
+            images with a colour table are resampled by nearest neighbour.
+        registration: What ``register`` gave; None: the image is on the fixed grid already.
+        resampling: How to interpolate.
+
+    Raises:
+        InputError: As ``apply_transform``; also within the block, where reading fails.
+        UsageError: It is no image.
+    """
+    found = as_image(image)
+    if isinstance(found, ImageArray):
+        yield _view(ArraySource(found.bands, found.mask), found.known_grid, registration, resampling)
+        return
+    with open_dataset(found) as dataset:
+        source = FileSource(found, dataset)
+        fitting = Resampling.NEAREST if source.has_palette else resampling
+        view = _view(source, grid_of(dataset), registration, fitting)
+        alpha = tuple(filter(source.is_alpha, view.bands))
+        yield replace(view, bands=tuple(band for band in view.bands if band not in alpha), masks=alpha)
+
+
+def _view(source: Source, grid: Grid, registration: Registration | None, resampling: Resampling) -> View:
+    if registration is None:
+        return View.of(source, np.eye(3), grid.shape, Resampling.NEAREST)
+    matrix = _matrix_for(registration, grid)
+    return View.of(source, matrix, registration.fixed_grid.shape, resampling, registration.displacement)
+
+
+def _matrix_for(registration: Registration, image: Grid) -> Matrix:
+    """(3, 3), pixel of an image -> fixed pixel."""
+    return _require_transform(registration) @ to_registered_pixels(image, registration.moving_grid)
+
+
+def _require_transform(registration: Registration) -> Matrix:
+    if registration.matrix is None:
+        raise InputError(
+            f"the transform is of a failed registration ({registration.reason}); needed status 'ok'; register again"
+        )
+    return registration.matrix
 
 
 def read_registration(path: Path) -> Registration:

@@ -79,6 +79,8 @@ class MatchConfig:
     scale: str = "auto"
     """Scale of the moving image against what georeferences or sizes say: 'auto' (a few per cent with georeferences, 0.5
     to 2 without), 'none', or a factor."""
+    init_points: Path | None = None
+    """Tie points by hand or of another program, from which the search starts; None: the coarse search finds a start."""
     n_candidates: int = 2
     """Moving keypoints per fixed keypoint that the network scores."""
     min_score: float = 0.5
@@ -145,3 +147,5 @@ class BatchConfig:
     """Go on, and do those scenes again that failed."""
     overwrite: bool = False
     """Begin anew and replace what is in the output folder."""
+    scheduler: str | None = None
+    """Address of a Dask scheduler, whose workers do the work instead of processes of this machine."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from rrl_register.estimation.displacement import Transform
 from rrl_register.estimation.transforms import Matrix, compose, translation
+from rrl_register.matching.tie_points import TiePoints
 from rrl_register.raster.grid import rescale_matrix
 
 Points = NDArray[np.float64]
@@ -61,6 +63,10 @@ class Frame:
         """Points ``(N, 2)`` as pixels of the file."""
         return (points + 0.5) * self.factor - 0.5 + (self.left, self.top)
 
+    def from_file(self, points: Points) -> Points:
+        """Pixels ``(N, 2)`` of the file as points of the image."""
+        return (points - (self.left, self.top) + 0.5) / self.factor - 0.5
+
     def in_file(self, part: Rectangle) -> Rectangle:
         """A part of the image as a part of the file."""
         left, top = self.left + part.left * self.factor, self.top + part.top * self.factor
@@ -88,6 +94,15 @@ class Frames:
             return Transform(whole)
         displacement = transform.displacement.reduced(1 / fixed.factor)
         return Transform(whole, displacement.moved((fixed.left, fixed.top)))
+
+    def tie_points_to_files(self, points: TiePoints) -> TiePoints:
+        """Tie points of working pixels as those of the files' pixels."""
+        agreement = None if points.agreement_px is None else points.agreement_px * self.fixed.factor
+        return TiePoints(self.fixed.to_file(points.fixed), self.moving.to_file(points.moving), points.score, agreement)
+
+    def in_file_px(self, length: float | None) -> float | None:
+        """A length of fixed working px in px of the fixed file, to three digits; None for what is not known."""
+        return None if length is None or not math.isfinite(length) else round(length * self.fixed.factor, 3)
 
     def from_files(self, matrix: Matrix) -> Matrix:
         """A matrix of the files' pixels as one of working pixels, ``(3, 3)``."""

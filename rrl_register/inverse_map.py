@@ -119,6 +119,15 @@ class InverseMap:
         index = (top - window.top) * width + (left - window.left)
         yield Patch(box, inside, window, Taps(width, index, x - left, y - top))
 
+    def window(self, box: Box) -> Box:
+        """The part of the source that a block needs, source pixels; empty where the block falls beside it."""
+        windows = [patch.window for patch in self.patches(box)]
+        if not windows:
+            return Box(0, 0, 0, 0)
+        top, bottom, left, right = zip(*windows, strict=True)
+        reach = min(top), max(bottom), min(left), max(right)
+        return Box(*(self.factor * side for side in reach)).clipped(self.shape)
+
     def _places(self, box: Box) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """Where the pixels of a box lie in the averaged source, (h, w) each; NaN behind the horizon.
 

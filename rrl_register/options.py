@@ -251,6 +251,15 @@ CONFIG_OPTIONS = (
         metavar="auto|none|FACTOR",
     ),
     ConfigOption(
+        "--init-points",
+        "match",
+        "init_points",
+        "Start from the points of this file instead of searching for a start: .points (QGIS), .geojson, .csv, .gpkg, "
+        ".gcp (GDAL) or RESULT.json. Two are enough.",
+        FILE,
+        default_text="none",
+    ),
+    ConfigOption(
         "--support",
         "match",
         "support",

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,16 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rrl_register.budget import bounded_block_cache, working_side
+from rrl_register.clock import StageClock, Watch
 from rrl_register.config import Kind, MatchConfig, ReadConfig, RegisterConfig
 from rrl_register.errors import UsageError
-from rrl_register.estimation.covariance import matrix_covariance
+from rrl_register.estimation.covariance import in_file_px, matrix_covariance
 from rrl_register.estimation.verdict import refusal, refusal_without_transform
-from rrl_register.frames import Frames
+from rrl_register.exchange.start import start_from_points
+from rrl_register.images import ImageLike, as_path
 from rrl_register.matching.estimates import Estimate
 from rrl_register.matching.passes import Scene
 from rrl_register.matching.scoring import Scorer, spectra
 from rrl_register.matching.search import Counts, Search
-from rrl_register.matching.tie_points import TiePoints
+from rrl_register.matching.tie_points import TiePoints, no_tie_points
 from rrl_register.pair_files import REACH_PX, PairFiles
 from rrl_register.patches import default_support
 from rrl_register.registration import Registration
@@ -32,35 +31,9 @@ from rrl_register.working import WorkingPair
 __all__ = ["Registration", "register"]
 
 
-Watch = Callable[[str], None]
-
-
-class StageClock:
-    """Adds up the seconds of named stages.
-
-    Args:
-        watch: Told the name of each stage as it begins; None: nobody is.
-    """
-
-    def __init__(self, watch: Watch | None = None) -> None:
-        self.seconds: dict[str, float] = {}
-        self._watch = watch
-
-    @contextmanager
-    def __call__(self, name: str) -> Iterator[None]:
-        """Times what runs inside."""
-        if self._watch:
-            self._watch(name)
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
-
-
 def register(
-    fixed: Path,
-    moving: Path,
+    fixed: ImageLike,
+    moving: ImageLike,
     config: RegisterConfig | None = None,
     *,
     scorer: Scorer | None = None,
@@ -69,8 +42,9 @@ def register(
     """Registers the moving image onto the fixed one.
 
     Args:
-        fixed: The reference image.
-        moving: The image to bring onto it.
+        fixed: The reference image: a file, an array (H, W) or (B, H, W), or an ``ImageArray``, which is an array with
+            its georeference and mask.
+        moving: The image to bring onto it, likewise.
         config: Settings; None: the defaults.
         scorer: A network that is loaded already, to be used for many pairs.
         watch: Told the name of each stage as it begins: load, read, prepare, coarse, keypoints, guided, windows,
@@ -84,7 +58,8 @@ def register(
         UsageError: If the request contradicts itself.
     """
     config = config or RegisterConfig()
-    return _result(search(Path(fixed), Path(moving), config, scorer, watch), config)
+    with as_path(fixed, "the fixed array") as fixed_path, as_path(moving, "the moving array") as moving_path:
+        return _result(search(fixed_path, moving_path, config, scorer, watch), config)
 
 
 @dataclass(frozen=True)
@@ -133,10 +108,11 @@ def _prepared(
     with clock("read"):
         files = PairFiles.of(fixed, moving, config.read)
         pair, max_shift = read_overview(files, config)
+        initial = start_from_points(config.match.init_points, pair) if config.match.init_points else None
     with clock("prepare"):
         support = config.match.support or default_support(pair.fixed_kind, pair.moving_kind, pair.fixed.shape)
         scene = Scene.of(pair, support, spectra(pair.fixed_kind, pair.moving_kind), scorer, config.match)
-    return Search(scene, config.estimate, max_shift, clock, counts, files.window)
+    return Search(scene, config.estimate, max_shift, clock, counts, initial, files.window)
 
 
 def read_overview(files: PairFiles, config: RegisterConfig) -> tuple[WorkingPair, float]:
@@ -155,8 +131,8 @@ def read_overview(files: PairFiles, config: RegisterConfig) -> tuple[WorkingPair
 
 
 def _lies_otherwise(config: MatchConfig) -> bool:
-    """Whether the moving image is known to be turned or scaled against its georeference, which then says little."""
-    return not {config.rotation, config.scale} <= {"auto", "none"}
+    """Whether more is known of how the moving image lies than its georeference says, which then may be far off."""
+    return config.init_points is not None or not {config.rotation, config.scale} <= {"auto", "none"}
 
 
 def _may_be_sar(pair: WorkingPair, config: ReadConfig) -> bool:
@@ -225,8 +201,8 @@ def _result(searched: Searched, config: RegisterConfig) -> Registration:
         n_candidates=counts.n_candidates,
         n_tie_points=len(points),
         n_inliers=int(inlier.sum()),
-        rmse_px=_in_file_px(evidence.rmse_px if evidence else None, frames),
-        check_rmse_px=_in_file_px(evidence.check_rmse_px if evidence else None, frames),
+        rmse_px=frames.in_file_px(evidence.rmse_px if evidence else None),
+        check_rmse_px=frames.in_file_px(evidence.check_rmse_px if evidence else None),
         confidence=round(estimate.confidence, 4) if estimate else 0.0,
         evidence=evidence.figures(frames.fixed.factor) if evidence else {},
         seconds=searched.seconds,
@@ -238,18 +214,12 @@ def _result(searched: Searched, config: RegisterConfig) -> Registration:
         fixed_grid=pair.fixed_grid,
         moving_grid=pair.moving_grid,
         tie_points=points,
+        rejected=frames.tie_points_to_files(estimate.matches.rejected) if estimate else no_tie_points(),
         inlier=inlier,
         displacement=transform.displacement if transform else None,
-        uncertainty_px=_uncertainty_px(estimate),
+        uncertainty_px=in_file_px(estimate.uncertainty, frames.fixed.factor) if estimate else None,
         covariance=_covariance(estimate) if transform else None,
     )
-
-
-def _uncertainty_px(estimate: Estimate | None) -> dict[str, float] | None:
-    if estimate is None or estimate.uncertainty is None:
-        return None
-    spread, factor = estimate.uncertainty, estimate.frames.fixed.factor
-    return {"mean": round(spread.mean * factor, 3), "max": round(spread.max * factor, 3)}
 
 
 def _covariance(estimate: Estimate | None) -> NDArray[np.float64] | None:
@@ -261,14 +231,5 @@ def _covariance(estimate: Estimate | None) -> NDArray[np.float64] | None:
 
 def _points_in_files(estimate: Estimate | None, threshold: float) -> tuple[TiePoints, NDArray[np.bool_]]:
     if estimate is None:
-        return TiePoints(np.empty((0, 2)), np.empty((0, 2)), np.empty(0)), np.empty(0, bool)
-    points, frames = estimate.matches.tie_points, estimate.frames
-    in_files = TiePoints(frames.fixed.to_file(points.fixed), frames.moving.to_file(points.moving), points.score)
-    return in_files, estimate.residual <= threshold
-
-
-def _in_file_px(length: float | None, frames: Frames) -> float | None:
-    """A length of working px in px of the fixed file, to three digits; None for what is not known."""
-    if length is None or not math.isfinite(length):
-        return None
-    return round(length * frames.fixed.factor, 3)
+        return no_tie_points(), np.empty(0, bool)
+    return estimate.frames.tie_points_to_files(estimate.matches.tie_points), estimate.residual <= threshold

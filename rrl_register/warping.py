@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -30,6 +31,7 @@ class Source(Protocol):
     """An image that can be read in parts."""
 
     shape: tuple[int, int]
+    count: int
     dtype: np.dtype[Any]
 
     def read(self, band: int, box: Box) -> tuple[Array, Mask]:
@@ -64,15 +66,9 @@ def warp_array(
     """
     bands = image if image.ndim == 3 else image[None]
     known: Mask = np.all(np.isfinite(bands), axis=0) if valid is None else valid
-    source = _ArraySource(bands, known)
-    grid = Box(0, int(shape[0]), 0, int(shape[1]))
-    warp = InverseMap.onto(matrix, source.shape, Resampling(resampling), _field(displacement, grid.shape))
-    result, has_data = np.zeros((len(bands), *grid.shape), image.dtype), np.zeros(grid.shape, bool)
-    for block in blocks(grid.shape, _ARRAY_BLOCK):
-        place, patches = block.slices_from(grid), list(warp.patches(block))
-        for band in range(len(bands)):
-            values, inside = _warp_band(source, band, block, patches, warp)
-            result[band][place], has_data[place] = np.where(inside, values, 0), inside
+    grid = int(shape[0]), int(shape[1])
+    view = View.of(ArraySource(bands, known), matrix, grid, resampling, displacement)
+    result, has_data = view.whole()
     return (result if image.ndim == 3 else result[0]), has_data
 
 
@@ -107,10 +103,10 @@ def warp_to_file(
             not fit.
     """
     settings = config or WarpConfig()
-    _require_block_size(settings.block_size)
+    require_block_size(settings.block_size)
     check_not_input(output, moving)
     with atomic_path(output, overwrite) as temporary, open_dataset(moving) as dataset:
-        source = _FileSource(moving, dataset)
+        source = FileSource(moving, dataset)
         resampling = Resampling.NEAREST if source.has_palette else settings.resampling
         warp = InverseMap.onto(matrix, source.shape, resampling, _field(displacement, fixed_grid.shape))
         nodata = choose_nodata(dataset, settings)
@@ -124,20 +120,32 @@ def _field(displacement: Displacement | None, shape: tuple[int, int]) -> Displac
     return None if displacement is None else DisplacementField.over(displacement, shape)
 
 
-class _ArraySource:
-    """Bands (B, H, W) and their mask (H, W) in memory."""
+class ArraySource:
+    """Bands in memory: of an image, or of a part of it.
 
-    def __init__(self, bands: Array, valid: Mask) -> None:
+    Args:
+        bands: (B, h, w), any real or complex type.
+        valid: (h, w) bool, pixels with data.
+        part: Where the arrays lie in the image; None: they are all of it.
+        shape: (rows, columns) of the image; None: that of the arrays.
+    """
+
+    def __init__(
+        self, bands: Array, valid: Mask, part: Box | None = None, shape: tuple[int, int] | None = None
+    ) -> None:
         self._bands, self._valid = bands, valid
-        self.shape: tuple[int, int] = bands.shape[1:]
+        self._part = part or Box(0, bands.shape[1], 0, bands.shape[2])
+        self.shape: tuple[int, int] = shape or self._part.shape
+        self.count = len(bands)
         self.dtype = bands.dtype
 
     def read(self, band: int, box: Box) -> tuple[Array, Mask]:
-        rows, columns = slice(box.top, box.bottom), slice(box.left, box.right)
-        return self._bands[band, rows, columns], self._valid[rows, columns]
+        """See ``Source``; the box has to lie in the part that is there."""
+        place = box.slices_from(self._part)
+        return self._bands[band][place], self._valid[place]
 
 
-class _FileSource:
+class FileSource:
     """Bands of an open raster."""
 
     def __init__(self, path: Path, dataset: DatasetReader) -> None:
@@ -149,9 +157,11 @@ class _FileSource:
         self.dtype = np.dtype("complex64" if dataset.dtypes[0] == "complex_int16" else dataset.dtypes[0])
 
     def is_alpha(self, band: int) -> bool:
+        """Whether a band, 0-based, holds opacity."""
         return bool(self._dataset.colorinterp[band] is ColorInterp.alpha)
 
     def read(self, band: int, box: Box) -> tuple[Array, Mask]:
+        """See ``Source``."""
         try:
             values = self._dataset.read(band + 1, window=box.window())
             mask = self._dataset.read_masks(band + 1, window=box.window())
@@ -160,6 +170,68 @@ class _FileSource:
         if self.is_alpha(band):
             return values, values != 0
         return values, (mask > 0) & np.isfinite(values)
+
+
+@dataclass(frozen=True)
+class View:
+    """An image as it looks on the fixed grid; nothing is read or warped before a part is asked for.
+
+    Attributes:
+        source: The image.
+        warp: The way back to it.
+        shape: (rows, columns) of the fixed grid.
+        bands: Those to give, 0-based.
+        masks: Those that only say where there is data, 0-based.
+    """
+
+    source: Source
+    warp: InverseMap
+    shape: tuple[int, int]
+    bands: tuple[int, ...]
+    masks: tuple[int, ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        source: Source,
+        matrix: npt.ArrayLike,
+        shape: tuple[int, int],
+        resampling: Resampling | str,
+        displacement: Displacement | None = None,
+    ) -> View:
+        """The view of all bands of a source by a transform moving -> fixed.
+
+        Raises:
+            UsageError: The matrix cannot be inverted.
+        """
+        warp = InverseMap.onto(matrix, source.shape, Resampling(resampling), _field(displacement, shape))
+        return cls(source, warp, shape, tuple(range(source.count)))
+
+    def read(self, box: Box) -> tuple[Array, Mask]:
+        """Warp a part.
+
+        Returns:
+            (B, h, w) in the source's type, 0 where it has no data, and (h, w) bool where all bands have.
+        """
+        patches, valid = list(self.warp.patches(box)), np.ones(box.shape, bool)
+        result = np.zeros((len(self.bands), *box.shape), self.source.dtype)
+        for place, band in enumerate(self.bands):
+            result[place], has_data = _warp_band(self.source, band, box, patches, self.warp)
+            valid &= has_data
+        for band in self.masks:
+            valid &= _warp_band(self.source, band, box, patches, self.warp)[1]
+        result[:, ~valid] = 0
+        return result, valid
+
+    def whole(self, part: Box | None = None) -> tuple[Array, Mask]:
+        """Warp all of it, or of a part of the fixed grid, block by block; see ``read``."""
+        part = part or Box(0, self.shape[0], 0, self.shape[1])
+        result = np.zeros((len(self.bands), *part.shape), self.source.dtype)
+        has_data = np.zeros(part.shape, bool)
+        for top, bottom, left, right in blocks(part.shape, _ARRAY_BLOCK):
+            block = Box(part.top + top, part.top + bottom, part.left + left, part.left + right)
+            result[:, top:bottom, left:right], has_data[top:bottom, left:right] = self.read(block)
+        return result, has_data
 
 
 def _warp_band(source: Source, band: int, block: Box, patches: list[Patch], warp: InverseMap) -> tuple[Array, Mask]:
@@ -195,16 +267,14 @@ def _average(image: Array, valid: Mask, factor: int) -> tuple[Array, Mask]:
     return total / np.maximum(count, 1).astype(work), 2 * count >= factor**2
 
 
-def _write_block(
-    source: _FileSource, target: DatasetWriter, block: Box, warp: InverseMap, nodata: NodataPolicy
-) -> None:
+def _write_block(source: FileSource, target: DatasetWriter, block: Box, warp: InverseMap, nodata: NodataPolicy) -> None:
     patches = list(warp.patches(block))
     everywhere = np.ones(block.shape, bool)
     for band in range(source.count):
         values, has_data = _warp_band(source, band, block, patches, warp)
         fill = 0.0 if source.is_alpha(band) else nodata.fill
         if nodata.declared and not source.is_alpha(band):
-            values = _keep_off(values, nodata.fill)
+            values = keep_off(values, nodata.fill)
         filled = np.where(has_data, values, as_dtype(np.array(fill, np.float64), source.dtype))
         target.write(filled, band + 1, window=block.window())
         everywhere &= has_data
@@ -212,8 +282,11 @@ def _write_block(
         target.write_mask(everywhere, window=block.window())
 
 
-def _keep_off(values: Array, nodata: float) -> Array:
-    """Move values that happen to equal the nodata value aside, by as little as a reader can tell from it."""
+def keep_off(values: Array, nodata: float) -> Array:
+    """Move values that happen to equal the nodata value aside, by as little as a reader can tell from it.
+
+    Interpolation may lead to that value from others, as the overshoot of cubic kernels leads to 0.
+    """
     if np.iscomplexobj(values) or math.isnan(nodata):
         return values
     if values.dtype.kind in "iu":
@@ -226,6 +299,11 @@ def _keep_off(values: Array, nodata: float) -> Array:
     return np.where(near, values.dtype.type(aside), values)
 
 
-def _require_block_size(size: int) -> None:
+def require_block_size(size: int) -> None:
+    """See that blocks of a file are of a size that GDAL writes.
+
+    Raises:
+        UsageError: They are not.
+    """
     if size < 16 or size % 16:
         raise UsageError(f"the block size is {size} px; needed a multiple of 16; try 512")

@@ -164,10 +164,11 @@ def test_a_fingerprint_follows_files_and_settings(scene: Scene) -> None:
     assert fingerprint(scene) not in (first, longer)
 
 
-def test_a_fingerprint_follows_weights(scene: Scene, tmp_path: Path) -> None:
-    weights = tmp_path / "mine.safetensors"
-    weights.write_text("old")
-    mine = replace(scene, config=RegisterConfig(match=MatchConfig(weights=weights)))
+@pytest.mark.parametrize("field", ["weights", "init_points"])
+def test_a_fingerprint_follows_files_of_the_settings(scene: Scene, tmp_path: Path, field: str) -> None:
+    file = tmp_path / "mine"
+    file.write_text("old")
+    mine = replace(scene, config=RegisterConfig(match=MatchConfig(**{field: file})))
     first = fingerprint(mine)
-    weights.write_text("newer")
+    file.write_text("newer")
     assert fingerprint(mine) != first

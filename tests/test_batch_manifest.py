@@ -25,6 +25,7 @@ VALUES = [
     ("max-shift", "500m", "match.max_shift", "500m"),
     ("rotation", "-90", "match.rotation", "-90"),
     ("scale", "0.5", "match.scale", "0.5"),
+    ("init-points", "/mine.points", "match.init_points", Path("/mine.points")),
     ("support", "96", "match.support", 96),
     ("keypoints", "800", "match.n_keypoints", 800),
     ("min-score", "0", "match.min_score", 0.0),

@@ -171,6 +171,9 @@ def test_unfinished_files_of_a_killed_run_are_cleared_away(bench: Bench) -> None
     bench.run(manifest("a"))
     (bench.folder / ".b.0123abcd.part.tif").write_text("half")
     (bench.folder / "mine.part.tif").write_text("mine")
+    attempt = bench.folder / ".attempts-0123" / "4567"
+    attempt.mkdir(parents=True)
+    (attempt / "b.tif").write_text("not told of")
     bench.run(manifest("a", "b"), RESUME)
     assert not [name for name in bench.names() if name.startswith(".")]
     assert "mine.part.tif" in bench.names()

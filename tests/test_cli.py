@@ -34,6 +34,7 @@ OPTIONS = [
     ("--threshold 2", "estimate.threshold", 2.0),
     ("--min-inliers 20", "estimate.min_inliers", 20),
     ("--block-size 256", "warp.block_size", 256),
+    ("--init-points {weights}", "match.init_points", None),
     ("--support 96", "match.support", 96),
     ("--keypoints 800", "match.n_keypoints", 800),
     ("--min-score 0", "match.min_score", 0.0),
@@ -138,7 +139,7 @@ def test_every_option_changes_exactly_its_own_field(desk: Desk, option: str, fie
     result = desk.run("{fixed} {moving} -o {out}", option)
     assert result.exit_code == 0, result.output
     default, given = flat(RegisterConfig()), flat(desk.calls[0][2])
-    expected = desk.path("weights.safetensors") if field == "match.weights" else value
+    expected = desk.path("weights.safetensors") if value is None else value
     assert {name: given[name] for name in given if given[name] != default[name]} == {field: expected}
     assert type(given[field]) is type(expected)
 

@@ -37,6 +37,7 @@ class Desk:
             path = folder / name
             path.parent.mkdir(exist_ok=True)
             path.write_text(name)
+        self.write("items.json", json.dumps({"type": "FeatureCollection", "features": [_item("a"), _item("b")]}))
         self.write("scenes.csv", "id,fixed,moving\na,opt/a.tif,sar/a_sar.tif\nb,opt/b.tif,sar/b_sar.tif\n")
 
     def write(self, name: str, text: str) -> None:
@@ -59,6 +60,13 @@ class Desk:
     def run(self, *arguments: str) -> Result:
         words = [word.replace("@", str(self.folder)) for argument in arguments for word in argument.split()]
         return CliRunner().invoke(main, ["batch", *words])
+
+
+def _item(name: str) -> dict[str, Any]:
+    where = {"geometry": {"type": "Point", "coordinates": [8.0, 47.0]}, "bbox": [8.0, 47.0, 8.0, 47.0]}
+    assets = {"red": {"href": f"opt/{name}.tif"}, "vv": {"href": f"sar/{name}_sar.tif"}}
+    rest = {"properties": {"datetime": "2026-05-03T00:00:00Z"}, "links": [], "stac_version": "1.0.0"}
+    return {"type": "Feature", "id": name, "assets": assets, **where, **rest}
 
 
 @pytest.fixture
@@ -104,10 +112,12 @@ def test_settings_reach_the_batch(desk: Desk) -> None:
     desk.run("@/scenes.csv -o @/out --workers 3 --overwrite")
     desk.run("@/scenes.csv -o @/out --resume")
     desk.run("@/scenes.csv -o @/out --retry-failed")
+    desk.run("@/scenes.csv -o @/out --resume --scheduler tcp://head:8786")
     assert [config for _, _, config in desk.calls] == [
         BatchConfig(workers=3, overwrite=True),
         BatchConfig(resume=True),
         BatchConfig(retry_failed=True),
+        BatchConfig(resume=True, scheduler="tcp://head:8786"),
     ]
 
 
@@ -121,16 +131,21 @@ def test_options_of_register_hold_for_all_scenes_that_do_not_differ(desk: Desk) 
 
 @pytest.mark.parametrize(
     "arguments",
-    ["@/scenes.csv", "--fixed @/opt/{id}.tif --moving @/sar/{id}_sar.tif"],
+    [
+        "@/scenes.csv",
+        "--fixed @/opt/{id}.tif --moving @/sar/{id}_sar.tif",
+        "@/items.json --fixed-asset red --moving-asset vv",
+        "@/items.json --fixed @/items.json --fixed-asset red --moving-asset vv",
+    ],
 )
-def test_table_and_patterns_name_the_same_scenes(desk: Desk, arguments: str) -> None:
+def test_all_sources_name_the_same_scenes(desk: Desk, arguments: str) -> None:
     assert desk.run(arguments, "-o @/out").exit_code == 0
     assert [(s.id, s.fixed, s.moving) for s in desk.calls[0][0].scenes] == [
         (name, desk.folder / f"opt/{name}.tif", desk.folder / f"sar/{name}_sar.tif") for name in "ab"
     ]
 
 
-@pytest.mark.parametrize("arguments", ["@/series.csv", "--moving @/sar/{id}_sar.tif"])
+@pytest.mark.parametrize("arguments", ["@/series.csv", "--moving @/sar/{id}_sar.tif", "@/items.json --moving-asset vv"])
 def test_a_series_goes_onto_one_reference(desk: Desk, arguments: str) -> None:
     desk.write("series.csv", "id,moving\na,sar/a_sar.tif\nb,sar/b_sar.tif\n")
     assert desk.run(arguments, "--fixed @/ref.tif -o @/out").exit_code == 0
@@ -153,6 +168,11 @@ def test_a_series_goes_onto_one_reference(desk: Desk, arguments: str) -> None:
         ("@/scenes.csv -o @/out --workers 0", "--workers"),
         ("@/scenes.csv -o @/out --resume --overwrite", "choose"),
         ("@/scenes.csv -o @/out --support 65", "--support"),
+        ("@/scenes.csv -o @/out --scheduler tcp://head:8786 --workers 2", "--workers are of this machine"),
+        ("@/scenes.csv -o @/out --moving-asset vv", "needed a STAC item collection"),
+        ("--fixed @/ref.tif --moving @/sar/{id}_sar.tif --fixed-asset red -o @/out", "assets beside --moving"),
+        ("@/items.json -o @/out", "--moving-asset is missing"),
+        ("@/items.json --moving-asset vv -o @/out", "needed --fixed-asset KEY"),
         ("@/scenes.csv -o @/ref.tif", "cannot make the output folder"),
     ],
 )

@@ -42,6 +42,11 @@ def test_transforms_and_points_go_to_the_files_alike(fixed: Frame, moving: Frame
     np.testing.assert_allclose(in_files.forward(moving.to_file(PLACES)), expected, atol=1e-4)
 
 
+@given(frames)
+def test_points_return_from_the_file(frame: Frame) -> None:
+    np.testing.assert_allclose(frame.from_file(frame.to_file(PLACES)), PLACES, atol=1e-7)
+
+
 @given(frames, st.floats(1, 9))
 def test_finer_pixels_lie_in_the_same_part_of_the_file(frame: Frame, step: float) -> None:
     finer = Frames(frame, frame).finer(step)

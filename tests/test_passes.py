@@ -129,6 +129,19 @@ def test_what_is_tied_by_chance_is_not_found_back() -> None:
     assert len(points.found_back()) < 0.5 * len(points)
 
 
+@pytest.mark.parametrize("n_peaks", [1, 2])
+def test_every_keypoint_with_a_candidate_is_tied_or_rejected(n_peaks: int) -> None:
+    scene = scene_of(config=MatchConfig(n_keypoints=120, min_score=0.6))
+    half = replace(scene.pair, moving=np.where(np.arange(SIDE) < SIDE // 2, scene.pair.moving, 0.5).astype(np.float32))
+    matches = guided_pass(replace(scene, pair=half), STILL, radius=10, n_points=60, n_peaks=n_peaks)
+    tied, rejected = matches.tie_points, matches.rejected
+    assert len(rejected) > 0
+    assert np.all(rejected.score < 0.6)
+    keypoints = np.concatenate([tied.fixed, rejected.fixed])
+    assert len(np.unique(keypoints, axis=0)) == len(keypoints) <= matches.n_fixed
+    assert len(matches.tie_points) + len(rejected) <= matches.n_candidates
+
+
 def test_keypoints_are_not_searched_back() -> None:
     matches = keypoint_pass(scene_of(), STILL, radius=12)
     assert matches.tie_points.agreement_px is None

@@ -90,6 +90,19 @@ def test_another_place_is_refused(samples: Path, tmp_path: Path, scorer: Scorer)
     assert "\n" not in found.reason
 
 
+def test_two_points_by_hand_are_a_start(samples: Path, tmp_path: Path, scorer: Scorer, truth_of: Truth) -> None:
+    """Clicks that are 5 px off, on images whose pixels tell nothing of where they lie."""
+    moving = np.array([(60.0, 80.0), (400.0, 380.0)])
+    fixed = project(truth_of("rgb_nir"), moving) + np.array([(5, -3), (-4, 4)])
+    points = [",".join(map(str, row)) for row in np.column_stack([fixed, moving])]
+    (tmp_path / "mine.csv").write_text("\n".join(["fixed_x,fixed_y,moving_x,moving_y", *points]))
+    config = RegisterConfig(match=MatchConfig(n_keypoints=200, init_points=tmp_path / "mine.csv"))
+    found = register(samples / "rgb_nir_fixed.tif", samples / "rgb_nir_moving.tif", config, scorer=scorer)
+    assert found.status == "ok"
+    assert "coarse" not in found.seconds
+    assert mean_corner_error(found.matrix, truth_of("rgb_nir"), found.moving_grid.shape) < 1.0
+
+
 def test_two_runs_agree_to_the_last_digit(nir: Registration, samples: Path, scorer: Scorer) -> None:
     again = register(samples / "rgb_nir_fixed.tif", samples / "rgb_nir_moving.tif", scorer=scorer)
     np.testing.assert_array_equal(again.matrix, nir.matrix)

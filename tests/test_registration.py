@@ -117,3 +117,19 @@ def test_a_missing_field_is_an_error(make_registration: Make, missing: str) -> N
     del data[missing]
     with pytest.raises((KeyError, TypeError)):
         Registration.from_json(data)
+
+
+def test_what_was_searched_back_and_what_was_rejected_come_back(make_registration: Make) -> None:
+    places = np.array([(10.0, 20.0), (30.0, 40.0)])
+    tied = TiePoints(places, places + 1, np.array([0.9, 0.8]), np.array([0.25, np.nan]))
+    rejected = TiePoints(places[:1] + 50, places[:1] + 60, np.array([0.125]))
+    result = make_registration(tie_points=tied, inlier=np.array([True, False]), rejected=rejected)
+    data = through_text(result.to_json())
+    assert [point["agreement_px"] for point in data["tie_points"]] == [0.25, None]
+    assert data["rejected"] == [{"fixed": [60, 70], "moving": [70, 80], "score": 0.125}]
+    back = Registration.from_json(data)
+    np.testing.assert_array_equal(back.tie_points.agreement_px, tied.agreement_px)
+    np.testing.assert_array_equal(back.rejected.moving, rejected.moving)
+    assert back.rejected.agreement_px is None
+    del data["rejected"]
+    assert len(Registration.from_json(data).rejected) == 0

@@ -13,7 +13,11 @@ import numpy as np
 import pytest
 import rasterio
 
-PAIRS = {"rgb_nir": (515, 403, "EPSG:32618", "uint8"), "synthetic_optical_sar": (600, 600, "EPSG:32633", "uint16")}
+PAIRS = {
+    "rgb_nir": (515, 403, "EPSG:32618", "uint8"),
+    "synthetic_optical_sar": (600, 600, "EPSG:32633", "uint16"),
+    "synthetic_change": (320, 320, "EPSG:32633", "uint16"),
+}
 
 
 def read_truth(samples: Path, name: str) -> np.ndarray:
@@ -35,9 +39,10 @@ def test_files_are_small_georeferenced_and_as_described(samples: Path, name: str
             assert dataset.tags()["MADE_BY"].startswith("data/make_")
 
 
-def test_synthetic_pair_says_so(samples: Path) -> None:
+@pytest.mark.parametrize("name", ["synthetic_optical_sar", "synthetic_change"])
+def test_synthetic_pairs_say_so(samples: Path, name: str) -> None:
     for part in ("fixed", "moving"):
-        with rasterio.open(samples / f"synthetic_optical_sar_{part}.tif") as dataset:
+        with rasterio.open(samples / f"{name}_{part}.tif") as dataset:
             assert dataset.tags()["SYNTHETIC"].startswith("YES")
 
 
@@ -61,6 +66,11 @@ def test_pair_is_misregistered_by_tens_of_pixels(samples: Path, name: str) -> No
     assert 10 < moved.mean() < 60
 
 
+def test_a_part_of_the_land_has_changed(samples: Path) -> None:
+    with rasterio.open(samples / "synthetic_change_mask.tif") as dataset:
+        assert 0.05 < dataset.read().mean() < 0.12
+
+
 def test_sar_contrast_does_not_follow_brightness(samples: Path) -> None:
     fixed, moving = read_grey(samples, "synthetic_optical_sar")
     aligned = warp(moving, read_truth(samples, "synthetic_optical_sar"), fixed.shape)
@@ -77,14 +87,22 @@ def test_speckle_of_the_sar_image_has_four_looks(samples: Path) -> None:
     assert lake.mean() ** 2 / lake.var() == pytest.approx(4, rel=0.1)
 
 
-def test_script_makes_the_synthetic_pair_again(samples: Path, tmp_path: Path) -> None:
-    script = samples / "make_synthetic_sar_pair.py"
-    subprocess.run([sys.executable, script, "--folder", tmp_path], check=True)
-    names = sorted(path.name for path in tmp_path.iterdir())
-    assert names == [f"synthetic_optical_sar_{part}" for part in ("fixed.tif", "moving.tif", "truth.json")]
-    assert np.allclose(read_truth(tmp_path, "synthetic_optical_sar"), read_truth(samples, "synthetic_optical_sar"))
-    for name in names[:2]:
-        with rasterio.open(tmp_path / name) as made, rasterio.open(samples / name) as committed:
+@pytest.mark.parametrize(
+    ("script", "name", "parts"),
+    [
+        ("make_synthetic_sar_pair.py", "synthetic_optical_sar", ("fixed", "moving")),
+        ("make_change_pair.py", "synthetic_change", ("fixed", "mask", "moving")),
+    ],
+)
+def test_scripts_make_the_synthetic_pairs_again(
+    samples: Path, tmp_path: Path, script: str, name: str, parts: tuple[str, ...]
+) -> None:
+    subprocess.run([sys.executable, samples / script, "--folder", tmp_path], check=True)
+    rasters = [f"{name}_{part}.tif" for part in parts]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [*rasters, f"{name}_truth.json"]
+    assert np.allclose(read_truth(tmp_path, name), read_truth(samples, name))
+    for raster in rasters:
+        with rasterio.open(tmp_path / raster) as made, rasterio.open(samples / raster) as committed:
             difference = np.abs(made.read().astype(int) - committed.read().astype(int))
         # Another version of a library may round a few pixels differently.
         assert np.mean(difference > 1) < 1e-3

@@ -33,6 +33,7 @@ def estimated(
     config: EstimateConfig,
     n_refined: int = 150,
     guided: Callable[..., Matches] | None = None,
+    initial: np.ndarray | None = None,
 ) -> Estimate | None:
     """What the search makes of passes that tie points by a known transform, half a px off, or of ``guided``."""
 
@@ -52,7 +53,7 @@ def estimated(
     start = [Proposal(scene, PRIOR, 50.0)]
     monkeypatch.setattr(search, "proposals", lambda *_: iter([start]))
     monkeypatch.setattr(search, "prior_proposal", lambda *_: start[0])
-    return Search(scene, config, 50.0, lambda name: nullcontext(), Counts()).run()
+    return Search(scene, config, 50.0, lambda name: nullcontext(), Counts(), initial).run()
 
 
 @pytest.mark.parametrize(("true", "model"), [(SHIFTED, Model.TRANSLATION), (TILTED, Model.HOMOGRAPHY)])
@@ -111,6 +112,20 @@ def test_what_is_left_out_block_by_block_tells_the_uncertainty(monkeypatch: pyte
     # A shift by the mean of 150 points that are half a px off along x and along y.
     assert estimate.uncertainty.mean == pytest.approx(0.5 * np.sqrt(2 / 150), rel=0.4)
     assert estimate.uncertainty.max == pytest.approx(estimate.uncertainty.mean)
+
+
+def test_a_start_that_is_given_takes_the_place_of_the_coarse_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = []
+
+    def noted(scene: object, matrix: np.ndarray, *arguments: object) -> Matches:
+        tried.append(matrix)
+        return Matches(TiePoints(*np.zeros((2, 0, 2)), np.zeros(0)), 0, 0, 0)
+
+    given = similarity(1.4, 25, (-50, 0))
+    monkeypatch.setattr(search, "given_proposal", lambda scene, matrix: Proposal(scene, matrix, 10.0))
+    assert estimated(monkeypatch, SHIFTED, EstimateConfig(), guided=noted, initial=given) is None
+    assert tried[0] is given
+    assert not any(matrix is PRIOR for matrix in tried[:2])
 
 
 def test_points_too_few_for_the_model_asked_for_end_without_an_estimate(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,8 +16,10 @@ from rasterio.crs import CRS
 
 from rrl_register.config import Kind, ReadConfig
 from rrl_register.errors import InputError, UsageError
+from rrl_register.estimation.covariance import Uncertainty, in_file_px
 from rrl_register.estimation.displacement import Displacement, Transform
 from rrl_register.estimation.transforms import project
+from rrl_register.matching.tie_points import TiePoints
 from rrl_register.pair_files import read_pair
 from rrl_register.raster.grid import Grid, rescale_matrix
 from rrl_register.working import WorkingPair
@@ -114,6 +116,19 @@ def test_a_transform_of_the_files_survives_the_way_through_reduced_pixels(
     assert np.allclose(displaced, Transform(matrix, bend).forward(point), atol=1e-6)
     there = pair.frames.fixed.to_file(project(reduced, point))
     assert np.allclose(there, project(matrix, pair.frames.moving.to_file(point)), atol=1e-6)
+
+
+def test_points_and_lengths_are_told_in_pixels_of_the_files(some_pair: WorkingPair) -> None:
+    pair = replace(some_pair, fixed_factor=2.0, moving_factor=4.0)
+    places = np.array([(0.0, 10.0), (3.5, 7.0)])
+    points = pair.frames.tie_points_to_files(TiePoints(places, places, np.array([0.9, 0.8]), np.array([0.25, np.nan])))
+    assert points.fixed.tolist() == [[0.5, 20.5], [7.5, 14.5]]
+    assert points.moving.tolist() == [[1.5, 41.5], [15.5, 29.5]]
+    np.testing.assert_array_equal(points.agreement_px, [0.5, np.nan])
+    assert pair.frames.tie_points_to_files(TiePoints(places, places, np.ones(2))).agreement_px is None
+    assert [pair.frames.in_file_px(length) for length in (1.23456, float("nan"), None)] == [2.469, None, None]
+    assert in_file_px(Uncertainty(0.5, 1.5), 2.0) == {"mean": 1.0, "max": 3.0}
+    assert in_file_px(None, 2.0) is None
 
 
 def test_placed_pixels_without_data_are_black_and_marked(some_pair: WorkingPair) -> None:

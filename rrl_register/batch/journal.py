@@ -204,7 +204,8 @@ class Journal:
 
 def fingerprint(scene: Scene) -> str:
     """What a scene's result depends on, condensed: settings, and name, size and time of its files."""
-    files = [scene.fixed, scene.moving, *([scene.config.match.weights] if scene.config.match.weights else [])]
+    match = scene.config.match
+    files = [scene.fixed, scene.moving, *(path for path in (match.weights, match.init_points) if path)]
     facts = {"files": [_identity(path) for path in files], "config": asdict(scene.config)}
     return hashlib.sha256(json.dumps(facts, default=str, sort_keys=True).encode()).hexdigest()
 

@@ -63,7 +63,7 @@ class Manifest:
         if not self.scenes:
             raise UsageError(f"{self.source} holds no scene; needed one at least; check the file or the pattern")
         problems = _id_problems((scene.id, f"scene {scene.id!r}") for scene in self.scenes)
-        _refuse(self.source, list(problems))
+        refuse(self.source, list(problems))
 
 
 def read_manifest(path: Path, config: RegisterConfig | None = None, fixed: Path | None = None) -> Manifest:
@@ -83,7 +83,7 @@ def read_manifest(path: Path, config: RegisterConfig | None = None, fixed: Path 
     """
     if path.suffix.lower() not in (".csv", *_JSON_LINES):
         raise UsageError(
-            f"the manifest {path} is no table; needed a file called .csv, .jsonl or .ndjson, "
+            f"the manifest {path} is no table; needed a file called .csv, .jsonl or .ndjson, .json with STAC items, "
             f"or --fixed and --moving with {PLACEHOLDER} instead"
         )
     rows = _read_rows(path)
@@ -97,7 +97,7 @@ def read_manifest(path: Path, config: RegisterConfig | None = None, fixed: Path 
         except UsageError as error:
             problems.append(f"{where}: {error}")
     problems += _id_problems((row["id"], where) for where, row in rows if row.get("id"))
-    _refuse(str(path), problems)
+    refuse(str(path), problems)
     return Manifest(str(path.resolve()), tuple(scenes))
 
 
@@ -152,7 +152,7 @@ def _read_rows(path: Path) -> list[tuple[str, Row]]:
 def _csv_rows(lines: Iterable[str]) -> Iterator[tuple[int, Row]]:
     reader = csv.reader(lines, skipinitialspace=True)
     header = [name.strip() for name in next(reader, [])]
-    _refuse("line 1", [problem for name in header if (problem := _column_problem(name, header))])
+    refuse("line 1", [problem for name in header if (problem := _column_problem(name, header))])
     for line in reader:
         cells = [cell.strip() for cell in line]
         if len(cells) > len(header):
@@ -222,7 +222,12 @@ def _is_safe(name: str) -> bool:
     return plain and framed and len(name.encode()) <= _LONGEST_ID and name.casefold() != _RESERVED_ID
 
 
-def _refuse(where: str, problems: list[str]) -> None:
+def refuse(where: str, problems: list[str]) -> None:
+    """Tell all that is wrong with a manifest, or at least much of it.
+
+    Raises:
+        UsageError: There are problems.
+    """
     if not problems:
         return
     told = "; ".join(problems[:_PROBLEMS_TOLD])

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from rrl_register.batch import journal as journals
 from rrl_register.batch import summary as summaries
+from rrl_register.batch.attempts import remove_attempts
 from rrl_register.batch.executors import Executor, ProcessPool
 from rrl_register.batch.journal import Journal, State, fingerprint
 from rrl_register.batch.manifest import Manifest, Scene
@@ -79,7 +80,7 @@ def run_batch(
         manifest: The scenes.
         folder: Where the outputs go; made if missing.
         config: Number of workers, and what to do about earlier runs; None: the defaults.
-        executor: Where to work on scenes; None: in ``config.workers`` processes.
+        executor: Where to work on scenes; None: where ``config`` says, in processes or on a Dask cluster.
         watch: Called at the beginning and after each scene.
 
     Raises:
@@ -89,8 +90,7 @@ def run_batch(
         WriteError: The disk is full, or the folder can be written to no more.
     """
     config = config or BatchConfig()
-    if config.overwrite and (config.resume or config.retry_failed):
-        raise UsageError("--overwrite begins anew, --resume and --retry-failed go on; needed one of the two; choose")
+    _require_sense(config)
     _require_folder(folder)
     _require_outputs_apart(manifest, folder)
     known = _known_scenes(manifest, folder, config)
@@ -99,9 +99,8 @@ def run_batch(
         _remove_unfinished(folder)
         journal.enrol({scene.id: fingerprint(scene) for scene in manifest.scenes}, config.retry_failed)
         _reopen_lost(manifest, folder, journal)
-        work = partial(register_scene, folder=folder, threads=_threads_each(config.workers))
         try:
-            _work_off(manifest, journal, executor or ProcessPool(work, config.workers), watch)
+            _work_off(manifest, journal, executor or _executor(folder, config), watch)
         finally:
             _remove_unfinished(folder)
         outcomes = journal.outcomes()
@@ -134,6 +133,22 @@ def _noting_starts(scenes: Iterable[Scene], journal: Journal) -> Iterator[Scene]
     for scene in scenes:
         journal.start(scene.id)
         yield scene
+
+
+def _executor(folder: Path, config: BatchConfig) -> Executor:
+    if config.scheduler is None:
+        work = partial(register_scene, folder=folder, threads=_threads_each(config.workers))
+        return ProcessPool(work, config.workers)
+    from rrl_register.batch.dask_cluster import DaskCluster
+
+    return DaskCluster(partial(register_scene, threads=1), folder, config.scheduler)
+
+
+def _require_sense(config: BatchConfig) -> None:
+    if config.overwrite and (config.resume or config.retry_failed):
+        raise UsageError("--overwrite begins anew, --resume and --retry-failed go on; needed one of the two; choose")
+    if config.scheduler is not None and config.workers != BatchConfig.workers:
+        raise UsageError("--workers are of this machine, those of --scheduler its own; needed one of the two; choose")
 
 
 def _require_folder(folder: Path) -> None:
@@ -184,6 +199,7 @@ def _remove_unfinished(folder: Path) -> None:
     """Clear away what a run left that was killed while it wrote."""
     for path in folder.glob(".*.part.*"):
         path.unlink(missing_ok=True)
+    remove_attempts(folder)
 
 
 def _reopen_lost(manifest: Manifest, folder: Path, journal: Journal) -> None:

@@ -48,9 +48,19 @@ def register_scene(scene: Scene, folder: Path, threads: int) -> Outcome:
     except Exception as error:
         if isinstance(error, WriteError):
             _require_usable(folder, _output_size(scene))
-        outcome = _failed(scene.id, error)
-        _write_failure(outcome, folder)
+        outcome = fail_scene(scene.id, error, folder)
     return replace(outcome, seconds=round(time.perf_counter() - start, 3))
+
+
+def fail_scene(name: str, error: Exception, folder: Path) -> Outcome:
+    """Write ``<id>.json`` of a scene that failed, remove its raster, and say what became of it.
+
+    Raises:
+        WriteError: The folder cannot be written to.
+    """
+    outcome = _failed(name, error)
+    _write_failure(outcome, folder)
+    return outcome
 
 
 def _done(scene: Scene, folder: Path) -> Outcome:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -32,12 +33,17 @@ _IDS_TOLD = 5
 @click.option("-o", "--output", type=FILE, required=True, metavar="DIR", help="Folder of the outputs; made if missing.")
 @click.option("--fixed", metavar="PATTERN", help="Fixed image of every scene, or their paths with {id}.")
 @click.option("--moving", metavar="PATTERN", help="Paths of the moving images with {id}, instead of MANIFEST.")
+@click.option("--fixed-asset", metavar="KEY", help="Asset of a STAC item that is the fixed image.")
+@click.option("--moving-asset", metavar="KEY", help="Asset of a STAC item that is the moving image.")
 @click.option(
     "--workers",
     type=click.IntRange(min=1),
     default=BatchConfig().workers,
     show_default=True,
     help="Scenes worked on at a time, each in a process of its own.",
+)
+@click.option(
+    "--scheduler", metavar="ADDRESS", help="Dask scheduler, tcp://HOST:PORT, whose workers do the work instead."
 )
 @click.option("--resume", is_flag=True, help="Go on with the batch in DIR: do what is left or has changed.")
 @click.option("--retry-failed", is_flag=True, help="As --resume, and do again what failed.")
@@ -52,7 +58,10 @@ def batch(
     output: Path,
     fixed: str | None,
     moving: str | None,
+    fixed_asset: str | None,
+    moving_asset: str | None,
     workers: int,
+    scheduler: str | None,
     resume: bool,
     retry_failed: bool,
     overwrite: bool,
@@ -60,18 +69,19 @@ def batch(
     quiet: bool,
     **values: Any,
 ) -> None:
-    """Register every scene of MANIFEST, a CSV file with the columns id, fixed and moving, or JSON lines.
+    """Register every scene of MANIFEST, a CSV file with the columns id, fixed and moving, JSON lines, or STAC items.
 
     Further columns are options of 'register' without dashes, such as moving-kind; those given here hold where a scene
     says nothing. Paths are relative to the manifest. Instead of MANIFEST: --fixed 'optical/{id}.tif' --moving
     'sar/{id}.tif'. DIR gets ID.tif and ID.json of each scene, and summary.json, whose path is printed.
     """
     set_up_logging(verbose, quiet)
-    scenes = _scenes(manifest, fixed, moving, build_config(values))
+    sources = Sources(manifest, fixed, moving, fixed_asset, moving_asset)
+    scenes = _scenes(sources, build_config(values))
     from rrl_register.batch.running import run_batch
     from rrl_register.batch.summary import FILE_NAME
 
-    config = BatchConfig(workers, resume, retry_failed, overwrite)
+    config = BatchConfig(workers, resume, retry_failed, overwrite, scheduler)
     try:
         with Reporter(verbose, quiet) as reporter:
             summary = run_batch(scenes, output, config, watch=reporter)
@@ -97,24 +107,54 @@ def table(summary: Summary) -> str:
     return text_table(header, rows)
 
 
-def _scenes(manifest: Path | None, fixed: str | None, moving: str | None, config: RegisterConfig) -> Manifest:
-    from rrl_register.batch.manifest import PLACEHOLDER, match_files, read_manifest
+@dataclass(frozen=True)
+class Sources:
+    """Where the scenes come from, as it stands on the command line."""
 
-    if config.match.weights:
-        require_file(config.match.weights)
-    one_fixed = fixed if fixed is not None and PLACEHOLDER not in fixed else None
-    if one_fixed:
-        require_file(Path(one_fixed))
-    if manifest and not moving:
-        require_file(manifest)
-        if fixed and not one_fixed:
-            raise UsageError(
-                f"--fixed {fixed} beside MANIFEST; needed one image for all scenes; take out {PLACEHOLDER}"
-            )
-        return read_manifest(manifest, config, Path(one_fixed) if one_fixed else None)
-    if manifest or not (fixed and moving):
+    manifest: Path | None
+    fixed: str | None
+    moving: str | None
+    fixed_asset: str | None = None
+    moving_asset: str | None = None
+
+    @property
+    def one_fixed(self) -> Path | None:
+        """The one file that ``--fixed`` names, if it is no pattern."""
+        return Path(self.fixed) if self.fixed is not None and "{id}" not in self.fixed else None
+
+
+def _scenes(given: Sources, config: RegisterConfig) -> Manifest:
+    from rrl_register.batch.manifest import match_files
+
+    for path in (config.match.weights, given.one_fixed):
+        if path:
+            require_file(path)
+    if given.manifest and not given.moving:
+        return _listed(given, given.manifest, config)
+    if given.manifest or not (given.fixed and given.moving):
         raise UsageError("needed either MANIFEST or both --fixed and --moving; try scenes.csv, or 'sar/{id}.tif'")
-    return match_files(fixed, moving, config)
+    _refuse_assets(given, "--moving")
+    return match_files(given.fixed, given.moving, config)
+
+
+def _listed(given: Sources, manifest: Path, config: RegisterConfig) -> Manifest:
+    from rrl_register.batch.manifest import read_manifest
+    from rrl_register.batch.stac import SUFFIXES, Assets, read_collection
+
+    require_file(manifest)
+    if given.fixed and not given.one_fixed:
+        raise UsageError(f"--fixed {given.fixed} beside MANIFEST; needed one image for all scenes; take out {{id}}")
+    if manifest.suffix.lower() not in SUFFIXES:
+        _refuse_assets(given, str(manifest))
+        return read_manifest(manifest, config, given.one_fixed)
+    if given.moving_asset is None:
+        raise UsageError(f"--moving-asset is missing; needed the key of the moving image in the items of {manifest}")
+    return read_collection(manifest, Assets(given.moving_asset, given.fixed_asset), config, given.one_fixed)
+
+
+def _refuse_assets(given: Sources, beside: str) -> None:
+    if given.fixed_asset or given.moving_asset:
+        raise UsageError(f"assets beside {beside}; needed a STAC item collection (.json) for them; leave them out")
 
 
 def _fail(summary: Summary, path: Path) -> NoReturn:

@@ -9,6 +9,7 @@ import click
 
 from rrl_register.cli.checks import require_file, require_outputs, require_two_images
 from rrl_register.cli.command import RegistrationCommand
+from rrl_register.cli.exports import check_exports, export_options, write_item, write_tie_points
 from rrl_register.cli.options import config_options, overwrite_option, set_up_logging, verbosity_options
 from rrl_register.cli.progress import stages
 from rrl_register.config import RegisterConfig
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 @click.option("-o", "--output", type=FILE, help="Write MOVING on FIXED's grid to this GeoTIFF.")
 @click.option("--json", "result", type=FILE, help="Write transform and figures to this JSON file, for failures too.")
 @click.option("--preview", type=FILE, help="Draw a checkerboard of both images and their matches to this PNG.")
+@export_options
 @overwrite_option
 @config_options("read", "match", "estimate", "warp", "resources")
 @verbosity_options
@@ -34,6 +36,8 @@ def register(
     output: Path | None,
     result: Path | None,
     preview: Path | None,
+    tie_points: tuple[Path, ...],
+    stac: Path | None,
     overwrite: bool,
     verbose: int,
     quiet: bool,
@@ -48,12 +52,14 @@ def register(
     config = build_config(values)
     if not (output or result):
         raise UsageError("neither -o nor --json was given; needed somewhere to put the result; try -o aligned.tif")
-    _check(fixed, moving, [path for path in (output, result, preview) if path], config, overwrite)
+    check_exports(tie_points, stac, output)
+    _check(fixed, moving, [path for path in (output, result, preview, *tie_points, stac) if path], config, overwrite)
     registration = _estimate(fixed, moving, config, result, overwrite)
     if result:
         _write_json(result, registration.to_json(), overwrite)
     if preview:
         _write_preview(preview, fixed, moving, registration, config, overwrite)
+    write_tie_points(tie_points, registration, overwrite)
     if registration.matrix is None:
         raise NotRegisteredError(registration.reason)
     if output:
@@ -70,17 +76,19 @@ def register(
                 displacement=registration.displacement,
             )
         click.echo(output)
+        write_item(stac, output, registration, fixed, moving, result, overwrite)
     if not quiet:
         click.echo(summary(registration), err=True)
 
 
 def summary(registration: Registration) -> str:
     """Say in one line how well it went."""
+    sure = registration.confidence
     lengths = (("RMSE", registration.rmse_px), ("held out", registration.check_rmse_px))
     errors = "".join(f", {name} {length:.2f} px" for name, length in lengths if length is not None)
     return (
         f"Registered by {registration.model}: {registration.n_inliers} inliers of "
-        f"{registration.n_tie_points} tie points{errors}, confidence {registration.confidence:.2f}, "
+        f"{registration.n_tie_points} tie points{errors}, confidence {'unknown' if sure is None else f'{sure:.2f}'}, "
         f"{sum(registration.seconds.values()):.1f} s."
     )
 
@@ -88,9 +96,10 @@ def summary(registration: Registration) -> str:
 def _check(fixed: Path, moving: Path, outputs: list[Path], config: RegisterConfig, overwrite: bool) -> None:
     require_two_images(fixed, moving)
     inputs = [fixed, moving]
-    if config.match.weights:
-        require_file(config.match.weights)
-        inputs.append(config.match.weights)
+    for path in (config.match.weights, config.match.init_points):
+        if path:
+            require_file(path)
+            inputs.append(path)
     require_outputs(outputs, inputs, overwrite)
 
 

@@ -36,6 +36,18 @@ class Uncertainty:
     max: float
 
 
+def in_file_px(spread: Uncertainty | None, fixed_factor: float) -> dict[str, float] | None:
+    """The standard errors by name, px of the fixed file to three digits; None where they are not known.
+
+    Args:
+        spread: Px of the reduced image.
+        fixed_factor: File px per such px.
+    """
+    if spread is None:
+        return None
+    return {"mean": round(spread.mean * fixed_factor, 3), "max": round(spread.max * fixed_factor, 3)}
+
+
 def replicates(moving: ArrayLike, fixed: ArrayLike, weights: ArrayLike, fit: AnyFit) -> tuple[Transform, ...]:
     """Fit a transform again and again, each time without one block of the scene.
 

@@ -6,7 +6,7 @@ In both the candidates are RRL-Net's to accept: a tie point is a candidate that 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -16,7 +16,7 @@ from rrl_register.config import MatchConfig
 from rrl_register.estimation.transforms import Matrix, invert, project
 from rrl_register.keypoints import detect
 from rrl_register.matching.refine import local_peaks
-from rrl_register.matching.tie_points import Controls, Matches, TiePoints
+from rrl_register.matching.tie_points import Controls, Matches, TiePoints, no_tie_points
 from rrl_register.nn import Spectrum
 from rrl_register.patches import PATCH_SIZE, PatchCutter
 from rrl_register.structure import Image, oriented_gradients
@@ -125,7 +125,7 @@ def keypoint_pass(scene: Scene, matrix: Matrix, radius: float) -> Matches:
     fixed = _by_tiles(detect(scene.pair.fixed, scene.pair.fixed_valid & valid, config.n_keypoints, scene.margin))
     moving = detect(placed, valid & scene.pair.fixed_valid, config.n_keypoints, scene.margin)
     if not (len(fixed) and len(moving)):
-        return Matches(_no_tie_points(), len(fixed), len(moving), 0)
+        return Matches(no_tie_points(), len(fixed), len(moving), 0)
     fixed_patches = scene.fixed_cutter.cut(fixed)
     moving_patches = PatchCutter(placed, valid, scene.support).cut(moving)
     left, right = _candidates(
@@ -161,17 +161,19 @@ def guided_pass(
     margin = scene.margin if margin is None else margin
     points = detect(scene.pair.fixed, scene.pair.fixed_valid & valid, n_points, margin)
     if not len(points):
-        return Matches(_no_tie_points(), 0, 0, 0)
+        return Matches(no_tie_points(), 0, 0, 0)
     channels = oriented_gradients(placed, valid, N_ORIENTATIONS)
     peaks = local_peaks(scene.fixed_channels, channels, points, scene.correlation_half, radius, n_peaks)
     left, rank = np.nonzero(peaks.valid & np.isfinite(peaks.positions).all(axis=2))
     places = peaks.positions[left, rank]
     score, controls = _scored_with_controls(scene, PatchCutter(placed, valid, scene.support), points, places, left)
-    kept = _best_of_left(left, score * np.clip(peaks.correlation[left, rank], 0, 1), score >= scene.config.min_score)
-    fixed, places = points[left[kept]], places[kept]
-    agreement = _agreement(scene, channels, fixed, places, min(radius, BACK_RADIUS))
-    tie_points = TiePoints(fixed, project(invert(matrix), places), score[kept].astype(np.float64), agreement)
-    return Matches(tie_points, len(points), len(left), len(left), controls)
+    rating = score * np.clip(peaks.correlation[left, rank], 0, 1)
+    kept = _best_of_left(left, rating, score >= scene.config.min_score)
+    refused = _best_of_left(left, rating, ~np.isin(left, left[kept]))
+    agreement = _agreement(scene, channels, points[left[kept]], places[kept], min(radius, BACK_RADIUS))
+    tied = TiePoints(points[left], project(invert(matrix), places), score.astype(np.float64))
+    tie_points = replace(tied.at(kept), agreement_px=agreement)
+    return Matches(tie_points, len(points), len(left), len(left), controls, tied.at(refused))
 
 
 def _scored_with_controls(
@@ -220,10 +222,6 @@ def _by_tiles(points: NDArray[np.float64], side: float = 128.0) -> NDArray[np.fl
     """Points in the order of tiles: neighbours share candidates, which then are encoded once for all of them."""
     column, row = (points // side).T
     return points[np.lexsort((points[:, 0], column, row))]
-
-
-def _no_tie_points() -> TiePoints:
-    return TiePoints(np.empty((0, 2)), np.empty((0, 2)), np.empty(0))
 
 
 def _candidates(

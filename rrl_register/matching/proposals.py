@@ -55,6 +55,11 @@ def proposals(scene: Scene, max_shift: float) -> Iterator[list[Proposal]]:
         yield [Proposal.of(scene, matrix, error) for matrix in _coarse(scene, grid, max_shift)]
 
 
+def given_proposal(scene: Scene, matrix: Matrix) -> Proposal:
+    """A start that is known from elsewhere, about as good as one of the coarse search."""
+    return Proposal.of(scene, matrix, COARSE_ERROR * max(scene.pair.fixed.shape))
+
+
 def prior_proposal(scene: Scene, max_shift: float) -> Proposal:
     """What georeferences or sizes say, for want of anything better."""
     return Proposal.of(scene, scene.pair.prior, max_shift)

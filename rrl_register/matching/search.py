@@ -14,7 +14,7 @@ from rrl_register.estimation.selection import Candidate, candidates
 from rrl_register.estimation.transforms import Matrix, corners_of, is_sane, project
 from rrl_register.matching.estimates import Estimate, estimate_from
 from rrl_register.matching.passes import Scene, guided_pass, keypoint_pass
-from rrl_register.matching.proposals import Proposal, prior_proposal, proposals
+from rrl_register.matching.proposals import Proposal, given_proposal, prior_proposal, proposals
 from rrl_register.matching.tie_points import Matches
 from rrl_register.matching.windows import Stage, WindowReader, WindowSearch
 
@@ -66,6 +66,7 @@ class Search:
         max_shift: How far the prior may be off, reduced fixed px.
         stage: Times a named stage.
         counts: Filled on the way.
+        initial: ``(3, 3)`` where to start, reduced moving px -> reduced fixed px; None: where the coarse search says.
         read_window: Reads windows of the files, for scenes that had to be reduced; None: they are not looked at again.
     """
 
@@ -74,6 +75,7 @@ class Search:
     max_shift: float
     stage: Stage
     counts: Counts
+    initial: Matrix | None = None
     read_window: WindowReader | None = None
 
     def run(self, thorough: bool = True) -> Estimate | None:
@@ -101,6 +103,9 @@ class Search:
         return self._refine(best) if best and best.confidence > HOPELESS_CONFIDENCE else best
 
     def _proposals(self) -> Iterator[Proposal]:
+        if self.initial is not None:
+            yield given_proposal(self.scene, self.initial)
+            return
         groups = proposals(self.scene, self.max_shift)
         while True:
             with self.stage("coarse"):

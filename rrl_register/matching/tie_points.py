@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +39,7 @@ class TiePoints:
     def joined(cls, parts: Sequence[TiePoints]) -> TiePoints:
         """The points of several searches, of which either all or none were searched back."""
         if not parts:
-            return cls(np.empty((0, 2)), np.empty((0, 2)), np.empty(0))
+            return no_tie_points()
         back = [part.agreement_px for part in parts if part.agreement_px is not None]
         return cls(
             np.concatenate([part.fixed for part in parts]),
@@ -56,8 +56,26 @@ class TiePoints:
         """Those whose forward and backward search agree to ``within`` px; all where none was searched back."""
         if self.agreement_px is None:
             return self
-        kept = self.agreement_px <= within
-        return TiePoints(self.fixed[kept], self.moving[kept], self.score[kept], self.agreement_px[kept])
+        return self.at(self.agreement_px <= within)
+
+    def at(self, chosen: NDArray[np.int64] | NDArray[np.bool_]) -> TiePoints:
+        """Those at some indices, or where a mask holds."""
+        agreement = None if self.agreement_px is None else self.agreement_px[chosen]
+        return TiePoints(self.fixed[chosen], self.moving[chosen], self.score[chosen], agreement)
+
+    def enlarged(self, fixed_factor: float, moving_factor: float) -> TiePoints:
+        """The same places in images whose pixels are 1 / factor as wide."""
+        return TiePoints(
+            (self.fixed + 0.5) * fixed_factor - 0.5,
+            (self.moving + 0.5) * moving_factor - 0.5,
+            self.score,
+            None if self.agreement_px is None else self.agreement_px * fixed_factor,
+        )
+
+
+def no_tie_points() -> TiePoints:
+    """None at all."""
+    return TiePoints(np.empty((0, 2)), np.empty((0, 2)), np.empty(0))
 
 
 @dataclass(frozen=True)
@@ -106,6 +124,7 @@ class Matches:
         n_fixed, n_moving: Keypoints looked at.
         n_candidates: Pairs that the network scored, controls not counted.
         controls: Wrong places scored beside them; None where there are none.
+        rejected: The best candidates of the fixed keypoints for which the network accepted none.
     """
 
     tie_points: TiePoints
@@ -113,6 +132,7 @@ class Matches:
     n_moving: int
     n_candidates: int
     controls: Controls | None = None
+    rejected: TiePoints = field(default_factory=no_tie_points)
 
     @classmethod
     def joined(cls, parts: Sequence[Matches]) -> Matches:
@@ -124,11 +144,13 @@ class Matches:
             sum(part.n_moving for part in parts),
             sum(part.n_candidates for part in parts),
             Controls.joined([part.controls for part in parts if part.controls]),
+            TiePoints.joined([part.rejected for part in parts if len(part.rejected)]),
         )
 
     def moved(self, fixed: tuple[float, float], moving: tuple[float, float]) -> Matches:
         """The same of images that those of the pass were cut out of; see ``TiePoints.moved``."""
-        return replace(self, tie_points=self.tie_points.moved(fixed, moving))
+        tie_points, rejected = self.tie_points.moved(fixed, moving), self.rejected.moved(fixed, moving)
+        return replace(self, tie_points=tie_points, rejected=rejected)
 
 
 def _log_odds(probability: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -82,21 +82,32 @@ def create_profile(source: DatasetReader, grid: Grid, nodata: NodataPolicy, conf
             f"{source.name} has bands of the types {', '.join(sorted(set(source.dtypes)))}; needed a single type; "
             "convert it first, as with `gdal_translate -ot`"
         )
+    declared = nodata.fill if nodata.declared else None
+    return layout(grid, source.count, source.dtypes[0], declared) | creation_options(source, config)
+
+
+def layout(grid: Grid, count: int, dtype: str, nodata: float | None) -> dict[str, Any]:
+    """What a GeoTIFF holds, as rasterio has it; how it is stored comes on top (``storage_options``)."""
     profile = {
         "driver": "GTiff",
         "width": grid.width,
         "height": grid.height,
-        "count": source.count,
-        "dtype": source.dtypes[0],
+        "count": count,
+        "dtype": dtype,
         "crs": grid.crs,
-        "nodata": nodata.fill if nodata.declared else None,
+        "nodata": nodata,
     }
     if grid.transform is not None:
         profile["transform"] = grid.transform
-    return profile | creation_options(source, config)
+    return profile
 
 
 def creation_options(source: DatasetReader, config: WarpConfig) -> dict[str, str]:
+    """GDAL's creation options for a file like the source."""
+    return storage_options(source.count, source.dtypes[0], config, _photometric(source))
+
+
+def storage_options(count: int, dtype: str, config: WarpConfig, photometric: str | None = None) -> dict[str, str]:
     """GDAL's creation options: the defaults below, replaced by the configured ones."""
     tile = str(math.gcd(config.block_size, _TILE))
     options = {
@@ -105,14 +116,13 @@ def creation_options(source: DatasetReader, config: WarpConfig) -> dict[str, str
         "BLOCKYSIZE": tile,
         "COMPRESS": "DEFLATE",
         "BIGTIFF": "IF_SAFER",
-        "INTERLEAVE": "PIXEL" if source.count <= _MAX_PIXEL_INTERLEAVED else "BAND",
+        "INTERLEAVE": "PIXEL" if count <= _MAX_PIXEL_INTERLEAVED else "BAND",
     }
-    photometric = _photometric(source)
     if photometric is not None:
         options["PHOTOMETRIC"] = photometric
     options |= {name.upper(): value for name, value in config.creation_options}
     if "PREDICTOR" not in options and options["COMPRESS"].upper() in ("DEFLATE", "LZW", "ZSTD"):
-        options["PREDICTOR"] = _predictor(source.dtypes[0])
+        options["PREDICTOR"] = _predictor(dtype)
     return options
 
 
@@ -127,12 +137,28 @@ def create(path: Path, output: Path, source: DatasetReader, profile: dict[str, A
         profile: As from ``create_profile``.
 
     Raises:
+        WriteError, UsageError: As ``create_empty``.
+    """
+    with create_empty(path, output, profile) as target:
+        _inherit(source, target)
+        yield target
+
+
+@contextmanager
+def create_empty(path: Path, output: Path, profile: dict[str, Any]) -> Iterator[DatasetWriter]:
+    """Create the file; see that it is complete when the block ends.
+
+    Args:
+        path: Where to write.
+        output: The name that errors speak of.
+        profile: As from ``create_profile``.
+
+    Raises:
         WriteError: The file could not be written completely.
         UsageError: GDAL does not know a creation option or its value.
     """
     try:
         with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), _open_for_writing(path, profile) as target:
-            _inherit(source, target)
             yield target
     except (RasterioError, CPLE_BaseError) as error:
         raise _unwritable(output, " ".join(str(error.__cause__ or error).split())) from error

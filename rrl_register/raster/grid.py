@@ -135,7 +135,7 @@ class Grid:
         return {
             "width": self.width,
             "height": self.height,
-            "crs": None if self.crs is None else _crs_text(self.crs),
+            "crs": None if self.crs is None else crs_text(self.crs),
             "transform": None if self.transform is None else list(self.transform)[:6],
         }
 
@@ -337,8 +337,8 @@ def _apply_affine(transform: Affine, points: FloatArray) -> FloatArray:
     return np.column_stack([a * x + b * y + c, d * x + e * y + f])
 
 
-def _crs_text(crs: CRS) -> str:
-    # A short authority code where it means the very same CRS, for the reader's sake; else all of it.
+def crs_text(crs: CRS) -> str:
+    """A CRS as text: a short authority code where it means the very same, for the reader's sake; else all of it."""
     text = str(crs.to_string())
     return text if CRS.from_user_input(text) == crs else str(crs.to_wkt())
 
@@ -355,5 +355,5 @@ def _no_overlap(fixed: Grid, moving: Grid) -> InputError:
 
 
 def _crs_name(crs: CRS) -> str:
-    text = _crs_text(crs)
+    text = crs_text(crs)
     return text if len(text) < 40 else "a CRS of its own"

@@ -1,0 +1,150 @@
+"""STAC item collections as manifests: the assets of an item are the images of a scene."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+from rrl_register.batch.manifest import Manifest, Scene, refuse
+from rrl_register.config import RegisterConfig
+from rrl_register.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    from pystac import Item
+
+SUFFIXES = (".json", ".geojson")
+"""Of files that are taken for item collections."""
+_STORES = {"s3": "vsis3", "gs": "vsigs", "az": "vsiaz"}
+"""GDAL's file systems of object stores, by the scheme of an address."""
+
+
+@dataclass(frozen=True)
+class Assets:
+    """Which assets of the items are the images.
+
+    Attributes:
+        moving: Key of the moving image.
+        fixed: Key of the fixed image; None where that is one reference for all.
+    """
+
+    moving: str
+    fixed: str | None = None
+
+
+def read_collection(
+    path: Path, assets: Assets, config: RegisterConfig | None = None, fixed: Path | None = None
+) -> Manifest:
+    """Make a scene of every item of a STAC item collection, with the item's id.
+
+    The fixed image is an asset of the same item; or an asset of the item with the same id in another collection; or one
+    image for all. Relative addresses are relative to the collection's file; those on the web and in object stores
+    become GDAL's ``/vsicurl/``, ``/vsis3/``, ``/vsigs/`` and ``/vsiaz/``.
+
+    Args:
+        path: The collection, a GeoJSON FeatureCollection of STAC items.
+        assets: Which of the items' assets to take.
+        config: Settings of every scene; None: the defaults.
+        fixed: A second collection (``.json``, ``.geojson``), or one reference image.
+
+    Raises:
+        InputError: A file cannot be read or is no item collection.
+        UsageError: The extra is missing, the request contradicts itself, or items lack an asset or a partner; the
+            message names them.
+    """
+    find_fixed = _fixed_images(path, assets.fixed, fixed)
+    scenes: list[Scene] = []
+    problems: list[str] = []
+    for item in _read_items(path):
+        try:
+            scenes.append(
+                Scene(item.id, find_fixed(item), _image(item, assets.moving, path), config or RegisterConfig())
+            )
+        except UsageError as error:
+            problems.append(str(error))
+    refuse(str(path), problems)
+    return Manifest(" ".join(str(file.resolve()) for file in (path, fixed) if file), tuple(scenes))
+
+
+def _fixed_images(path: Path, key: str | None, fixed: Path | None) -> Callable[[Item], Path]:
+    """What finds the fixed image of an item."""
+    if fixed is not None and fixed.suffix.lower() not in SUFFIXES:
+        if key is not None:
+            raise UsageError(f"--fixed-asset beside the one image --fixed {fixed}; needed one of them; choose")
+        reference = fixed.absolute() if fixed.exists() else fixed
+        return lambda item: reference
+    if key is None:
+        raise UsageError(f"no fixed image for the items of {path}; needed --fixed-asset KEY, or --fixed REFERENCE.tif")
+    if fixed is None:
+        return lambda item: _image(item, key, path)
+    others = {item.id: item for item in _read_items(fixed)}
+    return lambda item: _image(_partner(item, others, fixed), key, fixed)
+
+
+def _partner(item: Item, others: Mapping[str, Item], file: Path) -> Item:
+    if item.id not in others:
+        raise UsageError(f"{file} has no item {item.id!r}")
+    return others[item.id]
+
+
+def _image(item: Item, key: str, file: Path) -> Path:
+    if key not in item.assets:
+        has = ", ".join(sorted(item.assets)) or "none"
+        raise UsageError(f"the item {item.id!r} has no asset {key!r} (it has {has})")
+    return _location(item.assets[key].href, file.parent)
+
+
+def _location(href: str, folder: Path) -> Path:
+    """Where GDAL finds what an address names.
+
+    Raises:
+        UsageError: It is of a kind that GDAL does not read.
+    """
+    scheme, rest = _split(href)
+    if scheme in ("http", "https"):
+        return Path(f"/vsicurl/{href}")
+    if scheme in _STORES:
+        return Path(f"/{_STORES[scheme]}/{rest}")
+    if scheme == "file":
+        return Path(unquote(urlsplit(href).path))
+    if scheme:
+        raise UsageError(f"the address {href} is not of a file, http, https, s3, gs or az")
+    return folder.absolute() / href
+
+
+def _split(href: str) -> tuple[str, str]:
+    """Scheme, in small letters, or nothing, and what follows it."""
+    scheme, parted, rest = href.partition("://")
+    return (scheme.lower(), rest) if parted else ("", href)
+
+
+def _read_items(path: Path) -> list[Item]:
+    pystac = _pystac()
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not (isinstance(content, dict) and pystac.ItemCollection.is_item_collection(content)):
+            raise InputError(
+                f"{path} is no STAC item collection but {_kind(content)}; needed a FeatureCollection of items, as a "
+                "search gives it; collect the items in one"
+            )
+        return list(pystac.ItemCollection.from_dict(content, preserve_dict=False).items)
+    except (OSError, ValueError, KeyError, TypeError, pystac.STACError) as error:
+        raise InputError(
+            f"cannot read {path} ({' '.join(str(error).split())}); needed STAC items in UTF-8; check the file"
+        ) from error
+
+
+def _kind(content: Any) -> str:
+    return f"a {content['type']}" if isinstance(content, dict) and content.get("type") else "something else"
+
+
+def _pystac() -> ModuleType:
+    try:
+        import pystac
+    except ImportError as error:
+        raise UsageError("pystac is missing; needed to read STAC; try pip install 'rrl-register[stac]'") from error
+    return pystac

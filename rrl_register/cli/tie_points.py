@@ -1,0 +1,37 @@
+"""``rrl-register tie-points``: the tie points of a result, for other programs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from rrl_register.cli.checks import require_file, require_outputs
+from rrl_register.cli.exports import check_exports, write_tie_points
+from rrl_register.cli.options import overwrite_option
+from rrl_register.options import FILE
+
+
+@click.command("tie-points", no_args_is_help=True, short_help="Write the tie points of a result for other programs.")
+@click.argument("result", type=FILE, metavar="RESULT.json")
+@click.option(
+    "-o",
+    "--output",
+    "outputs",
+    type=FILE,
+    required=True,
+    multiple=True,
+    help="Write them to this file: .geojson, .csv, .points (QGIS), .gpkg or .gcp (GDAL); may be repeated.",
+)
+@overwrite_option
+def tie_points(result: Path, outputs: tuple[Path, ...], overwrite: bool) -> None:
+    """Write the tie points of a RESULT.json, rejected ones included, in the formats of other programs.
+
+    The same as 'register --tie-points' when the images were registered.
+    """
+    require_file(result)
+    check_exports(outputs, None, None)
+    require_outputs(list(outputs), [result], overwrite)
+    from rrl_register.applying import read_registration
+
+    write_tie_points(outputs, read_registration(result), overwrite)

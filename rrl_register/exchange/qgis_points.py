@@ -1,0 +1,78 @@
+"""Points files of the QGIS Georeferencer.
+
+The fixed image is its map, the moving image the raster that is georeferenced. QGIS writes where a point lies in that
+raster in the raster's own map coordinates, if it has some, and else as column and minus row.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+from rasterio.crs import CRS
+from rasterio.errors import CRSError
+
+from rrl_register.errors import InputError
+from rrl_register.exchange.ground import from_map, to_map
+from rrl_register.exchange.records import MAP_DIGITS, as_points
+from rrl_register.exchange.table import Grids, PointTable
+from rrl_register.raster.grid import crs_text
+
+HEADER = "mapX,mapY,sourceX,sourceY,enable,dX,dY,residual"
+_CRS = "#CRS:"
+_FIRST_NAMES = "mapx"
+
+
+def write(path: Path, table: PointTable, grids: Grids) -> None:
+    """Writes all points, those that were not fitted switched off; residuals in moving px as QGIS gives them."""
+    crs = grids.fixed.crs if grids.fixed.georeferenced else None
+    # Through the short code that RESULT.json has, for one CRS can be spelt in many ways.
+    first = f"{_CRS} {CRS.from_user_input(crs_text(crs)).to_wkt(version='WKT2_2019') if crs else ''}"
+    numbers = np.column_stack([to_map(grids.fixed, table.fixed), to_map(grids.moving, table.moving)]).round(MAP_DIGITS)
+    away = np.nan_to_num(table.away)
+    errors = np.column_stack([away, np.hypot(*away.T).round(MAP_DIGITS)])
+    lines = [
+        ",".join(map(repr, [*places, int(on), *error]))
+        for places, on, error in zip(numbers.tolist(), table.enable.tolist(), errors.tolist(), strict=True)
+    ]
+    path.write_text("\n".join([first, HEADER, *lines, ""]), encoding="utf-8")
+
+
+def read(path: Path, grids: Grids) -> PointTable:
+    """Reads a points file of any QGIS: with or without a CRS, comma or tab between the numbers.
+
+    Raises:
+        InputError: It is no points file.
+        OSError, ValueError: It cannot be read.
+    """
+    lines = path.read_text(encoding="utf-8-sig").splitlines()
+    crs = _crs(lines[0]) if lines and lines[0].startswith(_CRS) else None
+    start = 1 if lines and lines[0].startswith("#") else 0
+    if len(lines) <= start or not lines[start].lower().startswith(_FIRST_NAMES):
+        raise InputError(f"no line {HEADER}; needed a points file of the QGIS Georeferencer")
+    rows = [_numbers(line, number) for number, line in enumerate(lines, 1) if number > start + 1 and line.strip()]
+    fixed = from_map(grids.fixed, as_points([(row[0], row[1]) for row in rows]), crs)
+    moving = from_map(grids.moving, as_points([(row[2], row[3]) for row in rows]))
+    return PointTable.read(fixed, moving, (len(row) < 5 or row[4] != 0 for row in rows))
+
+
+def _crs(line: str) -> CRS | None:
+    text = line.removeprefix(_CRS).strip()
+    if not text:
+        return None
+    try:
+        return CRS.from_user_input(text)
+    except CRSError as error:
+        raise InputError(f"line 1: the CRS cannot be understood ({error}); needed WKT or a code") from error
+
+
+def _numbers(line: str, number: int) -> list[float]:
+    cells = line.split("," if "," in line else "\t")
+    try:
+        values = [float(cell) for cell in cells[:5]]
+    except ValueError:
+        values = []
+    if len(values) < 4 or not all(map(math.isfinite, values)):
+        raise InputError(f"line {number}: {line[:60]!r}; needed numbers under {HEADER}")
+    return values

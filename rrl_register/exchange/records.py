@@ -1,0 +1,144 @@
+"""The fields that a point has in the formats with named fields: GeoJSON, CSV and GeoPackage."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from rrl_register.errors import InputError
+from rrl_register.exchange.ground import from_gdal, from_map, to_gdal, to_map
+from rrl_register.exchange.table import Grids, Points, PointTable
+
+MAP_DIGITS = 9
+"""Of map coordinates; in degrees that is a tenth of a millimetre."""
+_ON = {"1": True, "true": True, "yes": True, "": True, "0": False, "false": False, "no": False}
+
+Record = Mapping[str, Any]
+
+
+def columns(table: PointTable, grids: Grids) -> dict[str, list[Any]]:
+    """The fields of all points, each a list of ``N`` plain values; None for what is not known.
+
+    ``row``, ``col``, ``x`` and ``y`` are those of rasterio's ground control points: where the point lies in the moving
+    image, counted from the corner of its top-left pixel, and on the fixed image's map.
+    """
+    pixel, place = to_gdal(table.moving), to_map(grids.fixed, table.fixed).round(MAP_DIGITS)
+    return {
+        "id": [str(number) for number in range(1, len(table) + 1)],
+        "row": pixel[:, 1].tolist(),
+        "col": pixel[:, 0].tolist(),
+        "x": place[:, 0].tolist(),
+        "y": place[:, 1].tolist(),
+        "fixed_x": table.fixed[:, 0].tolist(),
+        "fixed_y": table.fixed[:, 1].tolist(),
+        "moving_x": table.moving[:, 0].tolist(),
+        "moving_y": table.moving[:, 1].tolist(),
+        "enable": table.enable.tolist(),
+        "score": _known(table.score),
+        "residual_px": _known(table.residual_px),
+        "inlier": table.inlier.tolist(),
+        "reason": [str(reason) for reason in table.reason],
+    }
+
+
+def table_of(records: Sequence[Record], fixed: Points) -> PointTable:
+    """Builds a table of what a file holds.
+
+    Args:
+        records: The fields of ``N`` points.
+        fixed: ``(N, 2)`` where they lie in the fixed image, px.
+
+    Raises:
+        InputError: A field is missing, or holds what it cannot; told with the number of the point.
+    """
+    moving, enable, score = [], [], []
+    for n, record in enumerate(records, 1):
+        try:
+            moving.append(moving_point(record))
+            enable.append(is_enabled(record))
+            score.append(score_of(record))
+        except InputError as error:
+            raise InputError(f"point {n}: {error}") from error
+    return PointTable.read(fixed, as_points(moving), enable, np.array(score, np.float64))
+
+
+def moving_point(record: Record) -> tuple[float, float]:
+    """Where a point lies in the moving image, px: ``moving_x`` and ``moving_y``, or else rasterio's ``col``, ``row``.
+
+    Raises:
+        InputError: Neither is there, or it is no number.
+    """
+    if _present(record, "moving_x") and _present(record, "moving_y"):
+        return number(record, "moving_x"), number(record, "moving_y")
+    if _present(record, "col") and _present(record, "row"):
+        x, y = from_gdal([(number(record, "col"), number(record, "row"))])[0].tolist()
+        return x, y
+    raise InputError("no moving_x and moving_y, nor col and row; needed one of these pairs for every point")
+
+
+def fixed_point(record: Record, grids: Grids) -> tuple[float, float]:
+    """Where a point lies in the fixed image, px: ``fixed_x`` and ``fixed_y``, or else ``x`` and ``y`` on its map.
+
+    Raises:
+        InputError: Neither is there, or it is no number.
+    """
+    if _present(record, "fixed_x") and _present(record, "fixed_y"):
+        return number(record, "fixed_x"), number(record, "fixed_y")
+    if _present(record, "x") and _present(record, "y"):
+        x, y = from_map(grids.fixed, [(number(record, "x"), number(record, "y"))])[0].tolist()
+        return x, y
+    raise InputError("no fixed_x and fixed_y, nor x and y; needed one of these pairs for every point")
+
+
+def is_enabled(record: Record) -> bool:
+    """Whether a point is to be fitted; without the field ``enable`` it is.
+
+    Raises:
+        InputError: The field is neither yes nor no.
+    """
+    value = record.get("enable")
+    text = "" if value is None else str(value).strip().lower()
+    if text not in _ON:
+        raise InputError(f"enable is {value!r}; needed 1 or 0")
+    return _ON[text]
+
+
+def score_of(record: Record) -> float:
+    """The network's score of a point; NaN where it has none.
+
+    Raises:
+        InputError: It is no number.
+    """
+    return number(record, "score") if _present(record, "score") else math.nan
+
+
+def number(record: Record, name: str) -> float:
+    """A field's value.
+
+    Raises:
+        InputError: It is no finite number.
+    """
+    try:
+        value = float(record[name])
+    except (TypeError, ValueError):
+        value = math.nan
+    if not math.isfinite(value):
+        raise InputError(f"{name} is {record[name]!r}; needed a number")
+    return value
+
+
+def as_points(pairs: list[tuple[float, float]]) -> Points:
+    """Pairs of numbers as ``(N, 2)`` float64."""
+    return np.array(pairs, np.float64).reshape(-1, 2)
+
+
+def _present(record: Record, name: str) -> bool:
+    value = record.get(name)
+    return value not in (None, "") and not (isinstance(value, float) and math.isnan(value))
+
+
+def _known(values: Points) -> list[float | None]:
+    return [None if math.isnan(value) else value for value in values.tolist()]

@@ -1,0 +1,204 @@
+"""Patches of an aligned stack, in a fixed order, for training and for prediction."""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import rasterio
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.io import DatasetReader
+
+from rrl_register.errors import UsageError
+from rrl_register.fusion.stack_result import AlignedStack
+from rrl_register.interpolation import Mask
+from rrl_register.inverse_map import Box
+from rrl_register.raster.reader import open_dataset, unreadable
+
+StackLike = AlignedStack | npt.NDArray[Any] | str | os.PathLike[str]
+"""A stack, an array (B, H, W) with NaN for no data, or a raster file."""
+
+
+class StackPatch(NamedTuple):
+    """A square part of a stack.
+
+    Attributes:
+        data: (B, size, size) of the stack's type, ``fill`` where a band has no data.
+        valid: (size, size) bool, where all bands have data.
+        row: Of its first row in the stack.
+        column: Of its first column.
+    """
+
+    data: npt.NDArray[Any]
+    valid: Mask
+    row: int
+    column: int
+
+
+@dataclass(frozen=True)
+class PatchConfig:
+    """How a stack is cut."""
+
+    size: int = 256
+    """Side, px."""
+    stride: int | None = None
+    """From one patch to the next, px; None: ``size``, so that patches touch."""
+    min_valid: float = 0.5
+    """Least share of pixels in which all bands have data, 0 to 1."""
+    fill: float = 0.0
+    """Value where a band has no data."""
+
+    def __post_init__(self) -> None:
+        if self.size < 1 or self.step < 1:
+            raise UsageError(f"patches of {self.size} px every {self.step} px; needed 1 px or more for both")
+        if not 0 <= self.min_valid <= 1:
+            raise UsageError(f"a share of valid pixels of {self.min_valid:g}; needed 0 to 1")
+
+    @property
+    def step(self) -> int:
+        """The stride, whether given or not."""
+        return self.size if self.stride is None else self.stride
+
+
+class Patches:
+    """The patches of a stack, by number: row by row, those with too little data left out.
+
+    A stack in a file is read in windows; only its path is kept, so that worker processes can be given the object. The
+    last patch of a row or column is moved inwards, so that every pixel is in a patch.
+
+    Args:
+        stack: The stack.
+        config: How to cut it; None: the defaults.
+
+    Raises:
+        UsageError: The stack is smaller than a patch, or is none.
+        InputError: The file cannot be read.
+    """
+
+    def __init__(self, stack: StackLike, config: PatchConfig | None = None) -> None:
+        self.config = config or PatchConfig()
+        self._source = _source(stack)
+        size, (height, width) = self.config.size, self._source.shape
+        if min(height, width) < size:
+            raise UsageError(
+                f"a stack of {width} x {height} px; needed {size} px a side for a patch; try a smaller size"
+            )
+        self._places = list(self._with_data(_starts(height, self.config), _starts(width, self.config)))
+
+    @property
+    def places(self) -> list[tuple[int, int]]:
+        """(row, column) of each patch's first pixel."""
+        return list(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, index: int) -> StackPatch:
+        row, column = self._places[index]
+        size = self.config.size
+        data, known = self._source.read(Box(row, row + size, column, column + size))
+        filled = np.where(known, data, data.dtype.type(self.config.fill))
+        return StackPatch(filled, np.asarray(known.all(axis=0)), row, column)
+
+    def __iter__(self) -> Iterator[StackPatch]:
+        return (self[index] for index in range(len(self)))
+
+    def _with_data(self, rows: list[int], columns: list[int]) -> Iterator[tuple[int, int]]:
+        size, width = self.config.size, self._source.shape[1]
+        needed = math.ceil(self.config.min_valid * size**2 - 1e-9)
+        starts = np.array(columns)
+        for row in rows:
+            valid = self._source.read(Box(row, row + size, 0, width))[1].all(axis=0)
+            up_to = np.concatenate([[0], np.cumsum(valid.sum(axis=0))])
+            enough = up_to[starts + size] - up_to[starts] >= needed
+            yield from ((row, column) for column in starts[enough].tolist())
+
+
+def iter_patches(
+    stack: StackLike, size: int = 256, stride: int | None = None, min_valid: float = 0.5, fill: float = 0.0
+) -> Iterator[StackPatch]:
+    """Cuts an aligned stack into patches, row by row.
+
+    Args:
+        stack: What ``align_stack`` gave, an array (B, H, W) with NaN for no data, or any raster file.
+        size: Side of the patches, px.
+        stride: From one patch to the next, px; None: ``size``. The last ones are moved inwards, to the stack's edge.
+        min_valid: Least share of pixels in which all bands have data, 0 to 1; other patches are left out.
+        fill: Value where a band has no data.
+
+    Returns:
+        An iterator over the patches.
+
+    Raises:
+        UsageError: The stack is smaller than a patch, or a setting makes no sense.
+        InputError: The file cannot be read.
+    """
+    return iter(Patches(stack, PatchConfig(size, stride, min_valid, fill)))
+
+
+def _starts(side: int, config: PatchConfig) -> list[int]:
+    """First pixels of the patches along a side."""
+    last = side - config.size
+    starts = list(range(0, last + 1, config.step))
+    return starts if starts[-1] == last else [*starts, last]
+
+
+class _ArrayStack:
+    """A stack in memory."""
+
+    def __init__(self, data: npt.NDArray[Any]) -> None:
+        if data.ndim != 3 or data.dtype.kind not in "biuf":
+            raise UsageError(f"a stack {data.shape} of {data.dtype}; needed real numbers (B, H, W)")
+        self._data = data
+        self.shape: tuple[int, int] = data.shape[1:]
+
+    def read(self, box: Box) -> tuple[npt.NDArray[Any], Mask]:
+        """Values and where they are known, (B, h, w) each."""
+        data = self._data[:, box.top : box.bottom, box.left : box.right]
+        return data, np.isfinite(data)
+
+
+class _FileStack:
+    """A stack in a file, opened once in every thread of every process: what is open must not be shared."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._own = path, threading.local()
+        with open_dataset(path) as dataset:
+            self.shape: tuple[int, int] = dataset.shape
+
+    def __reduce__(self) -> tuple[type[_FileStack], tuple[Path]]:
+        return _FileStack, (self._path,)
+
+    def read(self, box: Box) -> tuple[npt.NDArray[Any], Mask]:
+        """Values and where they are known, (B, h, w) each."""
+        try:
+            dataset = self._opened()
+            data, masks = dataset.read(window=box.window()), dataset.read_masks(window=box.window())
+        except RasterioError as error:
+            raise unreadable(self._path, error) from error
+        return data, (masks > 0) & np.isfinite(data)
+
+    def _opened(self) -> DatasetReader:
+        # A forked process inherits what its parent has opened, and both would move one place in the file.
+        if getattr(self._own, "process", None) != os.getpid():
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", NotGeoreferencedWarning)
+                self._own.dataset, self._own.process = rasterio.open(self._path), os.getpid()
+        return self._own.dataset
+
+
+def _source(stack: StackLike) -> _ArrayStack | _FileStack:
+    found = stack.store if isinstance(stack, AlignedStack) else stack
+    if isinstance(found, np.ndarray):
+        return _ArrayStack(found)
+    if isinstance(found, str | os.PathLike):
+        return _FileStack(Path(found))
+    raise UsageError(f"a stack of the type {type(found).__name__}; needed an AlignedStack, an array or a path")

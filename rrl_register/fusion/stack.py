@@ -1,0 +1,193 @@
+"""``align_stack``: the bands of several sensors on the grid of one of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from rrl_register.config import Kind, RegisterConfig, WarpConfig
+from rrl_register.errors import InputError, NotRegisteredError, UsageError
+from rrl_register.fusion.layers import as_arrays, check_layers, open_layer, write_layers
+from rrl_register.fusion.stack_result import AlignedStack, StackBand, StackMember
+from rrl_register.images import ImageArray, ImageLike, as_image
+from rrl_register.matching.scoring import Scorer
+from rrl_register.pipeline import register
+from rrl_register.raster.grid import Grid
+from rrl_register.raster.reader import open_info
+from rrl_register.raster.writer import check_not_input, check_output
+from rrl_register.registration import Registration
+
+OnFailure = Literal["raise", "skip"]
+
+
+def align_stack(
+    images: Sequence[ImageLike],
+    config: RegisterConfig | None = None,
+    *,
+    output: str | os.PathLike[str] | None = None,
+    kinds: Sequence[Kind | str] | None = None,
+    labels: Sequence[str] | None = None,
+    registrations: Sequence[Registration | None] | None = None,
+    on_failure: OnFailure = "raise",
+    overwrite: bool = False,
+    scorer: Scorer | None = None,
+) -> AlignedStack:
+    """Registers images onto the first one and stacks the bands of all of them on its grid.
+
+    The bands become float32, or float64 where an image's type needs it, with NaN where their image has no data. Alpha
+    bands are no bands of the stack, but count for the masks.
+
+    Args:
+        images: The reference, then one image or more to bring onto it: files or arrays.
+        config: Settings of all registrations, and of the warp and the file; None: the defaults.
+        output: A GeoTIFF to write block by block, so that the stack need not fit into memory; None: give arrays.
+        kinds: What each image shows, the reference first; None: as ``config`` says, or recognised.
+        labels: Name of each image; None: names of the files, ``image1``, ``image2``, ... for arrays.
+        registrations: For each image but the reference, what ``register`` gave for it; None for those to register.
+        on_failure: What a failure does: end it all, or leave its image out; ``AlignedStack.members`` has the reason.
+        overwrite: Whether an existing output may be replaced.
+        scorer: A network that is loaded already.
+
+    Returns:
+        The stack.
+
+    Raises:
+        NotRegisteredError: An image could not be registered; with ``skip``, if that holds for all of them.
+        InputError: An image cannot be read or used; with ``skip``, the reference, or all others.
+        OutputExistsError, UsageError, WriteError: The output cannot be written, or the request contradicts itself.
+    """
+    config = config or RegisterConfig()
+    request = _Request.of(images, kinds, labels, registrations, config)
+    target = None if output is None else Path(output)
+    _require_possible(request, config, target, on_failure, overwrite)
+    return _stacked(request, _register_all(request, config, on_failure, scorer), config.warp, target, overwrite)
+
+
+@dataclass(frozen=True)
+class _Request:
+    """What is asked for, checked; all sequences have one entry for each image, the reference first."""
+
+    images: tuple[Path | ImageArray, ...]
+    kinds: tuple[Kind, ...]
+    labels: tuple[str, ...]
+    registrations: tuple[Registration | None, ...]
+    grid: Grid
+
+    @classmethod
+    def of(
+        cls,
+        images: Sequence[ImageLike],
+        kinds: Sequence[Kind | str] | None,
+        labels: Sequence[str] | None,
+        registrations: Sequence[Registration | None] | None,
+        config: RegisterConfig,
+    ) -> _Request:
+        found = tuple(as_image(image) for image in images)
+        if len(found) < 2:
+            raise UsageError(f"{len(found)} images to stack; needed the reference and one other or more")
+        moving = len(found) - 1
+        kinds = (config.read.fixed_kind, *[config.read.moving_kind] * moving) if kinds is None else kinds
+        labels = _labels(found) if labels is None else labels
+        known = [None] * moving if registrations is None else registrations
+        _require_length("kinds", kinds, len(found))
+        _require_length("labels", labels, len(found))
+        _require_length("registrations", known, moving)
+        if len(set(labels)) < len(labels):
+            raise UsageError(f"labels {', '.join(labels)}; needed another one for each image")
+        grid = found[0].known_grid if isinstance(found[0], ImageArray) else open_info(found[0]).grid
+        _require_grid(known, grid)
+        return cls(found, tuple(map(_kind, kinds)), tuple(labels), (None, *known), grid)
+
+
+def _kind(kind: Kind | str) -> Kind:
+    try:
+        return Kind(kind)
+    except ValueError as error:
+        raise UsageError(f"the kind {kind!r} of an image; needed one of {', '.join(Kind)}") from error
+
+
+def _require_length(what: str, values: Sequence[object], needed: int) -> None:
+    if len(values) != needed:
+        raise UsageError(f"{len(values)} {what}; needed {needed}")
+
+
+def _require_grid(registrations: Sequence[Registration | None], grid: Grid) -> None:
+    for registration in filter(None, registrations):
+        if registration.fixed_grid.shape != grid.shape:
+            raise UsageError(
+                f"a registration onto {registration.fixed_grid.shape} px, the reference has {grid.shape} px; "
+                "needed registrations onto the reference; register again"
+            )
+
+
+def _labels(images: Sequence[Path | ImageArray]) -> list[str]:
+    """Names of the files where they differ, else numbers."""
+    stems = [image.stem if isinstance(image, Path) else "" for image in images]
+    return [stem if stem and stems.count(stem) == 1 else f"image{number}" for number, stem in enumerate(stems, start=1)]
+
+
+def _require_possible(
+    request: _Request, config: RegisterConfig, output: Path | None, on_failure: str, overwrite: bool
+) -> None:
+    if on_failure not in ("raise", "skip"):
+        raise UsageError(f"on_failure {on_failure!r}; needed 'raise' or 'skip'")
+    if config.warp.nodata is not None:
+        raise UsageError(f"nodata {config.warp.nodata:g} for a stack; needed None: NaN stands for no data in it")
+    if output is not None:
+        check_output(output, overwrite)
+        check_not_input(output, *(image for image in request.images if isinstance(image, Path)))
+
+
+def _register_all(
+    request: _Request, config: RegisterConfig, on_failure: OnFailure, scorer: Scorer | None
+) -> tuple[StackMember, ...]:
+    """All images with what came of them, the reference first."""
+    if scorer is None and not all(request.registrations[1:]):
+        scorer = Scorer(config.match.weights, config.match.device)
+    members = [StackMember(request.labels[0], None, "")]
+    for place in range(1, len(request.images)):
+        member = _member(request, place, config, on_failure, scorer)
+        if member.reason and on_failure == "raise":
+            raise NotRegisteredError(f"{member.label}: {member.reason}")
+        members.append(member)
+    if all(member.reason for member in members[1:]):
+        raise NotRegisteredError(f"no image could be brought onto {members[0].label}: {members[1].reason}")
+    return tuple(members)
+
+
+def _member(
+    request: _Request, place: int, config: RegisterConfig, on_failure: OnFailure, scorer: Scorer | None
+) -> StackMember:
+    label, known = request.labels[place], request.registrations[place]
+    if known is not None:
+        return StackMember(label, known, known.reason)
+    read = replace(config.read, fixed_kind=request.kinds[0], moving_kind=request.kinds[place])
+    try:
+        found = register(request.images[0], request.images[place], replace(config, read=read), scorer=scorer)
+    except InputError as error:
+        if on_failure == "raise":
+            raise
+        return StackMember(label, None, str(error))
+    return StackMember(label, found, found.reason)
+
+
+def _stacked(
+    request: _Request, members: tuple[StackMember, ...], config: WarpConfig, output: Path | None, overwrite: bool
+) -> AlignedStack:
+    """The bands of all members that are not left out, as one array or file."""
+    with ExitStack() as opened:
+        layers = [
+            opened.enter_context(open_layer(image, member, config.resampling))
+            for image, member in zip(request.images, members, strict=True)
+            if not member.reason
+        ]
+        check_layers(layers)
+        bands = tuple(StackBand(name, layer.label, band) for layer in layers for band, name in layer.names.items())
+        if output is None:
+            return AlignedStack(request.grid, bands, members, as_arrays(layers, request.grid, config))
+        write_layers(layers, request.grid, output, config, overwrite)
+    return AlignedStack(request.grid, bands, members, output)

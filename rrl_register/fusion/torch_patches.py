@@ -1,0 +1,47 @@
+"""Patches of an aligned stack as a PyTorch ``Dataset``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.utils.data import Dataset
+
+from rrl_register.fusion.patches import PatchConfig, Patches, StackLike
+
+
+class PatchDataset(Dataset[dict[str, Any]]):
+    """Patches of an aligned stack, by number, for a ``DataLoader``.
+
+    An item holds ``data``, float32 (B, size, size) with ``fill`` where a band has no data; ``valid``, bool (size, size)
+    where all bands have; and ``row`` and ``column`` of its first pixel in the stack. The order is the same in every
+    run. A stack in a file is read in windows, and only its path goes to worker processes.
+
+    Args:
+        stack: What ``align_stack`` gave, an array (B, H, W) with NaN for no data, or any raster file.
+        size: Side of the patches, px.
+        stride: From one patch to the next, px; None: ``size``.
+        min_valid: Least share of pixels in which all bands have data, 0 to 1; other patches are left out.
+        fill: Value where a band has no data.
+
+    Raises:
+        UsageError: The stack is smaller than a patch, or a setting makes no sense.
+        InputError: The file cannot be read.
+    """
+
+    def __init__(
+        self, stack: StackLike, size: int = 256, stride: int | None = None, min_valid: float = 0.5, fill: float = 0.0
+    ) -> None:
+        self.patches = Patches(stack, PatchConfig(size, stride, min_valid, fill))
+
+    def __len__(self) -> int:
+        return len(self.patches)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        patch = self.patches[index]
+        return {
+            "data": torch.from_numpy(patch.data).float(),
+            "valid": torch.from_numpy(patch.valid),
+            "row": patch.row,
+            "column": patch.column,
+        }

@@ -1,0 +1,145 @@
+"""Images that are arrays rather than files: what goes with the pixels, and how they are read like a file."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import rasterio
+from rasterio.errors import NotGeoreferencedWarning
+from rasterio.io import MemoryFile
+
+from rrl_register.errors import RegistrationError, UsageError
+from rrl_register.raster.grid import Grid
+
+_STORED_AS = {"bool": "uint8", "float16": "float32"}
+"""Types that GDAL does not know, and those that hold their values."""
+_KINDS = "biufc"
+"""Numpy's kinds of pixel types: boolean, integer, floating, complex."""
+
+
+@dataclass(frozen=True, eq=False)
+class ImageArray:
+    """An image in memory with what a file would say about it.
+
+    Attributes:
+        values: (H, W) or (B, H, W), boolean, integer, floating or complex. NaN stands for no data.
+        grid: Size and georeference; None: not georeferenced.
+        valid: (H, W) bool, pixels with data; None: those that are finite in all bands.
+        names: Of the bands, such as ``red``, ``nir``, ``VV``; they also tell what the image shows.
+
+    Raises:
+        UsageError: Shapes or types do not fit.
+    """
+
+    values: npt.NDArray[Any]
+    grid: Grid | None = None
+    valid: npt.NDArray[np.bool_] | None = None
+    names: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        values, shape = self.values, self.values.shape[-2:]
+        if values.ndim not in (2, 3) or min(values.shape) < 1 or values.dtype.kind not in _KINDS:
+            raise UsageError(f"an array {values.shape} of {values.dtype}; needed numbers (H, W) or (B, H, W)")
+        if values.ndim == 3 and values.shape[2] <= 4 < min(values.shape[:2]):
+            raise UsageError(f"an array {values.shape}; needed the bands first, (B, H, W); try np.moveaxis(a, -1, 0)")
+        if self.grid is not None and self.grid.shape != shape:
+            raise UsageError(f"an array of {shape} px on a grid of {self.grid.shape} px; needed (rows, columns) alike")
+        if self.valid is not None and (self.valid.shape != shape or self.valid.dtype != np.bool_):
+            raise UsageError(f"a mask {self.valid.shape} of {self.valid.dtype}; needed bool {shape}, True: has data")
+        if self.names and len(self.names) != len(self.bands):
+            raise UsageError(f"{len(self.names)} names for {len(self.bands)} bands; needed one for each, or none")
+
+    @property
+    def bands(self) -> npt.NDArray[Any]:
+        """(B, H, W), of a type that files can hold."""
+        values = self.values if self.values.ndim == 3 else self.values[None]
+        return values.astype(_STORED_AS.get(values.dtype.name, values.dtype), copy=False)
+
+    @property
+    def mask(self) -> npt.NDArray[np.bool_]:
+        """(H, W), where all bands are finite and ``valid`` says nothing else."""
+        finite = np.all(np.isfinite(self.bands), axis=0)
+        return np.asarray(finite if self.valid is None else finite & self.valid)
+
+    @property
+    def known_grid(self) -> Grid:
+        """``grid``, or one without georeference."""
+        return self.grid or Grid(self.values.shape[-1], self.values.shape[-2])
+
+
+ImageLike: TypeAlias = str | os.PathLike[str] | npt.NDArray[Any] | ImageArray
+"""A file's path, a plain array (H, W) or (B, H, W), or an array with its georeference and mask."""
+
+
+def as_image(image: ImageLike) -> Path | ImageArray:
+    """Tell files from arrays.
+
+    Raises:
+        UsageError: It is neither, or an array that is no image.
+    """
+    if isinstance(image, str | os.PathLike):
+        return Path(image)
+    if isinstance(image, ImageArray):
+        return image
+    if isinstance(image, np.ndarray):
+        return ImageArray(image)
+    raise UsageError(
+        f"an image of the type {type(image).__name__}; needed a path, a numpy array or an ImageArray; "
+        "see rrl_register.xarray for xarray's arrays"
+    )
+
+
+@contextmanager
+def as_path(image: ImageLike, called: str) -> Iterator[Path]:
+    """Give a path that GDAL opens, for as long as the block lasts; an array lies in GDAL's memory, not on the disk.
+
+    Args:
+        image: A file or an array.
+        called: What errors call an array, which has no name.
+
+    Raises:
+        UsageError: It is no image.
+    """
+    found = as_image(image)
+    if isinstance(found, Path):
+        yield found
+        return
+    with MemoryFile(ext=".tif") as memory:
+        _write(memory, found)
+        try:
+            yield Path(memory.name)
+        except RegistrationError as error:
+            raise type(error)(str(error).replace(memory.name, called)) from error
+
+
+def _write(memory: MemoryFile, image: ImageArray) -> None:
+    bands, grid = image.bands, image.known_grid
+    profile = {
+        "driver": "GTiff",
+        "width": grid.width,
+        "height": grid.height,
+        "count": len(bands),
+        "dtype": bands.dtype,
+        "crs": grid.crs,
+        "BIGTIFF": "IF_SAFER",
+        # The first bands of a raster are taken for colours unless they are said to be none.
+        "PHOTOMETRIC": "MINISBLACK",
+    }
+    if grid.transform is not None:
+        profile["transform"] = grid.transform
+    with warnings.catch_warnings(), rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with memory.open(**profile) as target:
+            target.write(bands)
+            if image.names:
+                target.descriptions = image.names
+            if image.valid is not None:
+                target.write_mask(image.valid)

@@ -1,0 +1,246 @@
+"""The xarray accessor ``.rrl``: registers labelled arrays; those backed by dask stay lazy. Needs the extra ``xarray``.
+
+Importing this module registers the accessor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from rrl_register.config import RegisterConfig, Resampling
+from rrl_register.displacement_field import DisplacementField
+from rrl_register.errors import NotRegisteredError, UsageError
+from rrl_register.estimation.displacement import Transform
+from rrl_register.images import ImageArray
+from rrl_register.inverse_map import Box, InverseMap
+from rrl_register.matching.scoring import Scorer
+from rrl_register.pipeline import register
+from rrl_register.raster.grid import Grid
+from rrl_register.registration import Registration
+from rrl_register.warping import ArraySource, View, keep_off
+
+try:
+    import rioxarray
+    import xarray as xr
+except ImportError as error:
+    raise ImportError(f"{error.name} not installed; needed here; try: pip install 'rrl-register[xarray]'") from error
+
+_CHUNK = 1024
+"""Side of the chunks of a lazy result, px, where the reference has none."""
+
+
+@xr.register_dataarray_accessor("rrl")
+class RRLAccessor:
+    """Registration of a ``DataArray`` with two spatial dimensions and at most one more, such as ``band``.
+
+    What rioxarray knows of an array is used: its dimensions, CRS, geotransform and nodata value. NaN and the nodata
+    value stand for no data.
+    """
+
+    def __init__(self, array: xr.DataArray) -> None:
+        self._array = array
+
+    def registration_to(
+        self, reference: xr.DataArray, config: RegisterConfig | None = None, *, scorer: Scorer | None = None
+    ) -> Registration:
+        """Registers this array, the moving image, onto a reference; computed at once, whatever backs the arrays.
+
+        Arrays backed by dask are averaged down, chunk by chunk, to no less than ``config.read.max_side`` px before they
+        are loaded. Averaging takes speckle away: name the kind of SAR images.
+
+        Args:
+            reference: The fixed image.
+            config: Settings; None: the defaults.
+            scorer: A network that is loaded already.
+
+        Returns:
+            The result, in pixels of both arrays; its ``status`` is ``failed`` where they could not be registered.
+
+        Raises:
+            InputError: An array cannot be used, or the georeferences share no ground.
+            UsageError: An array has other dimensions than two in space and one more.
+        """
+        config = config or RegisterConfig()
+        fixed, moving = (_loaded(array, config.read.max_side) for array in (reference, self._array))
+        found = register(fixed.image, moving.image, config, scorer=scorer)
+        return found.enlarged(fixed.factor, moving.factor, _grid(reference), _grid(self._array))
+
+    def register_to(
+        self,
+        reference: xr.DataArray,
+        config: RegisterConfig | None = None,
+        *,
+        registration: Registration | None = None,
+        scorer: Scorer | None = None,
+    ) -> xr.DataArray:
+        """Registers this array, the moving image, and brings it onto the grid of a reference.
+
+        Args:
+            reference: The fixed image.
+            config: Settings; None: the defaults.
+            registration: What ``registration_to`` gave for this pair; None: register.
+            scorer: A network that is loaded already.
+
+        Returns:
+            This array with the coordinates, CRS and geotransform of the reference. Its type and nodata value are kept;
+            without a nodata value, NaN stands for no data and integers become floats. Backed by dask if this array is:
+            then nothing of it is warped before it is computed, and each chunk reads only what it needs.
+
+        Raises:
+            NotRegisteredError: The images could not be registered.
+            InputError, UsageError: As ``registration_to``.
+        """
+        config = config or RegisterConfig()
+        found = registration or self.registration_to(reference, config, scorer=scorer)
+        if found.transform is None:
+            raise NotRegisteredError(found.reason)
+        shape = reference.rio.height, reference.rio.width
+        bands, work = _bands(self._array), _work(self._array, found.transform, shape, config.warp.resampling)
+        if bands.chunks is not None:
+            values = _lazily_warped(bands.data, work, _chunks(reference))
+        else:
+            rows, columns = work.warp.shape
+            values = _warped(bands.data, work, Box(0, shape[0], 0, shape[1]), Box(0, rows, 0, columns))
+        return _like(reference, self._array, values, work.fill)
+
+
+class _Loaded(NamedTuple):
+    """An array in memory, and how many px of the whole one of its px is wide."""
+
+    image: ImageArray
+    factor: int
+
+
+class _Work(NamedTuple):
+    """How to warp: the way back, what stands for no data in the source and in the result, and the result's type."""
+
+    warp: InverseMap
+    nodata: float | None
+    fill: float
+    dtype: np.dtype[Any]
+
+
+def _work(array: xr.DataArray, transform: Transform, shape: tuple[int, int], resampling: Resampling) -> _Work:
+    field = None if transform.displacement is None else DisplacementField.over(transform.displacement, shape)
+    moving_shape = array.rio.height, array.rio.width
+    warp = InverseMap.onto(transform.matrix, moving_shape, resampling, field)
+    return _Work(warp, array.rio.nodata, *_fill(array))
+
+
+def _loaded(array: xr.DataArray, max_side: int) -> _Loaded:
+    bands = _bands(array)
+    factor = 1 if bands.chunks is None else max(1, max(bands.shape[1:]) // max_side)
+    grid, nodata = _grid(array), array.rio.nodata
+    if factor > 1:
+        known = bands.astype(np.result_type(bands.dtype, np.float32)).where(_known(bands, nodata))
+        steps = {array.rio.y_dim: factor, array.rio.x_dim: factor}
+        bands, nodata = known.coarsen(steps, boundary="trim").mean(), None
+    values = np.asarray(bands.data)
+    image = ImageArray(values, grid.reduced(factor), np.asarray(_known(values, nodata).all(axis=0)), _names(array))
+    return _Loaded(image, factor)
+
+
+def _bands(array: xr.DataArray) -> xr.DataArray:
+    """The array as (B, H, W)."""
+    try:
+        y, x = array.rio.y_dim, array.rio.x_dim
+    except rioxarray.exceptions.MissingSpatialDimensionError as error:
+        raise UsageError(f"dimensions {array.dims}; needed y and x; try .rio.set_spatial_dims") from error
+    others = [name for name in array.dims if name not in (y, x)]
+    if len(others) > 1:
+        raise UsageError(f"dimensions {array.dims}; needed two in space and one more at most; try .isel")
+    return array.transpose(*others, y, x) if others else array.expand_dims("band")
+
+
+def _grid(array: xr.DataArray) -> Grid:
+    """Size and georeference; coordinates count for more than a geotransform, which slicing leaves behind."""
+    y, x = array.rio.y_dim, array.rio.x_dim
+    with_coordinates = x in array.coords and y in array.coords and min(array.sizes[x], array.sizes[y]) > 1
+    transform = array.rio.transform(recalc=with_coordinates)
+    return Grid(array.sizes[x], array.sizes[y], array.rio.crs, None if transform.is_identity else transform)
+
+
+def _names(array: xr.DataArray) -> tuple[str, ...]:
+    """Names of the bands, as GDAL's readers leave them."""
+    names = array.attrs.get("long_name", ())
+    names = (names,) if isinstance(names, str) else tuple(map(str, names))
+    return names if len(names) == _bands(array).shape[0] else ()
+
+
+def _known(values: Any, nodata: float | None) -> Any:
+    """Which values are data."""
+    finite = np.isfinite(values)
+    return finite if nodata is None or np.isnan(nodata) else finite & (values != nodata)
+
+
+def _fill(array: xr.DataArray) -> tuple[float, np.dtype[Any]]:
+    """What stands for no data in the result, and its type."""
+    nodata, dtype = array.rio.nodata, array.dtype
+    if nodata is not None and not (np.isnan(nodata) and dtype.kind in "iu"):
+        return nodata, dtype
+    return np.nan, dtype if dtype.kind in "fc" else np.result_type(dtype, np.float32)
+
+
+def _warped(bands: npt.NDArray[Any], work: _Work, box: Box, part: Box) -> npt.NDArray[Any]:
+    """A block of the fixed grid, (B, h, w), from the part of the moving image that it needs, (B, rows, columns)."""
+    source = ArraySource(bands, np.asarray(_known(bands, work.nodata).all(axis=0)), part, work.warp.shape)
+    view = View(source, work.warp, box.shape, tuple(range(len(bands))))
+    values, valid = view.whole(box)
+    values = values if work.nodata is None else keep_off(values, work.fill)
+    return np.where(valid, values, np.array(work.fill, work.dtype)).astype(work.dtype, copy=False)
+
+
+def _lazily_warped(bands: Any, work: _Work, chunks: tuple[tuple[int, ...], tuple[int, ...]]) -> Any:
+    """The same for each chunk of the result, as an array of dask."""
+    import dask
+    import dask.array as da
+
+    shared, warp_block = dask.delayed(work), dask.delayed(_warped, pure=True)
+
+    def block(box: Box) -> Any:
+        shape = (len(bands), *box.shape)
+        part = work.warp.window(box)
+        if 0 in part.shape:
+            return da.full(shape, work.fill, work.dtype, chunks=shape)
+        needed = bands[:, part.top : part.bottom, part.left : part.right]
+        return da.from_delayed(warp_block(needed, shared, box, part), shape, work.dtype)
+
+    rows = [[block(Box(*row, *column)) for column in _spans(chunks[1])] for row in _spans(chunks[0])]
+    return da.block(rows)
+
+
+def _chunks(reference: xr.DataArray) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Sizes of the result's chunks along y and x: the reference's where it has some."""
+    bands = _bands(reference)
+    if bands.chunks is not None:
+        return bands.chunks[1], bands.chunks[2]
+    along_y, along_x = (
+        tuple(min(_CHUNK, side - start) for start in range(0, side, _CHUNK)) for side in bands.shape[1:]
+    )
+    return along_y, along_x
+
+
+def _spans(sizes: tuple[int, ...]) -> Iterator[tuple[int, int]]:
+    return pairwise(np.cumsum([0, *sizes]).tolist())
+
+
+def _like(reference: xr.DataArray, moving: xr.DataArray, values: Any, fill: float) -> xr.DataArray:
+    """Values (B, h, w) with the moving array's name, bands and attributes, at the reference's coordinates."""
+    y, x = reference.rio.y_dim, reference.rio.x_dim
+    others = [name for name in moving.dims if name not in (moving.rio.y_dim, moving.rio.x_dim)]
+    coords = {name: coord for name, coord in moving.coords.items() if coord.dims == tuple(others) and others}
+    coords |= {name: reference.coords[name] for name in (y, x) if name in reference.coords}
+    result = xr.DataArray(
+        values if others else values[0], coords, (*others, y, x), name=moving.name, attrs=moving.attrs
+    )
+    grid = _grid(reference)
+    if grid.crs is not None:
+        result = result.rio.write_crs(grid.crs)
+    if grid.transform is not None:
+        result = result.rio.write_transform(grid.transform)
+    return result.rio.write_nodata(fill)
