@@ -41,6 +41,11 @@ def main() -> None:
 def measure(fixed: Path, moving: Path, output: Path, options: Sequence[str] = ()) -> dict[str, Any]:
     """Run ``rrl-register FIXED MOVING -o OUTPUT`` and say what it took; what it prints goes to standard error."""
     command = [sys.executable, "-m", "rrl_register", str(fixed), str(moving), "-o", str(output), *options]
+    return run_measured(command)
+
+
+def run_measured(command: Sequence[str]) -> dict[str, Any]:
+    """Run a command and say what it took; what it prints goes to standard error."""
     start = time.perf_counter()
     process = subprocess.Popen(command, stdout=sys.stderr)
     # wait4 tells of this process alone; RUSAGE_CHILDREN would mix in any other that was waited for.

@@ -47,7 +47,7 @@ def attempt(plan: Plan) -> dict[str, Any]:
     estimate = _estimate(plan, case)
     if estimate is None:
         return row
-    error = error_px(case, estimate.scene.pair.to_files(estimate.transform).matrix)
+    error = error_px(case, estimate.frames.to_files(estimate.transform).matrix)
     evidence = estimate.evidence.figures()
     row |= {"evidence": evidence, "implausible": estimate.evidence.implausible}
     return row if error is None else row | {"error": round(error, 2), "right": error < RIGHT_BELOW_PX}

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         ReadConfig,
         RegisterConfig,
         Resampling,
+        ResourceConfig,
         WarpConfig,
     )
     from rrl_register.errors import RegistrationError
@@ -56,6 +57,7 @@ _HOMES = {
     "Registration": "registration",
     "RegistrationError": "errors",
     "Resampling": "config",
+    "ResourceConfig": "config",
     "WarpConfig": "config",
     "align_stack": "fusion.stack",
     "apply_transform": "applying",
@@ -83,6 +85,7 @@ __all__ = [
     "Registration",
     "RegistrationError",
     "Resampling",
+    "ResourceConfig",
     "WarpConfig",
     "__version__",
     "align_stack",

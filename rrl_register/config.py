@@ -88,7 +88,8 @@ class ReadConfig:
     fixed_kind: Kind = Kind.AUTO
     moving_kind: Kind = Kind.AUTO
     max_side: int = 2048
-    """Longest side of the working grid, px; larger scenes are matched on a reduced image and warped at full size."""
+    """Longest side of the working grid, px; larger scenes are found on a reduced image and settled in windows of the
+    full one."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,8 @@ class EstimateConfig:
     model: ModelChoice = ModelChoice.AUTO
     """What is fitted on top of what georeferences (or else sizes) say."""
     threshold: float = 3.0
-    """Inlier threshold of the robust fit, px of the working grid (fixed px, unless the scene had to be reduced)."""
+    """Inlier threshold of the robust fit, px of the grid that tie points are measured on (of the coarser file's pixels;
+    of larger ones where a large scene is known on the reduced image only)."""
     min_inliers: int = 12
     seed: int = 0
 
@@ -154,6 +156,14 @@ class WarpConfig:
 
 
 @dataclass(frozen=True)
+class ResourceConfig:
+    """What a run may take of the machine."""
+
+    max_memory: int = 1024**3
+    """Bytes that reading, matching and warping may take in all, beside the program and the network."""
+
+
+@dataclass(frozen=True)
 class RegisterConfig:
     """Everything that ``register`` can be told."""
 
@@ -161,6 +171,7 @@ class RegisterConfig:
     match: MatchConfig = field(default_factory=MatchConfig)
     estimate: EstimateConfig = field(default_factory=EstimateConfig)
     warp: WarpConfig = field(default_factory=WarpConfig)
+    resources: ResourceConfig = field(default_factory=ResourceConfig)
 
 
 @dataclass(frozen=True)

@@ -99,6 +99,23 @@ def output_grid(text: str) -> OutputGrid | Path:
     return OutputGrid(text) if text in tuple(OutputGrid) else Path(text)
 
 
+def size(text: str | int) -> int:
+    """Read an amount of memory, ``512MiB`` or ``2GiB``; a bare number counts bytes."""
+    match = re.fullmatch(r"(\d+\.?\d*|\.\d+)\s*([KMGT]i?)?B?", str(text))
+    if not match:
+        raise click.BadParameter(f"{text!r} is no amount of memory; needed a number and its unit, 512MiB or 2GiB.")
+    prefix = match[2] or ""
+    return int(float(match[1]) * (1024 if prefix.endswith("i") else 1000) ** " KMGT".index(prefix[:1] or " "))
+
+
+def size_text(n_bytes: int) -> str:
+    """The same amount as one would write it."""
+    for unit in ("GiB", "MiB", "KiB"):
+        if n_bytes and n_bytes % size(f"1{unit}") == 0:
+            return f"{n_bytes // size(f'1{unit}')}{unit}"
+    return str(n_bytes)
+
+
 def one_of(values: Iterable[StrEnum]) -> click.Choice[str]:
     """Offer the values of an enum; given the enum itself, click would offer its names."""
     return click.Choice([value.value for value in values])
@@ -110,12 +127,13 @@ class ConfigOption:
 
     Attributes:
         flag: The long flag.
-        section: Field of ``RegisterConfig``: read, match, estimate or warp.
+        section: Field of ``RegisterConfig``: read, match, estimate, warp or resources.
         field: Field of that section.
         help: One line for ``--help``.
         type: What ``click.option`` takes as type: one of click's, or a function of the text; BOOL makes a flag that
             takes no value (as a column of a manifest it does: yes or no).
         to_field: Turns what click gives into what the field holds; not called for None.
+        from_field: Turns the field's default into what click would be given.
         default_text: What ``--help`` shows for a default of None.
         multiple: Whether the flag may be repeated.
         metavar: Placeholder in ``--help``.
@@ -128,6 +146,7 @@ class ConfigOption:
     help: str
     type: Any
     to_field: Callable[[Any], Any] = lambda value: value
+    from_field: Callable[[Any], Any] = lambda value: value
     default_text: str | None = None
     multiple: bool = False
     metavar: str | None = None
@@ -159,7 +178,7 @@ class ConfigOption:
         value = getattr(getattr(RegisterConfig(), self.section), self.field)
         if value == ():
             return None
-        return value.value if isinstance(value, StrEnum) else value
+        return value.value if isinstance(value, StrEnum) else self.from_field(value)
 
     def parse(self, text: str) -> Any:
         """Read a value as the command line would; those of an option that may be repeated are parted by semicolons.
@@ -182,7 +201,7 @@ class ConfigOption:
             return ["=".join(item) if isinstance(item, tuple) else item for item in value] or None
         if isinstance(value, Path):
             return str(value.absolute())
-        return value.value if isinstance(value, StrEnum) else value
+        return value.value if isinstance(value, StrEnum) else self.from_field(value)
 
     def decorate(self, function: Decorated) -> Decorated:
         """Add the flag to a command."""
@@ -377,6 +396,15 @@ CONFIG_OPTIONS = (
         default_text="tiled, compressed",
         multiple=True,
         metavar="NAME=VALUE",
+    ),
+    ConfigOption(
+        "--max-memory",
+        "resources",
+        "max_memory",
+        "Memory that the scene may take, beside the program and the network.",
+        size,
+        from_field=size_text,
+        metavar="SIZE",
     ),
 )
 

@@ -10,24 +10,25 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from rrl_register.budget import bounded_block_cache, working_side
 from rrl_register.clock import StageClock, Watch
-from rrl_register.config import Kind, ReadConfig, RegisterConfig
+from rrl_register.config import Kind, MatchConfig, ReadConfig, RegisterConfig
 from rrl_register.errors import UsageError
 from rrl_register.estimation.covariance import in_file_px, matrix_covariance
 from rrl_register.estimation.verdict import refusal, refusal_without_transform
 from rrl_register.exchange.start import start_from_points
 from rrl_register.images import ImageLike, as_path
+from rrl_register.matching.estimates import Estimate
 from rrl_register.matching.passes import Scene
 from rrl_register.matching.scoring import Scorer, spectra
-from rrl_register.matching.search import Counts, Estimate, Search
+from rrl_register.matching.search import Counts, Search
 from rrl_register.matching.tie_points import TiePoints, no_tie_points
+from rrl_register.pair_files import REACH_PX, PairFiles
 from rrl_register.patches import default_support
 from rrl_register.registration import Registration
-from rrl_register.working import WorkingPair, read_pair
+from rrl_register.working import WorkingPair
 
 __all__ = ["Registration", "register"]
-
-GEOREFERENCED_MAX_SHIFT_PX = 100.0
 
 
 def register(
@@ -46,7 +47,8 @@ def register(
         moving: The image to bring onto it, likewise.
         config: Settings; None: the defaults.
         scorer: A network that is loaded already, to be used for many pairs.
-        watch: Told the name of each stage as it begins: load, read, prepare, coarse, keypoints, guided, estimate.
+        watch: Told the name of each stage as it begins: load, read, prepare, coarse, keypoints, guided, windows,
+            estimate.
 
     Returns:
         The result; its ``status`` is ``failed`` where the images could not be registered.
@@ -90,11 +92,12 @@ def search(
     clock, counts = StageClock(watch), Counts()
     with clock("load"):
         scorer = scorer or Scorer(config.match.weights, config.match.device)
-    first = _prepared(fixed, moving, config, scorer, clock, counts)
-    estimate = first.run()
-    if not (estimate and estimate.proven) and _may_be_sar(first.scene.pair, config.read):
-        as_sar = replace(config, read=replace(config.read, moving_kind=Kind.SAR))
-        estimate = _prepared(fixed, moving, as_sar, scorer, clock, counts).run(thorough=False) or estimate
+    with bounded_block_cache(config.resources.max_memory):
+        first = _prepared(fixed, moving, config, scorer, clock, counts)
+        estimate = first.run()
+        if not (estimate and estimate.proven) and _may_be_sar(first.scene.pair, config.read):
+            as_sar = replace(config, read=replace(config.read, moving_kind=Kind.SAR))
+            estimate = _prepared(fixed, moving, as_sar, scorer, clock, counts).run(thorough=False) or estimate
     return Searched(first.scene, scorer, estimate, counts, clock.seconds)
 
 
@@ -103,13 +106,33 @@ def _prepared(
 ) -> Search:
     """The search for a pair, about to begin."""
     with clock("read"):
-        pair = read_pair(fixed, moving, config.read)
-        max_shift = max_shift_px(config.match.max_shift, pair)
+        files = PairFiles.of(fixed, moving, config.read)
+        pair, max_shift = read_overview(files, config)
         initial = start_from_points(config.match.init_points, pair) if config.match.init_points else None
     with clock("prepare"):
         support = config.match.support or default_support(pair.fixed_kind, pair.moving_kind, pair.fixed.shape)
         scene = Scene.of(pair, support, spectra(pair.fixed_kind, pair.moving_kind), scorer, config.match)
-    return Search(scene, config.estimate, max_shift, clock, counts, initial)
+    return Search(scene, config.estimate, max_shift, clock, counts, initial, files.window)
+
+
+def read_overview(files: PairFiles, config: RegisterConfig) -> tuple[WorkingPair, float]:
+    """Reads both images for matching, within the memory that there is.
+
+    Returns:
+        The images, and how far the prior may be off, working px.
+
+    Raises:
+        InputError, UsageError: As ``register``.
+    """
+    side = working_side(config.resources.max_memory, files.n_bands, config.read.max_side)
+    reach = reach_px(config.match.max_shift, files)
+    pair = files.overview(side, math.inf if _lies_otherwise(config.match) else reach)
+    return pair, max_shift_px(reach, pair)
+
+
+def _lies_otherwise(config: MatchConfig) -> bool:
+    """Whether more is known of how the moving image lies than its georeference says, which then may be far off."""
+    return config.init_points is not None or not {config.rotation, config.scale} <= {"auto", "none"}
 
 
 def _may_be_sar(pair: WorkingPair, config: ReadConfig) -> bool:
@@ -117,43 +140,57 @@ def _may_be_sar(pair: WorkingPair, config: ReadConfig) -> bool:
     return config.moving_kind is Kind.AUTO and (pair.fixed_kind, pair.moving_kind) == (Kind.OPTICAL, Kind.IR)
 
 
-def max_shift_px(text: str | None, pair: WorkingPair) -> float:
-    """How far the prior may be off, working px.
+def reach_px(text: str | None, files: PairFiles) -> float | None:
+    """How far the prior may be off, px of the fixed file; None: as far as is usual.
 
     Args:
-        text: ``80px`` (pixels of the fixed file), ``500m``, or None: 100 px with georeferences, else half of the
-            longer side.
-        pair: The images.
+        text: ``80px`` (pixels of the fixed file), ``500m``, or None.
+        files: The images.
 
     Raises:
         UsageError: If the text is no length, or metres are asked of a pair without georeferences.
     """
     if text is None:
-        return GEOREFERENCED_MAX_SHIFT_PX if pair.georeferenced else max(pair.fixed.shape) / 2
+        return None
     match = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*(px|m)?\s*", text)
     if match is None or not math.isfinite(float(match[1])) or float(match[1]) <= 0:
         raise UsageError(f"--max-shift {text!r} is no length: a number with px or m is needed, such as 80px or 500m")
     length = float(match[1])
     if match[2] == "m":
-        size = pair.fixed_grid.metres_per_pixel if pair.georeferenced else None
+        size = files.fixed.grid.metres_per_pixel if files.georeferenced else None
         if size is None:
             raise UsageError(f"--max-shift {text} needs georeferences on both images: give it in px")
         length /= size
-    return length / pair.fixed_factor
+    return length
+
+
+def max_shift_px(reach: float | None, pair: WorkingPair) -> float:
+    """How far the prior may be off, working px.
+
+    Args:
+        reach: The same in px of the fixed file, where it was given; None: 100 working px and what is known of the error
+            of the georeferences, without them half of the longer side.
+        pair: The images.
+    """
+    if reach is not None:
+        return reach / pair.fixed_factor
+    if not pair.georeferenced:
+        return float(max(pair.fixed.shape)) / 2
+    return REACH_PX + pair.georeference_error / pair.fixed_factor
 
 
 def _result(searched: Searched, config: RegisterConfig) -> Registration:
     estimate, counts = searched.estimate, searched.counts
     scene = estimate.scene if estimate else searched.scene
-    pair = scene.pair
+    pair, frames = scene.pair, estimate.frames if estimate else scene.pair.frames
     settings = config.estimate
     if estimate:
         reason = refusal(estimate.evidence, settings.min_inliers, settings.threshold)
     else:
         reason = refusal_without_transform(counts.n_candidates, counts.n_tie_points)
-    transform = pair.to_files(estimate.transform) if estimate and reason is None else None
+    transform = frames.to_files(estimate.transform) if estimate and reason is None else None
     evidence = estimate.evidence if estimate else None
-    points, inlier = _points_in_files(estimate, pair, settings.threshold)
+    points, inlier = _points_in_files(estimate, settings.threshold)
     return Registration(
         status="ok" if reason is None else "failed",
         reason=reason or "",
@@ -164,10 +201,10 @@ def _result(searched: Searched, config: RegisterConfig) -> Registration:
         n_candidates=counts.n_candidates,
         n_tie_points=len(points),
         n_inliers=int(inlier.sum()),
-        rmse_px=pair.in_file_px(evidence.rmse_px if evidence else None),
-        check_rmse_px=pair.in_file_px(evidence.check_rmse_px if evidence else None),
+        rmse_px=frames.in_file_px(evidence.rmse_px if evidence else None),
+        check_rmse_px=frames.in_file_px(evidence.check_rmse_px if evidence else None),
         confidence=round(estimate.confidence, 4) if estimate else 0.0,
-        evidence=evidence.figures(pair.fixed_factor) if evidence else {},
+        evidence=evidence.figures(frames.fixed.factor) if evidence else {},
         seconds=searched.seconds,
         device=str(searched.scorer.device),
         weights=searched.scorer.name,
@@ -177,24 +214,22 @@ def _result(searched: Searched, config: RegisterConfig) -> Registration:
         fixed_grid=pair.fixed_grid,
         moving_grid=pair.moving_grid,
         tie_points=points,
-        rejected=pair.tie_points_to_files(estimate.matches.rejected) if estimate else no_tie_points(),
+        rejected=frames.tie_points_to_files(estimate.matches.rejected) if estimate else no_tie_points(),
         inlier=inlier,
         displacement=transform.displacement if transform else None,
-        uncertainty_px=in_file_px(estimate.uncertainty, pair.fixed_factor) if estimate else None,
-        covariance=_covariance(estimate, pair) if transform else None,
+        uncertainty_px=in_file_px(estimate.uncertainty, frames.fixed.factor) if estimate else None,
+        covariance=_covariance(estimate) if transform else None,
     )
 
 
-def _covariance(estimate: Estimate | None, pair: WorkingPair) -> NDArray[np.float64] | None:
+def _covariance(estimate: Estimate | None) -> NDArray[np.float64] | None:
     """Of the matrix in px of the files; None where a displacement goes with it, whose errors are bound to its own."""
     if estimate is None or estimate.transform.displacement:
         return None
-    return matrix_covariance([pair.to_files(fit) for fit in estimate.replicates])
+    return matrix_covariance([estimate.frames.to_files(fit) for fit in estimate.replicates])
 
 
-def _points_in_files(
-    estimate: Estimate | None, pair: WorkingPair, threshold: float
-) -> tuple[TiePoints, NDArray[np.bool_]]:
+def _points_in_files(estimate: Estimate | None, threshold: float) -> tuple[TiePoints, NDArray[np.bool_]]:
     if estimate is None:
         return no_tie_points(), np.empty(0, bool)
-    return pair.tie_points_to_files(estimate.matches.tie_points), estimate.residual <= threshold
+    return estimate.frames.tie_points_to_files(estimate.matches.tie_points), estimate.residual <= threshold

@@ -16,12 +16,13 @@ from rrl_register.config import Kind, RegisterConfig
 from rrl_register.estimation.transforms import Matrix, corners_of, decompose, project
 from rrl_register.matching.coarse import search_grids
 from rrl_register.matching.scoring import Scorer
+from rrl_register.pair_files import PairFiles
 from rrl_register.patches import PATCH_SIZE, default_support
-from rrl_register.pipeline import max_shift_px
-from rrl_register.raster.grid import Grid, prior_matrix
+from rrl_register.pipeline import read_overview
+from rrl_register.raster.grid import Grid
 from rrl_register.raster.radiometry import Guess, look, pair_kinds
 from rrl_register.raster.reader import RasterInfo, open_info, read_bands
-from rrl_register.working import WorkingPair, read_pair
+from rrl_register.working import WorkingPair
 
 PAIRS_PER_KEYPOINT = 1.35
 """Pairs scored for each keypoint where the first glance settles it: 539 for 400 in all of four real pairs."""
@@ -164,17 +165,18 @@ def plan_registration(fixed: Path, moving: Path, config: RegisterConfig, scorer:
         look(moving, config.read.moving_bands, config.read.moving_kind),
     )
     kinds = pair_kinds(*guesses)
-    pair = read_pair(fixed, moving, replace(config.read, fixed_kind=kinds[0], moving_kind=kinds[1]))
+    files = PairFiles.of(fixed, moving, replace(config.read, fixed_kind=kinds[0], moving_kind=kinds[1]))
+    pair, max_shift = read_overview(files, config)
     scorer = scorer or Scorer(config.match.weights, config.match.device)
     grids = search_grids(config.match.rotation, config.match.scale, pair.georeferenced)
     rotations = [rotation for grid in grids for rotation in grid.rotations]
     scales = [scale for grid in grids for scale in grid.scales]
-    prior = prior_matrix(pair.fixed_grid, pair.moving_grid)
+    prior = files.prior
     return Plan(
         *_image_plans((fixed, moving), pair, guesses, config),
         ratio=decompose(prior, pair.moving_grid.shape).scale,
         overlap=_overlap(prior, pair.fixed_grid, pair.moving_grid) if pair.georeferenced else None,
-        max_shift_px=max_shift_px(config.match.max_shift, pair) * pair.fixed_factor,
+        max_shift_px=max_shift * pair.fixed_factor,
         rotations_deg=(min(rotations), max(rotations)),
         scales=(min(scales), max(scales)),
         support_px=config.match.support or default_support(*kinds, pair.fixed.shape),

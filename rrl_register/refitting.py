@@ -21,8 +21,9 @@ from rrl_register.estimation.selection import ModelFit, candidates, choose_model
 from rrl_register.exchange.start import reduced_points
 from rrl_register.exchange.table import PointTable
 from rrl_register.matching.tie_points import Matches, TiePoints
+from rrl_register.pair_files import read_pair
 from rrl_register.registration import Registration
-from rrl_register.working import WorkingPair, read_pair
+from rrl_register.working import WorkingPair
 
 logger = logging.getLogger(__name__)
 
@@ -130,7 +131,7 @@ def _result(
 ) -> Registration:
     evidence = found.evidence if found else None
     reason = refusal(evidence, config.threshold) if evidence else _undetermined(len(given), config.model)
-    transform = pair.to_files(found.fit.transform) if found and reason is None else None
+    transform = pair.frames.to_files(found.fit.transform) if found and reason is None else None
     inlier = found.residual <= config.threshold if found else np.zeros(len(given), bool)
     return Registration(
         status="ok" if reason is None else "failed",
@@ -142,8 +143,8 @@ def _result(
         n_candidates=0,
         n_tie_points=len(given),
         n_inliers=int(inlier.sum()),
-        rmse_px=pair.in_file_px(evidence.rmse_px if evidence else None),
-        check_rmse_px=pair.in_file_px(evidence.check_rmse_px if evidence else None),
+        rmse_px=pair.frames.in_file_px(evidence.rmse_px if evidence else None),
+        check_rmse_px=pair.frames.in_file_px(evidence.check_rmse_px if evidence else None),
         confidence=None,
         evidence=evidence.figures(pair.fixed_factor) if evidence else {},
         seconds=seconds,
@@ -165,7 +166,7 @@ def _result(
 def _covariance(found: Refitted | None, pair: WorkingPair) -> NDArray[np.float64] | None:
     if found is None or found.fit.transform.displacement:
         return None
-    return matrix_covariance([pair.to_files(fit) for fit in found.replicates])
+    return matrix_covariance([pair.frames.to_files(fit) for fit in found.replicates])
 
 
 def _undetermined(n: int, model: ModelChoice) -> str:

@@ -58,8 +58,14 @@ def oriented_gradients(
     """
     gx, gy = gradients(image, valid, sigma)
     angle = (np.pi * np.arange(n_orientations) / n_orientations).astype(np.float32)
-    channels = _blur(np.abs(gx[..., None] * np.cos(angle) + gy[..., None] * np.sin(angle)), smoothing)
-    channels = np.float32(0.5) * channels + np.float32(0.25) * (np.roll(channels, 1, -1) + np.roll(channels, -1, -1))
+    channels = gx[..., None] * np.cos(angle)
+    channels += gy[..., None] * np.sin(angle)
+    channels = _blur(np.abs(channels, out=channels), smoothing)
+    beside = np.roll(channels, 1, -1)
+    beside += np.roll(channels, -1, -1)
+    # In place, for these arrays are the largest of a registration.
+    channels *= np.float32(0.5)
+    channels += np.multiply(beside, np.float32(0.25), out=beside)
     length = np.sqrt(np.einsum("ijk,ijk->ij", channels, channels))
     channels /= (length + _floor(length, valid))[..., None]
     channels[~valid] = 0

@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from rrl_register.config import Kind, ReadConfig
-from rrl_register.errors import InputError, UsageError
-from rrl_register.estimation.displacement import Transform
-from rrl_register.estimation.transforms import Matrix, compose, decompose
-from rrl_register.matching.tie_points import TiePoints
-from rrl_register.raster.grid import Grid, prior_matrix, rescale_matrix
-from rrl_register.raster.radiometry import recognise_kinds
-from rrl_register.raster.reader import open_info, read_bands
-from rrl_register.raster.stretch import to_grey
+from rrl_register.config import Kind
+from rrl_register.estimation.transforms import Matrix, compose
+from rrl_register.frames import Frame, Frames
+from rrl_register.raster.grid import Grid, rescale_matrix
 from rrl_register.structure import Image, Mask
 
 SAME_RESOLUTION = 1.25
 """Pixel sizes that differ by less than this are left as they are."""
-MIN_SIDE = 48
 ENOUGH_SIDE = 256
 """No image is reduced below this many px (shorter side) for the sake of the other's resolution."""
 WHOLLY_VALID = 0.999
@@ -42,6 +33,7 @@ class WorkingPair:
         fixed_factor, moving_factor: File px per px of the reduced images.
         fixed_kind, moving_kind: What they show; never ``auto``.
         fixed_grid, moving_grid: Of the files.
+        fixed_origin, moving_origin: File px (x, y) left of the images and above them, where they are cut out.
     """
 
     fixed: Image
@@ -55,6 +47,8 @@ class WorkingPair:
     moving_kind: Kind
     fixed_grid: Grid
     moving_grid: Grid
+    fixed_origin: tuple[float, float] = (0.0, 0.0)
+    moving_origin: tuple[float, float] = (0.0, 0.0)
 
     @property
     def georeferenced(self) -> bool:
@@ -89,89 +83,16 @@ class WorkingPair:
             return replace(self, fixed=image, fixed_valid=valid, fixed_factor=further, prior=prior)
         return self
 
-    def to_files(self, transform: Transform) -> Transform:
-        """A transform of reduced pixels as one of the files' pixels."""
-        matrix = compose(rescale_matrix(transform.matrix, 1 / self.fixed_factor, 1 / self.moving_factor))
-        displacement = transform.displacement
-        return Transform(matrix, displacement and displacement.reduced(1 / self.fixed_factor))
+    @property
+    def georeference_error(self) -> float:
+        """How far both georeferences together are known to be off, px of the fixed file."""
+        scale = self.fixed_factor / self.moving_factor
+        return self.fixed_grid.error_px + scale * self.moving_grid.error_px
 
-    def fixed_points_to_file(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Reduced fixed pixels ``(N, 2)`` as pixels of the fixed file."""
-        return (points + 0.5) * self.fixed_factor - 0.5
-
-    def moving_points_to_file(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Reduced moving pixels ``(N, 2)`` as pixels of the moving file."""
-        return (points + 0.5) * self.moving_factor - 0.5
-
-    def in_file_px(self, length: float | None) -> float | None:
-        """A length of reduced fixed px in px of the fixed file, to three digits; None for what is not known."""
-        return None if length is None or not math.isfinite(length) else round(length * self.fixed_factor, 3)
-
-    def tie_points_to_files(self, points: TiePoints) -> TiePoints:
-        """Tie points of reduced pixels as those of the files' pixels."""
-        agreement = None if points.agreement_px is None else points.agreement_px * self.fixed_factor
-        return TiePoints(
-            self.fixed_points_to_file(points.fixed), self.moving_points_to_file(points.moving), points.score, agreement
-        )
-
-
-def read_pair(fixed: Path, moving: Path, config: ReadConfig) -> WorkingPair:
-    """Reads both images for matching.
-
-    Raises:
-        InputError: If one cannot be read or used, or their georeferences say that they share no ground.
-        UsageError: If both are the same file, or a band does not exist.
-    """
-    if fixed.exists() and moving.exists() and fixed.samefile(moving):
-        raise UsageError(f"FIXED and MOVING are the same file ({fixed}): two images of one place are needed")
-    fixed_grid, moving_grid = open_info(fixed).grid, open_info(moving).grid
-    prior = prior_matrix(fixed_grid, moving_grid)
-    fixed_factor, moving_factor = _factors(fixed_grid, moving_grid, prior, config.max_side)
-    by_size = sorted(
-        [(fixed, fixed_grid, fixed_factor), (moving, moving_grid, moving_factor)], key=lambda image: min(image[1].shape)
-    )
-    for path, grid, factor in by_size:
-        _require_size(path, grid.reduced(factor))
-    kinds = recognise_kinds(fixed, moving, config)
-    grey = [
-        _grey(path, bands, kind, factor)
-        for path, bands, kind, factor in (
-            (fixed, config.fixed_bands, kinds[0], fixed_factor),
-            (moving, config.moving_bands, kinds[1], moving_factor),
-        )
-    ]
-    return WorkingPair(
-        *grey[0],
-        *grey[1],
-        compose(rescale_matrix(prior, fixed_factor, moving_factor)),
-        fixed_factor,
-        moving_factor,
-        *kinds,
-        fixed_grid,
-        moving_grid,
-    )
-
-
-def _factors(fixed: Grid, moving: Grid, prior: Matrix, max_side: int) -> tuple[float, float]:
-    """How far to reduce each image: to the coarser one's pixel size, then both to ``max_side``."""
-    scale = decompose(prior, moving.shape).scale
-    fixed_factor = scale if scale > SAME_RESOLUTION else 1.0
-    moving_factor = 1 / scale if scale < 1 / SAME_RESOLUTION else 1.0
-    further = max(1.0, max(fixed.shape) / fixed_factor / max_side)
-    return fixed_factor * further, moving_factor * further
-
-
-def _require_size(path: Path, reduced: Grid) -> None:
-    if min(reduced.shape) < MIN_SIDE:
-        raise InputError(
-            f"{path} is {reduced.width} x {reduced.height} px at the resolution that both images share, {MIN_SIDE} px "
-            "are needed: take a larger part of the scene, or images closer in resolution"
-        )
-
-
-def _grey(path: Path, bands: tuple[int, ...], kind: Kind, factor: float) -> tuple[Image, Mask]:
-    read = read_bands(path, bands, factor=factor)
-    return to_grey(read.values, read.valid, kind), read.valid
+    @property
+    def frames(self) -> Frames:
+        """Where the images' pixels lie in the files."""
+        return Frames(Frame(self.fixed_factor, *self.fixed_origin), Frame(self.moving_factor, *self.moving_origin))
 
 
 def _most_reduction(image: Image) -> float:

@@ -60,6 +60,7 @@ VALUES = [
     ("nodata", "-9999", "warp.nodata", -9999.0),
     ("threads", "3", "warp.threads", 3),
     ("co", "COMPRESS=ZSTD; NAME=A=B", "warp.creation_options", (("COMPRESS", "ZSTD"), ("NAME", "A=B"))),
+    ("max-memory", "1.5GB", "resources.max_memory", 1_500_000_000),
 ]
 
 

@@ -63,6 +63,7 @@ OPTIONS = [
     ("--nodata -9999", "warp.nodata", -9999.0),
     ("--threads 3", "warp.threads", 3),
     ("--co COMPRESS=ZSTD --co NAME=A=B", "warp.creation_options", (("COMPRESS", "ZSTD"), ("NAME", "A=B"))),
+    ("--max-memory 512MiB", "resources.max_memory", 512 * 1024**2),
 ]
 WRONG_VALUES = [
     "--max-shift 80",
@@ -78,6 +79,9 @@ WRONG_VALUES = [
     "--format png",
     "--co COMPRESS",
     "--co =ZSTD",
+    "--max-memory much",
+    "--max-memory 1GiB/s",
+    "--max-memory -1GiB",
     "--model rigid",
     "--seed -1",
     "--min-inliers 3",

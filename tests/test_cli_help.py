@@ -21,7 +21,8 @@ from rrl_register.options import CONFIG_OPTIONS, ConfigOption
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 RIO_PLUGINS = "rasterio.rio_plugins"
-VERBS = ["register", "info", "apply", "batch", "report", "tie-points", "refit", "train", "evaluate", "export", "completion"]
+VERBS = ["register", "info", "apply", "batch", "report", "tie-points", "refit"]
+VERBS.extend(["train", "evaluate", "export", "completion"])
 FREQUENT = [option for option in CONFIG_OPTIONS if option.frequent]
 OTHERS = [option for option in CONFIG_OPTIONS if not option.frequent]
 

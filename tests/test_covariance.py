@@ -100,6 +100,15 @@ def test_the_uncertainty_is_largest_where_there_are_no_points() -> None:
     assert there.max > there.mean
 
 
+def test_the_overlap_may_be_known_in_larger_pixels() -> None:
+    m, f = noisy(0, 100)
+    fits = replicates(m, f, np.ones(100), fit_affine)
+    fine = uncertainty(Transform(TRUE), fits, EVERYWHERE)
+    coarse = uncertainty(Transform(TRUE), fits, EVERYWHERE[::4, ::4], 4.0)
+    assert fine is not None and coarse is not None
+    assert coarse.mean == pytest.approx(fine.mean, rel=0.1)
+
+
 def test_exact_points_leave_no_doubt() -> None:
     m, f = noisy(0, 50, noise=0.0)
     assert uncertainty(Transform(TRUE), replicates(m, f, np.ones(50), fit_affine), EVERYWHERE) == Uncertainty(

@@ -163,3 +163,11 @@ def test_a_part_of_the_grid_has_the_bits_of_the_whole(
     rows, columns = slice(top, top + height), slice(left, left + width)
     everywhere = field(slice(None), slice(None))
     assert field(rows, columns).tobytes() == np.ascontiguousarray(everywhere[:, rows, columns]).tobytes()
+
+
+@given(seed=seeds, knots=kinds)
+def test_counted_from_elsewhere_a_place_is_displaced_as_before(seed: int, knots: int) -> None:
+    displacement = random_displacement(seed, knots)
+    places = np.random.default_rng(seed).uniform(0, SIDE, (20, 2))
+    moved = displacement.moved((1000.0, -50.0))
+    np.testing.assert_allclose(moved.at(places + np.array([1000.0, -50.0])), displacement.at(places), atol=1e-9)

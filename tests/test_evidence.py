@@ -25,6 +25,7 @@ def gathered(
     agreement_px: np.ndarray | None = None,
     controls: Controls | None = None,
     overlap: np.ndarray = OVERLAP,
+    overlap_factor: float = 1.0,
 ) -> Evidence:
     """Tie points over 200 x 100 px of a 400 x 300 px overlap; the wrong ones are 10 px off.
 
@@ -45,7 +46,14 @@ def gathered(
         radius=radius,
         overlap=overlap,
         moving_shape=(300, 400),
+        overlap_factor=overlap_factor,
     )
+
+
+def test_the_overlap_may_be_known_in_larger_pixels() -> None:
+    fine, coarse = gathered(30, 10), gathered(30, 10, overlap=OVERLAP[::4, ::4], overlap_factor=4.0)
+    assert coarse.coverage == pytest.approx(fine.coverage)
+    assert coarse.occupied == fine.occupied
 
 
 def test_evidence_counts_and_measures_the_inliers_alone() -> None:

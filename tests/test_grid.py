@@ -191,3 +191,26 @@ def test_rescaled_matrix_takes_the_same_way(fixed_factor: float, moving_factor: 
 
 def test_reduction_matrix_moves_the_centre_of_a_pair_to_the_centre_of_its_pixel() -> None:
     assert np.allclose(project(reduction_matrix(2), [(0.5, 0.5)]), [(0, 0)])
+
+
+@pytest.mark.parametrize(("left", "crosses"), [(179.8, True), (179.0, False), (-180.2, True), (-180.0, False)])
+def test_longitudes_on_both_sides_of_the_antimeridian_are_refused(left: float, crosses: bool) -> None:
+    grid = Grid(500, 400, CRS.from_epsg(4326), Affine(0.001, 0, left, 0, -0.001, -17))
+    if crosses:
+        with pytest.raises(InputError, match="antimeridian"):
+            prior_matrix(grid, grid)
+    else:
+        assert np.allclose(prior_matrix(grid, grid), np.eye(3))
+
+
+def test_one_projection_may_cross_the_antimeridian_two_may_not() -> None:
+    """Fiji in UTM 60 S: metres do not jump; on the way to another CRS degrees do."""
+    utm60, utm1 = (
+        Grid(500, 400, CRS.from_epsg(code), Affine(100, 0, left, 0, -100, 8_100_000))
+        for code, left in ((32760, 800_000), (32701, 150_000))
+    )
+    assert np.allclose(prior_matrix(utm60, utm60), np.eye(3))
+    with pytest.raises(InputError, match="antimeridian"):
+        prior_matrix(utm60, utm1)
+    with pytest.raises(InputError, match="antimeridian"):
+        prior_matrix(utm1, Grid(500, 400, CRS.from_epsg(4326), Affine(0.001, 0, -179.9, 0, -0.001, -17)))

@@ -17,8 +17,8 @@ from rrl_register.cli import main
 from rrl_register.errors import InputError, UsageError
 from rrl_register.estimation.transforms import corners_of, project
 from rrl_register.matching.scoring import Scorer
-from rrl_register.pipeline import max_shift_px
-from rrl_register.working import WorkingPair, read_pair
+from rrl_register.pair_files import PairFiles
+from rrl_register.pipeline import max_shift_px, reach_px
 
 FEW_KEYPOINTS = RegisterConfig(match=MatchConfig(n_keypoints=120))
 """For pairs of two places: what nothing proves takes longest, for every start is tried."""
@@ -132,22 +132,24 @@ def test_georeferences_without_common_ground_are_refused(samples: Path, scorer: 
 
 
 @pytest.fixture(scope="module")
-def sample_pair(samples: Path) -> WorkingPair:
-    return read_pair(samples / "rgb_nir_fixed.tif", samples / "rgb_nir_moving.tif", RegisterConfig().read)
+def sample_files(samples: Path) -> PairFiles:
+    return PairFiles.of(samples / "rgb_nir_fixed.tif", samples / "rgb_nir_moving.tif", RegisterConfig().read)
 
 
-def test_max_shift_in_pixels_and_metres(sample_pair: WorkingPair) -> None:
-    metres = sample_pair.fixed_grid.metres_per_pixel
+def test_max_shift_in_pixels_and_metres(sample_files: PairFiles) -> None:
+    metres = sample_files.fixed.grid.metres_per_pixel
     assert metres is not None
-    assert max_shift_px(None, sample_pair) == 100
-    assert max_shift_px("40px", sample_pair) == 40
-    assert max_shift_px("200m", sample_pair) == pytest.approx(200 / metres)
+    assert reach_px("40px", sample_files) == 40
+    assert reach_px("200m", sample_files) == pytest.approx(200 / metres)
+    pair = sample_files.overview(100)
+    assert max_shift_px(None, pair) == 100
+    assert max_shift_px(40, pair) == pytest.approx(40 / pair.fixed_factor)
 
 
 @pytest.mark.parametrize("text", ["far", "-3px", "0px", "10 km", "px"])
-def test_max_shift_that_is_no_length(sample_pair: WorkingPair, text: str) -> None:
+def test_max_shift_that_is_no_length(sample_files: PairFiles, text: str) -> None:
     with pytest.raises(UsageError, match="max-shift"):
-        max_shift_px(text, sample_pair)
+        reach_px(text, sample_files)
 
 
 @pytest.mark.shared_data

@@ -50,7 +50,7 @@ def scene_of(truth: Matrix, prior: Matrix, grid: Grid, **settings: str) -> Plain
 
 def error(proposal: Proposal, truth: Matrix) -> float:
     """Mean distance of the moving corners from where they belong, px of the fixed file."""
-    matrix = proposal.scene.pair.to_files(Transform(proposal.matrix)).matrix
+    matrix = proposal.scene.pair.frames.to_files(Transform(proposal.matrix)).matrix
     corners = corners_of(SHAPE)
     return float(np.linalg.norm(project(matrix, corners) - project(truth, corners), axis=1).mean())
 

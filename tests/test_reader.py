@@ -16,7 +16,7 @@ from rasterio.crs import CRS
 from rasterio.enums import ColorInterp
 
 from rrl_register.errors import InputError, UsageError
-from rrl_register.raster.reader import open_info, read_bands, read_sample
+from rrl_register.raster.reader import has_content, open_info, read_bands, read_sample
 
 Make = Callable[..., Path]
 
@@ -216,8 +216,8 @@ def test_complex_bands_are_read_as_amplitudes(make_raster: Make, rng: np.random.
     amplitude, phase = rng.uniform(1, 9, (40, 40)), np.exp(1j * rng.uniform(0, 2 * np.pi, (40, 40)))
     path = make_raster((amplitude * phase).astype(np.complex64))
     assert np.allclose(read_bands(path).values[0], amplitude, atol=1e-4)
-    with pytest.raises(InputError, match="AMPLITUDE"):
-        read_bands(path, factor=2)
+    halved = read_bands(path, factor=2).values[0]
+    assert np.allclose(halved, amplitude.reshape(20, 2, 20, 2).mean(axis=(1, 3)), atol=1e-4)
 
 
 def test_a_sample_is_the_middle_at_full_resolution(make_raster: Make, content: np.ndarray) -> None:
@@ -229,6 +229,29 @@ def test_a_sample_is_the_middle_at_full_resolution(make_raster: Make, content: n
 
 def test_a_sample_without_data_is_no_error(make_raster: Make) -> None:
     assert not read_sample(make_raster(np.full((40, 40), 9, np.uint8), nodata=9)).valid.any()
+
+
+@pytest.mark.parametrize("layout", [{"driver": "COG", "blocksize": 128}, {"BIGTIFF": "YES", "tiled": True}])
+def test_overviews_and_large_offsets_are_read(make_raster: Make, rng: np.random.Generator, layout: dict) -> None:
+    smooth = cv2.GaussianBlur(rng.uniform(20, 255, (512, 640)).astype(np.float32), (0, 0), 3)
+    path = make_raster(smooth, **layout)
+    expected = smooth.reshape(128, 4, 160, 4).mean(axis=(1, 3))
+    assert np.abs(read_bands(path, factor=4).values[0] - expected).mean() < 0.5
+    assert np.array_equal(read_bands(path, part=(100, 50, 64, 32)).values[0], smooth[50:82, 100:164])
+
+
+def test_a_part_is_averaged_like_the_whole(make_raster: Make, rng: np.random.Generator) -> None:
+    image = rng.uniform(1, 9, (60, 80)).astype(np.float32)
+    path = make_raster(image)
+    whole = read_bands(path, factor=2.5).values[0]
+    part = read_bands(path, factor=2.5, part=(10, 5, 40, 30))
+    assert part.values.shape == (1, 12, 16)
+    assert np.allclose(part.values[0], whole[2:14, 4:20], atol=1e-5)
+
+
+def test_a_part_may_be_empty(make_raster: Make, content: np.ndarray) -> None:
+    part = read_bands(make_raster(np.full_like(content, 9)), part=(0, 0, 20, 20))
+    assert not has_content(part)
 
 
 @pytest.mark.shared_data

@@ -14,8 +14,9 @@ from rrl_register.estimation.displaced import DisplacedModel
 from rrl_register.estimation.ransac import Model
 from rrl_register.estimation.transforms import compose, project, similarity, translation
 from rrl_register.matching import search
+from rrl_register.matching.estimates import Estimate
 from rrl_register.matching.proposals import Proposal
-from rrl_register.matching.search import Counts, Estimate, Search
+from rrl_register.matching.search import Counts, Search
 from rrl_register.matching.tie_points import Matches, TiePoints
 from rrl_register.raster.grid import Grid
 from rrl_register.working import WorkingPair

@@ -20,8 +20,9 @@ from rrl_register.estimation.covariance import Uncertainty, in_file_px
 from rrl_register.estimation.displacement import Displacement, Transform
 from rrl_register.estimation.transforms import project
 from rrl_register.matching.tie_points import TiePoints
+from rrl_register.pair_files import read_pair
 from rrl_register.raster.grid import Grid, rescale_matrix
-from rrl_register.working import WorkingPair, read_pair
+from rrl_register.working import WorkingPair
 
 UTM31 = CRS.from_epsg(32631)
 WIDTH_M, HEIGHT_M = 2000, 1500
@@ -107,25 +108,25 @@ def test_a_transform_of_the_files_survives_the_way_through_reduced_pixels(
     pair = replace(some_pair, fixed_factor=fixed_factor, moving_factor=moving_factor)
     reduced = rescale_matrix(matrix, fixed_factor, moving_factor)
     point = np.array([(x, y)])
-    assert np.allclose(pair.to_files(Transform(reduced)).forward(point), project(matrix, point), atol=1e-6)
+    assert np.allclose(pair.frames.to_files(Transform(reduced)).forward(point), project(matrix, point), atol=1e-6)
     bend = Displacement(
         1, np.array([(2, 1), (3, -1), (0, 2)]), np.empty((0, 2)), np.empty((0, 2)), np.zeros(2), 60.0, HULL
     )
-    displaced = pair.to_files(Transform(reduced, bend.reduced(fixed_factor))).forward(point)
+    displaced = pair.frames.to_files(Transform(reduced, bend.reduced(fixed_factor))).forward(point)
     assert np.allclose(displaced, Transform(matrix, bend).forward(point), atol=1e-6)
-    there = pair.fixed_points_to_file(project(reduced, point))
-    assert np.allclose(there, project(matrix, pair.moving_points_to_file(point)), atol=1e-6)
+    there = pair.frames.fixed.to_file(project(reduced, point))
+    assert np.allclose(there, project(matrix, pair.frames.moving.to_file(point)), atol=1e-6)
 
 
 def test_points_and_lengths_are_told_in_pixels_of_the_files(some_pair: WorkingPair) -> None:
     pair = replace(some_pair, fixed_factor=2.0, moving_factor=4.0)
     places = np.array([(0.0, 10.0), (3.5, 7.0)])
-    points = pair.tie_points_to_files(TiePoints(places, places, np.array([0.9, 0.8]), np.array([0.25, np.nan])))
+    points = pair.frames.tie_points_to_files(TiePoints(places, places, np.array([0.9, 0.8]), np.array([0.25, np.nan])))
     assert points.fixed.tolist() == [[0.5, 20.5], [7.5, 14.5]]
     assert points.moving.tolist() == [[1.5, 41.5], [15.5, 29.5]]
     np.testing.assert_array_equal(points.agreement_px, [0.5, np.nan])
-    assert pair.tie_points_to_files(TiePoints(places, places, np.ones(2))).agreement_px is None
-    assert [pair.in_file_px(length) for length in (1.23456, float("nan"), None)] == [2.469, None, None]
+    assert pair.frames.tie_points_to_files(TiePoints(places, places, np.ones(2))).agreement_px is None
+    assert [pair.frames.in_file_px(length) for length in (1.23456, float("nan"), None)] == [2.469, None, None]
     assert in_file_px(Uncertainty(0.5, 1.5), 2.0) == {"mean": 1.0, "max": 3.0}
     assert in_file_px(None, 2.0) is None
 
@@ -185,8 +186,8 @@ def test_at_another_scale_a_transform_still_means_the_same(scale: float) -> None
     pair = WorkingPair(noise, valid, noise, valid, matrix, 2.0, 2.0, Kind.OPTICAL, Kind.IR, grid, grid)
     suited = pair.at_scale(scale)
     np.testing.assert_allclose(
-        by_points(suited.to_files(Transform(suited.prior)).matrix),
-        by_points(pair.to_files(Transform(matrix)).matrix),
+        by_points(suited.frames.to_files(Transform(suited.prior)).matrix),
+        by_points(pair.frames.to_files(Transform(matrix)).matrix),
         atol=1e-6,
     )
     for image, factor in ((suited.fixed, suited.fixed_factor), (suited.moving, suited.moving_factor)):

@@ -49,7 +49,7 @@ _IDS_TOLD = 5
 @click.option("--report", is_flag=True, help="Write report.html, which shows all scenes, and a report of each.")
 @click.option("--retry-failed", is_flag=True, help="As --resume, and do again what failed.")
 @overwrite_option
-@config_options("read", "match", "estimate", "warp")
+@config_options("read", "match", "estimate", "warp", "resources")
 @verbosity_options
 @click.pass_context
 def batch(

@@ -18,6 +18,7 @@ _STAGES = {
     "coarse": "Searching for rotation, scale and shift",
     "keypoints": "Comparing keypoints",
     "guided": "Comparing patches",
+    "windows": "Comparing windows at full resolution",
     "estimate": "Fitting the transform",
     "warp": "Warping",
     "preview": "Drawing the preview",

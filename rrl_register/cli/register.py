@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 @export_options
 @click.option("--report", type=FILE, help="Show images, tie points and evidence on this HTML page, for failures too.")
 @overwrite_option
-@config_options("read", "match", "estimate", "warp")
+@config_options("read", "match", "estimate", "warp", "resources")
 @verbosity_options
 def register(
     fixed: Path,
@@ -136,10 +136,11 @@ def _write_json(result: Path, data: dict[str, Any], overwrite: bool) -> None:
 def _write_preview(
     preview: Path, fixed: Path, moving: Path, registration: Registration, config: RegisterConfig, overwrite: bool
 ) -> None:
+    from rrl_register.budget import bounded_block_cache
     from rrl_register.preview import preview_of_files
     from rrl_register.raster.writer import write_png
 
-    with stages("preview"):
+    with stages("preview"), bounded_block_cache(config.resources.max_memory):
         write_png(preview, preview_of_files(fixed, moving, registration, config.read), overwrite)
     click.echo(preview)
 

@@ -32,8 +32,9 @@ def report(
 ) -> None:
     """Show a result and its images on a page.
 
-    RESULT is what 'register --json' wrote for the images FIXED and MOVING. The page is one HTML file that needs nothing else: both images to swipe, flicker and zoom, the tie points and what
-    each misses the transform by, the evidence. Failed registrations can be looked at as well.
+    RESULT is what 'register --json' wrote for the images FIXED and MOVING. The page is one HTML file that needs nothing
+    else: both images to swipe, flicker and zoom, the tie points and what each misses the transform by, the evidence.
+    Failed registrations can be looked at as well.
     """
     set_up_logging(verbose, quiet)
     inputs = [result, fixed, moving]

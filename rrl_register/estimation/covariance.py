@@ -86,15 +86,18 @@ def matrix_covariance(fits: Sequence[Transform]) -> NDArray[np.float64] | None:
     return covariance
 
 
-def uncertainty(transform: Transform, fits: Sequence[Transform], overlap: NDArray[np.bool_]) -> Uncertainty | None:
+def uncertainty(
+    transform: Transform, fits: Sequence[Transform], overlap: NDArray[np.bool_], factor: float = 1.0
+) -> Uncertainty | None:
     """Standard error of where a transform puts points of the overlap.
 
     Args:
         transform: The transform.
         fits: What ``replicates`` gave; none: the uncertainty is not known.
         overlap: (H, W) fixed pixels that both images cover.
+        factor: Fixed px per px of the overlap.
     """
-    places = _lattice(overlap)
+    places = (_lattice(overlap) + 0.5) * factor - 0.5
     if not (fits and len(places)):
         return None
     moving = transform.backward(places)

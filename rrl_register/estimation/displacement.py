@@ -85,6 +85,10 @@ class Displacement:
             hull=(self.hull + 0.5) / factor - 0.5,
         )
 
+    def moved(self, offset: ArrayLike) -> Displacement:
+        """The same on a fixed grid whose pixels are counted from elsewhere: those of now lie ``offset`` (x, y) on."""
+        return replace(self, centre=self.centre + np.asarray(offset), hull=self.hull + np.asarray(offset))
+
     def to_json(self) -> dict[str, Any]:
         """The displacement in JSON's types; ``from_json`` reads it back."""
         known = {name: np.asarray(value).tolist() for name, value in self.__dict__.items()}

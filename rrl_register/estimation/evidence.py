@@ -110,6 +110,7 @@ def gather_evidence(
     overlap: Mask,
     moving_shape: tuple[int, int],
     uncertainty_px: float = float("nan"),
+    overlap_factor: float = 1.0,
 ) -> Evidence:
     """Weighs a transform against the tie points of a search that could have contradicted it.
 
@@ -123,6 +124,7 @@ def gather_evidence(
         overlap: ``(H, W)`` where both images hold data, on the fixed image's pixels.
         moving_shape: ``(H, W)`` of the moving image.
         uncertainty_px: Mean standard error of where the transform puts a point of the overlap; NaN if not known.
+        overlap_factor: Fixed px per px of ``overlap``.
     """
     points, controls = matches.tie_points, matches.controls
     inlier = residual <= threshold
@@ -136,13 +138,13 @@ def gather_evidence(
         n_tie_points=len(points),
         n_inliers=n,
         over_chance=n / max(1, len(points)) / chance,
-        coverage=_hull_area(fixed) / max(1, int(overlap.sum())),
+        coverage=_hull_area(fixed) / (max(1, int(overlap.sum())) * overlap_factor**2),
         rmse_px=float(np.sqrt(np.mean(residual[inlier] ** 2))) if n else float("nan"),
         check_rmse_px=check,
         mean_score=float(points.score[inlier].mean()) if n else 0.0,
         implausible=is_sane(matrix, moving_shape),
         check_ratio=check / threshold,
-        occupied=_occupied(fixed, overlap),
+        occupied=_occupied(fixed, overlap, overlap_factor),
         score_margin=controls.margin if controls else float("nan"),
         control_acceptance=controls.acceptance if controls else float("nan"),
         agreeing=agreeing,
@@ -165,13 +167,13 @@ def _hull_area(points: NDArray[np.float64]) -> float:
     return float(cv2.contourArea(cv2.convexHull(points.astype(np.float32))))
 
 
-def _occupied(points: NDArray[np.float64], overlap: Mask) -> float:
+def _occupied(points: NDArray[np.float64], overlap: Mask, factor: float) -> float:
     """Share of the blocks of the overlap's bounding box that hold points; blocks with little overlap do not count."""
     if not overlap.any():
         return 0.0
     left, top, width, height = cv2.boundingRect(overlap.astype(np.uint8))
     within = overlap[top : top + height, left : left + width].astype(np.float32)
     counts = cv2.resize(within, (_GRID, _GRID), interpolation=cv2.INTER_AREA) >= _MIN_BLOCK
-    edges = [(start - 0.5, start + side - 0.5) for start, side in ((top, height), (left, width))]
+    edges = [(start * factor - 0.5, (start + side) * factor - 0.5) for start, side in ((top, height), (left, width))]
     held, _, _ = np.histogram2d(points[:, 1], points[:, 0], bins=_GRID, range=edges)
     return float((held[counts] > 0).mean()) if counts.any() else 0.0

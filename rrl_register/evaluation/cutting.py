@@ -124,7 +124,7 @@ def cut_family(family: str, pairs: Sequence[ImagePair], config: CutConfig | None
 
 
 def _read(pair: ImagePair) -> WorkingPair:
-    from rrl_register.working import read_pair  # reads rasters, which not every user of this package can
+    from rrl_register.pair_files import read_pair  # reads rasters, which not every user of this package can
 
     kind = FAMILY_KINDS.get(pair.family.lower(), Kind.AUTO)
     fixed_kind = Kind.AUTO if kind is Kind.AUTO else Kind.OPTICAL

@@ -6,11 +6,10 @@ from pathlib import Path
 
 from rrl_register.errors import InputError
 from rrl_register.estimation.first_estimate import first_estimate, require_inside
-from rrl_register.estimation.transforms import Matrix, project
+from rrl_register.estimation.transforms import Matrix
 from rrl_register.exchange.formats import read_points
 from rrl_register.exchange.table import Grids
 from rrl_register.matching.tie_points import TiePoints
-from rrl_register.raster.grid import reduction_matrix
 from rrl_register.working import WorkingPair
 
 
@@ -36,8 +35,5 @@ def reduced_points(points: TiePoints, pair: WorkingPair) -> TiePoints:
     """
     require_inside("fixed", points.fixed, pair.fixed_grid.shape)
     require_inside("moving", points.moving, pair.moving_grid.shape)
-    return TiePoints(
-        project(reduction_matrix(pair.fixed_factor), points.fixed),
-        project(reduction_matrix(pair.moving_factor), points.moving),
-        points.score,
-    )
+    frames = pair.frames
+    return TiePoints(frames.fixed.from_file(points.fixed), frames.moving.from_file(points.moving), points.score)

@@ -86,7 +86,11 @@ class Scene:
     def at_scale(self, scale: float) -> Scene:
         """The scene at the resolution that suits a scale, fixed px per moving px; see ``WorkingPair.at_scale``."""
         pair = self.pair.at_scale(scale)
-        return self if pair is self.pair else Scene.of(pair, self.support, self.spectra, self.scorer, self.config)
+        return self if pair is self.pair else self.showing(pair)
+
+    def showing(self, pair: WorkingPair) -> Scene:
+        """The scene with other images: of another resolution, or a part of it."""
+        return Scene.of(pair, self.support, self.spectra, self.scorer, self.config)
 
     @property
     def margin(self) -> int:
@@ -137,7 +141,9 @@ def keypoint_pass(scene: Scene, matrix: Matrix, radius: float) -> Matches:
     return Matches(tie_points, len(fixed), len(moving), len(left))
 
 
-def guided_pass(scene: Scene, matrix: Matrix, radius: int, n_points: int, n_peaks: int = 2) -> Matches:
+def guided_pass(
+    scene: Scene, matrix: Matrix, radius: int, n_points: int, n_peaks: int = 2, margin: int | None = None
+) -> Matches:
     """Ties keypoints of the fixed image to places of the moving one, to a fraction of a pixel.
 
     Around where the estimate puts each keypoint, the peaks of the correlation of oriented gradients are the candidates.
@@ -149,9 +155,11 @@ def guided_pass(scene: Scene, matrix: Matrix, radius: int, n_points: int, n_peak
         radius: How far the estimate may be off along x and y, px.
         n_points: Keypoints at most.
         n_peaks: Candidates for each keypoint.
+        margin: Least distance of keypoints from the edge of the data, px; None: the scene's.
     """
     placed, valid = scene.pair.placed(matrix)
-    points = detect(scene.pair.fixed, scene.pair.fixed_valid & valid, n_points, scene.margin)
+    margin = scene.margin if margin is None else margin
+    points = detect(scene.pair.fixed, scene.pair.fixed_valid & valid, n_points, margin)
     if not len(points):
         return Matches(no_tie_points(), 0, 0, 0)
     channels = oriented_gradients(placed, valid, N_ORIENTATIONS)

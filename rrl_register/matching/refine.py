@@ -102,8 +102,11 @@ def local_peaks(
 
 def _centred(channels: Image, margin: int) -> Image:
     """Channels less their mean at each pixel, framed with zeros."""
-    centred = channels - channels.mean(axis=-1, keepdims=True)
-    return np.pad(centred, ((margin, margin), (margin, margin), (0, 0)))
+    height, width, n_channels = channels.shape
+    framed = np.zeros((height + 2 * margin, width + 2 * margin, n_channels), np.float32)
+    inside = framed[margin : margin + height, margin : margin + width]
+    np.subtract(channels, channels.mean(axis=-1, keepdims=True), out=inside)
+    return framed
 
 
 def _indices(points: NDArray[np.float64], shape: tuple[int, ...]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rrl_register.config import EstimateConfig, ModelChoice
-from rrl_register.estimation.covariance import Uncertainty, replicates, uncertainty
-from rrl_register.estimation.displaced import DisplacedModel
-from rrl_register.estimation.displacement import Transform
-from rrl_register.estimation.evidence import Evidence, gather_evidence
-from rrl_register.estimation.ransac import Model, RobustFit, biweight, robust_fit
-from rrl_register.estimation.selection import Candidate, ModelFit, candidates, choose_model
+from rrl_register.estimation.ransac import Model, RobustFit, robust_fit
+from rrl_register.estimation.selection import Candidate, candidates
 from rrl_register.estimation.transforms import Matrix, corners_of, is_sane, project
-from rrl_register.estimation.verdict import confidence
+from rrl_register.matching.estimates import Estimate, estimate_from
 from rrl_register.matching.passes import Scene, guided_pass, keypoint_pass
 from rrl_register.matching.proposals import Proposal, given_proposal, prior_proposal, proposals
-from rrl_register.matching.tie_points import Matches, TiePoints
+from rrl_register.matching.tie_points import Matches
+from rrl_register.matching.windows import Stage, WindowReader, WindowSearch
 
 logger = logging.getLogger(__name__)
-
-Stage = Callable[[str], AbstractContextManager[None]]
 
 N_TRIED = 1
 """Proposals that are tried in full where no glance was enough, beside the prior."""
@@ -39,55 +32,10 @@ GLANCE_SHARE = 0.16
 TRIAL_SHARE = 0.4
 """Of the keypoints asked for; enough to tell a right proposal from a wrong one, at a glance in most cases."""
 TRIAL_MODELS = (Model.AFFINE, Model.HOMOGRAPHY)
-PROVEN_INLIERS = 15
-PROVEN_PRECISION = 0.5
-"""Inliers, and their share of the tie points, at which a glance is enough: a wrong start reaches a third of either."""
 HOPELESS_CONFIDENCE = 0.1
 """More points do not save an estimate as unsure as this; its evidence says why."""
 SETTLED = 6.0
 """A fit that moves the corners by less, px, had all its tie points well within the search radius."""
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A transform with the search that speaks for it.
-
-    Attributes:
-        scene: The pair, at the resolution that the estimate was made at.
-        model: What was fitted, on top of the pair's prior.
-        transform: Reduced moving px -> reduced fixed px.
-        matches: The last pass.
-        residual: ``(N,)`` of its tie points, reduced fixed px.
-        evidence: What the pass says of the transform.
-        replicates: The same model fitted without each block of the scene; empty where that cannot be done.
-        uncertainty: How far off the transform may put a point, reduced fixed px; None where it is not known.
-    """
-
-    scene: Scene
-    model: Model | DisplacedModel
-    transform: Transform
-    matches: Matches
-    residual: NDArray[np.float64]
-    evidence: Evidence
-    replicates: tuple[Transform, ...]
-    uncertainty: Uncertainty | None
-
-    @property
-    def matrix(self) -> Matrix:
-        """``(3, 3)`` matrix of the transform."""
-        return self.transform.matrix
-
-    @property
-    def confidence(self) -> float:
-        """Probability that the transform is right."""
-        return confidence(self.evidence)
-
-    @property
-    def proven(self) -> bool:
-        """Whether no other start needs to be tried."""
-        evidence = self.evidence
-        enough = evidence.n_inliers >= PROVEN_INLIERS and evidence.precision >= PROVEN_PRECISION
-        return enough and not evidence.implausible
 
 
 @dataclass
@@ -119,6 +67,7 @@ class Search:
         stage: Times a named stage.
         counts: Filled on the way.
         initial: ``(3, 3)`` where to start, reduced moving px -> reduced fixed px; None: where the coarse search says.
+        read_window: Reads windows of the files, for scenes that had to be reduced; None: they are not looked at again.
     """
 
     scene: Scene
@@ -127,6 +76,7 @@ class Search:
     stage: Stage
     counts: Counts
     initial: Matrix | None = None
+    read_window: WindowReader | None = None
 
     def run(self, thorough: bool = True) -> Estimate | None:
         """The best estimate, refined; None if no proposal led to one.
@@ -208,7 +158,17 @@ class Search:
             start, refined = better.matrix, better
             if moved < SETTLED:
                 break
-        return refined
+        return refined and self._in_windows(refined)
+
+    def _in_windows(self, estimate: Estimate) -> Estimate:
+        """The estimate of the highest resolution that is accepted; what was there before if none is."""
+        if self.read_window is None:
+            return estimate
+        windows = WindowSearch(self.read_window, self.config, self._models(), self.stage)
+        for finer in windows.refined(estimate):
+            self.counts.add(finer.matches)
+            estimate = finer if windows.accepted(finer) else estimate
+        return estimate
 
     def _models(self) -> tuple[Candidate, ...]:
         """The candidates for the last fit, from stiff to flexible."""
@@ -227,47 +187,9 @@ class Search:
         with self.stage("guided"):
             matches = self.counts.add(guided_pass(scene, matrix, radius, n_points, n_peaks))
         with self.stage("estimate"):
-            points, config = matches.tie_points.found_back(), self.config
-            fit = choose_model(
-                points.moving,
-                points.fixed,
-                config.threshold,
-                models,
-                points.score,
-                scene.pair.prior,
-                config.seed,
-            )
-            if fit is None:
-                return None
-            estimate = self._estimate(scene, fit, matches, radius)
-        logger.info("guided: %d of %d, %s: %s", matches.n_fixed, n_points, fit.model, estimate.evidence)
+            estimate = estimate_from(scene, matches, self.config, models, radius)
+        logger.info("guided: %d of %d, %s", matches.n_fixed, n_points, estimate and (estimate.model, estimate.evidence))
         return estimate
-
-    def _estimate(self, scene: Scene, fit: ModelFit, matches: Matches, radius: int) -> Estimate:
-        points, pair, threshold = matches.tie_points, scene.pair, self.config.threshold
-        residual = fit.transform.residuals(points.moving, points.fixed)
-        overlap = pair.placed(fit.matrix)[1] & pair.fixed_valid
-        fits = self._replicates(fit, points.found_back())
-        spread = uncertainty(fit.transform, fits, overlap)
-        evidence = gather_evidence(
-            fit.matrix,
-            matches,
-            residual,
-            fit=fit.fit,
-            threshold=threshold,
-            radius=radius,
-            overlap=overlap,
-            moving_shape=pair.moving.shape,
-            uncertainty_px=spread.mean if spread else float("nan"),
-        )
-        return Estimate(scene, fit.model, fit.transform, matches, residual, evidence, fits, spread)
-
-    def _replicates(self, fit: ModelFit, fitted: TiePoints) -> tuple[Transform, ...]:
-        """The fit without each block of the scene, on its inliers among the points that it was made on."""
-        residual = fit.transform.residuals(fitted.moving, fitted.fixed)
-        weights = fitted.score * biweight(residual, self.config.threshold)
-        kept = fit.inliers
-        return replicates(fitted.moving[kept], fitted.fixed[kept], weights[kept], fit.fit)
 
 
 def _surer(first: Estimate | None, second: Estimate | None) -> Estimate | None:

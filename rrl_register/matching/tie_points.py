@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +34,23 @@ class TiePoints:
 
     def __len__(self) -> int:
         return len(self.score)
+
+    @classmethod
+    def joined(cls, parts: Sequence[TiePoints]) -> TiePoints:
+        """The points of several searches, of which either all or none were searched back."""
+        if not parts:
+            return no_tie_points()
+        back = [part.agreement_px for part in parts if part.agreement_px is not None]
+        return cls(
+            np.concatenate([part.fixed for part in parts]),
+            np.concatenate([part.moving for part in parts]),
+            np.concatenate([part.score for part in parts]),
+            np.concatenate(back) if back else None,
+        )
+
+    def moved(self, fixed: tuple[float, float], moving: tuple[float, float]) -> TiePoints:
+        """The same points of images that theirs are cut out of, ``fixed`` and ``moving`` px (x, y) from the corner."""
+        return replace(self, fixed=self.fixed + fixed, moving=self.moving + moving)
 
     def found_back(self, within: float = AGREEMENT_PX) -> TiePoints:
         """Those whose forward and backward search agree to ``within`` px; all where none was searched back."""
@@ -74,6 +92,16 @@ class Controls:
     control: NDArray[np.float64]
     min_score: float
 
+    @classmethod
+    def joined(cls, parts: Sequence[Controls]) -> Controls | None:
+        """The controls of several searches on one pair; None if there were none."""
+        if not parts:
+            return None
+        candidate, control = (
+            np.concatenate(each) for each in zip(*((p.candidate, p.control) for p in parts), strict=True)
+        )
+        return cls(candidate, control, parts[0].min_score)
+
     @property
     def acceptance(self) -> float:
         """Share of the wrong places that the network accepts, 0-1; NaN without any."""
@@ -105,6 +133,24 @@ class Matches:
     n_candidates: int
     controls: Controls | None = None
     rejected: TiePoints = field(default_factory=no_tie_points)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Matches]) -> Matches:
+        """What several passes over parts of one scene gave together."""
+        with_points = [part.tie_points for part in parts if len(part.tie_points)]
+        return cls(
+            TiePoints.joined(with_points),
+            sum(part.n_fixed for part in parts),
+            sum(part.n_moving for part in parts),
+            sum(part.n_candidates for part in parts),
+            Controls.joined([part.controls for part in parts if part.controls]),
+            TiePoints.joined([part.rejected for part in parts if len(part.rejected)]),
+        )
+
+    def moved(self, fixed: tuple[float, float], moving: tuple[float, float]) -> Matches:
+        """The same of images that those of the pass were cut out of; see ``TiePoints.moved``."""
+        tie_points, rejected = self.tie_points.moved(fixed, moving), self.rejected.moved(fixed, moving)
+        return replace(self, tie_points=tie_points, rejected=rejected)
 
 
 def _log_odds(probability: NDArray[np.float64]) -> NDArray[np.float64]:

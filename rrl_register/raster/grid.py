@@ -7,7 +7,7 @@ the corner of that pixel, is met here and nowhere else: half a pixel is added on
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,14 +17,16 @@ from rasterio.crs import CRS
 from rasterio.errors import CRSError
 from rasterio.warp import transform as reproject_xy
 
-from rrl_register.errors import InputError
-from rrl_register.estimation.transforms import fit_homography
+from rrl_register.errors import InputError, NotRegisteredError
+from rrl_register.estimation.transforms import fit_affine, fit_homography, project
 
 FloatArray = npt.NDArray[np.float64]
 
 _EARTH_RADIUS_M = 6_371_008.8
 _LATTICE = 17
 """Lattice points per side when a reprojection is fitted."""
+MIN_CONTROL_POINTS = 4
+"""Ground control points from which a geotransform is fitted to them: with three, nothing would tell its error."""
 
 
 @dataclass(frozen=True)
@@ -36,12 +38,14 @@ class Grid:
         height: Rows.
         crs: Coordinate reference system of the map, if known.
         transform: GDAL's geotransform (pixel corner -> map); None where the raster has no georeference.
+        error_px: How far the geotransform is known to be off, px: 0 where the file states it, more where it was fitted.
     """
 
     width: int
     height: int
     crs: CRS | None = None
     transform: Affine | None = None
+    error_px: float = field(default=0.0, compare=False)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -163,6 +167,28 @@ class Grid:
         return self.transform
 
 
+def grid_from_control(width: int, height: int, crs: CRS, pixels: FloatArray, places: FloatArray) -> Grid:
+    """Build the grid whose geotransform comes nearest to ground control points.
+
+    Args:
+        width: Columns.
+        height: Rows.
+        crs: Coordinate reference system of the places.
+        pixels: (N, 2) points (x, y) in GDAL's convention: (0, 0) is the corner of the top-left pixel.
+        places: (N, 2) where they lie on the map.
+
+    Returns:
+        The grid, with the largest distance of a point from where its place is put as the error; without a geotransform
+        where the points lie on one line or in one place.
+    """
+    try:
+        matrix = fit_affine(pixels, places)
+        missed = np.hypot(*(project(np.linalg.inv(matrix), places) - pixels).T)
+    except (NotRegisteredError, np.linalg.LinAlgError):
+        return Grid(width, height)
+    return Grid(width, height, crs, Affine(*matrix[:2].ravel()), float(missed.max()))
+
+
 def prior_matrix(fixed: Grid, moving: Grid) -> FloatArray:
     """Guess moving pixel -> fixed pixel before any image content is looked at.
 
@@ -172,14 +198,36 @@ def prior_matrix(fixed: Grid, moving: Grid) -> FloatArray:
         (3, 3) float64 homography.
 
     Raises:
-        InputError: Both images are georeferenced and do not overlap.
+        InputError: Both images are georeferenced and do not overlap, or one crosses the antimeridian and its
+            coordinates jump there.
     """
     if not (fixed.georeferenced and moving.georeferenced):
         return _prior_from_size(fixed, moving)
+    for grid in (fixed, moving):
+        _require_one_side(grid, across=fixed.crs != moving.crs)
     on_fixed, on_moving = _overlap_points(fixed, moving)
     if fixed.crs == moving.crs:
         return _prior_same_crs(fixed, moving)
     return fit_homography(on_moving, on_fixed)
+
+
+def overlap_box(fixed: Grid, moving: Grid, margin: float = 0.0) -> FloatArray:
+    """Bounding box of what a moving image can show of a fixed one, fixed px: [[x0, y0], [x1, y1]], pixel centres.
+
+    Args:
+        fixed: The fixed image's grid, with a georeference.
+        moving: The moving image's grid, with a georeference.
+        margin: How far the georeferences may be off, fixed px.
+
+    Raises:
+        InputError: The images do not overlap.
+    """
+    outline = between(_lattice(_extent(moving)), moving, fixed)
+    outline = outline[np.isfinite(outline).all(axis=1)]
+    if len(outline) == 0:
+        raise _no_overlap(fixed, moving)
+    low, high = _extent(fixed)
+    return np.array([np.maximum(outline.min(axis=0) - margin, low), np.minimum(outline.max(axis=0) + margin, high)])
 
 
 def rescale_matrix(matrix: npt.ArrayLike, fixed_factor: float, moving_factor: float) -> FloatArray:
@@ -219,7 +267,7 @@ def _overlap_points(fixed: Grid, moving: Grid) -> tuple[FloatArray, FloatArray]:
 
     Staying within the overlap keeps the curvature of the map projection outside it from bending a fit.
     """
-    box = _overlap_box(fixed, moving)
+    box = overlap_box(fixed, moving)
     if np.any(box[1] - box[0] < 1):
         raise _no_overlap(fixed, moving)
     on_fixed = _lattice(box)
@@ -232,16 +280,6 @@ def _overlap_points(fixed: Grid, moving: Grid) -> tuple[FloatArray, FloatArray]:
     return on_fixed[known], on_moving[known]
 
 
-def _overlap_box(fixed: Grid, moving: Grid) -> FloatArray:
-    """Bounding box of the moving image cut by the fixed one, fixed px: [[x0, y0], [x1, y1]]; empty where x1 < x0."""
-    outline = between(_lattice(_extent(moving)), moving, fixed)
-    outline = outline[np.isfinite(outline).all(axis=1)]
-    if len(outline) == 0:
-        raise _no_overlap(fixed, moving)
-    low, high = _extent(fixed)
-    return np.array([np.maximum(outline.min(axis=0), low), np.minimum(outline.max(axis=0), high)])
-
-
 def between(points: FloatArray, source: Grid, target: Grid) -> FloatArray:
     """Carry pixels of one georeferenced grid to another's; not finite where the projection has no answer."""
     return target.map_to_pixel(_reproject(source.pixel_to_map(points), source.crs, target.crs))
@@ -252,6 +290,34 @@ def _reproject(points: FloatArray, source: CRS, target: CRS) -> FloatArray:
         return points
     x, y = reproject_xy(source, target, points[:, 0], points[:, 1])[:2]
     return np.column_stack([x, y]).astype(np.float64)
+
+
+def _require_one_side(grid: Grid, across: bool) -> None:
+    """Refuse an image that crosses the antimeridian.
+
+    Args:
+        grid: Of the image.
+        across: Whether its places will be carried to another CRS, by way of longitudes.
+    """
+    if _straddles(grid) if grid.crs is not None and grid.crs.is_geographic else across and _jumps(grid):
+        raise InputError(
+            f"an image crosses the antimeridian (180 degrees of longitude), in {_crs_name(grid.crs)}; needed "
+            "coordinates that do not jump there; try `rio warp` to bring both to one projected CRS, such as UTM"
+        )
+
+
+def _straddles(grid: Grid) -> bool:
+    """Whether longitudes lie on both sides of +-180 degrees, by more than a pixel at the edge."""
+    left, _, right, _ = grid.bounds
+    tolerance = grid.gsd or 0.0
+    return any(left < side - tolerance and right > side + tolerance for side in (-180.0, 180.0))
+
+
+def _jumps(grid: Grid) -> bool:
+    """Whether neighbouring places lie half a turn of longitude apart, and more."""
+    places = _reproject(grid.pixel_to_map(_lattice(_extent(grid))), grid.crs, CRS.from_epsg(4326))
+    longitude = places[:, 0].reshape(_LATTICE, _LATTICE)
+    return any(bool(np.any(np.abs(np.diff(longitude, axis=axis)) > 180)) for axis in (0, 1))
 
 
 def _extent(grid: Grid) -> FloatArray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,14 +13,16 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import rasterio
-from rasterio.enums import ColorInterp, Resampling
+from rasterio.enums import ColorInterp, MaskFlags, Resampling
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
 from rrl_register.errors import InputError, UsageError
+from rrl_register.raster.amplitudes import read_amplitudes
 from rrl_register.raster.fill import black_border, bridge_lines, missing_blocks, missing_lines
-from rrl_register.raster.grid import Grid
+from rrl_register.raster.grid import MIN_CONTROL_POINTS, Grid, grid_from_control
+from rrl_register.raster.names import gdal_name, is_virtual
 
 _LARGEST_VALUE = 1e37
 """Beyond this no measurement lies: undeclared fill values such as -3.4e38 do."""
@@ -83,7 +86,7 @@ def open_dataset(path: Path) -> Iterator[DatasetReader]:
         InputError: The file is missing, no image, damaged, or holds no band, or reading fails within the block.
     """
     try:
-        with _quiet_open(path) as dataset:
+        with _quiet_open(gdal_name(path)) as dataset:
             _require_bands(path, dataset)
             yield dataset
     except (RasterioError, OSError) as error:
@@ -101,15 +104,32 @@ def open_info(path: Path) -> RasterInfo:
 
 
 def grid_of(dataset: DatasetReader) -> Grid:
-    """Size and georeference of an open raster; GDAL's identity geotransform stands for none."""
-    transform = None if dataset.transform.is_identity else dataset.transform
-    return Grid(dataset.width, dataset.height, dataset.crs if dataset.crs else None, transform)
+    """Size and georeference of an open raster; GDAL's identity geotransform stands for none.
+
+    A raster with ground control points and no geotransform, as SAR products are, gets the affine one that comes nearest
+    to them.
+    """
+    if not dataset.transform.is_identity:
+        return Grid(dataset.width, dataset.height, dataset.crs or None, dataset.transform)
+    points, crs = dataset.gcps
+    if crs and len(points) >= MIN_CONTROL_POINTS:
+        pixels, places = (np.array([(getattr(p, x), getattr(p, y)) for p in points]) for x, y in (("col", "row"), "xy"))
+        return grid_from_control(dataset.width, dataset.height, crs, pixels, places)
+    return Grid(dataset.width, dataset.height, dataset.crs or None)
 
 
 def read_bands(
-    path: Path, bands: tuple[int, ...] = (), *, max_side: int | None = None, factor: float | None = None
+    path: Path,
+    bands: tuple[int, ...] = (),
+    *,
+    max_side: int | None = None,
+    factor: float | None = None,
+    part: tuple[float, float, float, float] | None = None,
 ) -> Bands:
-    """Read bands for matching, averaged down to a bounded size; complex bands are read as amplitudes, unreduced only.
+    """Read bands for matching, averaged down to a bounded size; complex bands are read as amplitudes.
+
+    GDAL averages piece by piece, from overviews where there are some, so that no more than the result and GDAL's block
+    cache is ever held.
 
     A pixel is valid where the file's nodata values, alpha band and mask say so, every band is finite, and it belongs to
     no undeclared gap: a black border, a missing line or a missing block. Narrow missing lines are interpolated and
@@ -120,17 +140,27 @@ def read_bands(
         bands: 1-based bands; empty: all but alpha.
         max_side: Longest side of the arrays, px; None: as ``factor`` says.
         factor: File pixels per array pixel, >= 1; None: as ``max_side`` says, else 1.
+        part: Left and top edge, width and height of the part of the file to read, px; None: all of it. Other than a
+            whole file it may turn out to be empty.
 
     Raises:
-        InputError: The file cannot be read, has no valid pixel, is the same everywhere, or is complex and would have to
-            be reduced.
+        InputError: The file cannot be read, or, read whole, has no valid pixel or is the same everywhere.
         UsageError: A band does not exist.
     """
     with open_dataset(path) as dataset:
-        step = _reduction_factor(grid_of(dataset), max_side, factor)
-        values, valid = _read_region(path, dataset, bands, _reduced_region(grid_of(dataset), step))
-    _require_content(path, values, valid)
-    return Bands(values, valid, step)
+        grid = grid_of(dataset)
+        step = _reduction_factor(grid, max_side, factor)
+        values, valid = _read_region(dataset, _describe(path, dataset), bands, _reduced_region(grid, step, part))
+    read = Bands(values, valid, step)
+    if part is None:
+        _require_content(path, read)
+    return read
+
+
+def has_content(bands: Bands) -> bool:
+    """Whether there are valid pixels, and not all of them the same."""
+    inside = bands.values[:, bands.valid]
+    return bool(inside.size) and not np.all(inside.min(axis=1) == inside.max(axis=1))
 
 
 def read_sample(path: Path, bands: tuple[int, ...] = (), side: int = 1024) -> Bands:
@@ -149,18 +179,19 @@ def read_sample(path: Path, bands: tuple[int, ...] = (), side: int = 1024) -> Ba
         UsageError: A band does not exist.
     """
     with open_dataset(path) as dataset:
-        values, valid = _read_region(path, dataset, bands, _middle_region(grid_of(dataset), side))
+        region = _middle_region(grid_of(dataset), side)
+        values, valid = _read_region(dataset, _describe(path, dataset), bands, region)
     return Bands(values, valid, 1.0)
 
 
 def unreadable(path: Path, error: Exception) -> InputError:
     """Say in one line why a raster cannot be read, given what GDAL said."""
     # The path may be one of GDAL's own names (/vsizip/..., a subdataset), so the file system is asked only afterwards.
-    if not path.exists():
+    if not path.exists() and not is_virtual(path):
         return InputError(f"there is no file {path}; needed a raster that GDAL reads; check the path")
     if path.is_dir():
         return InputError(f"{path} is a folder; needed a raster file; name a file in it")
-    if path.stat().st_size == 0:
+    if path.is_file() and path.stat().st_size == 0:
         return InputError(f"{path} is empty; needed a raster that GDAL reads; copy the file again")
     said = " ".join(str(error.__cause__ or error).split())
     return InputError(f"cannot read {path} ({said}); needed an intact raster that GDAL reads; try `rio info` on it")
@@ -224,10 +255,10 @@ class _Region(NamedTuple):
     shape: tuple[int, int]
 
 
-def _reduced_region(grid: Grid, factor: float) -> _Region:
-    reduced = grid.reduced(factor)
-    width, height = min(reduced.width * factor, grid.width), min(reduced.height * factor, grid.height)
-    return _Region(Window(0, 0, width, height), reduced.shape)
+def _reduced_region(grid: Grid, factor: float, part: tuple[float, float, float, float] | None) -> _Region:
+    left, top, width, height = part or (0, 0, grid.width, grid.height)
+    rows, columns = (max(1, math.floor(side / factor + 1e-9)) for side in (height, width))
+    return _Region(Window(left, top, min(columns * factor, width), min(rows * factor, height)), (rows, columns))
 
 
 def _middle_region(grid: Grid, side: int) -> _Region:
@@ -236,11 +267,10 @@ def _middle_region(grid: Grid, side: int) -> _Region:
 
 
 def _read_region(
-    path: Path, dataset: DatasetReader, bands: tuple[int, ...], region: _Region
+    dataset: DatasetReader, info: RasterInfo, bands: tuple[int, ...], region: _Region
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
-    info = _describe(path, dataset)
     chosen = _checked_bands(info, bands)
-    values = _read_values(path, dataset, chosen, region)
+    values = _read_values(dataset, chosen, region)
     valid = _declared_valid(dataset, info, chosen, region)
     valid &= np.all(np.isfinite(values) & (np.abs(values) < _LARGEST_VALUE), axis=0)
     bridge_lines(values, valid)
@@ -251,17 +281,11 @@ def _read_region(
     return values, valid
 
 
-def _read_values(
-    path: Path, dataset: DatasetReader, bands: tuple[int, ...], region: _Region
-) -> npt.NDArray[np.float32]:
+def _read_values(dataset: DatasetReader, bands: tuple[int, ...], region: _Region) -> npt.NDArray[np.float32]:
     if not dataset.dtypes[0].startswith("complex"):
         return _read_average(dataset, bands, region)
     if region.shape != (region.window.height, region.window.width):
-        # Averaging complex numbers would let their phases cancel.
-        raise InputError(
-            f"{path} is complex and too large to be matched as it is; needed amplitudes to reduce its size; "
-            f"try `gdal_translate DERIVED_SUBDATASET:AMPLITUDE:{path} amplitude.tif`"
-        )
+        return read_amplitudes(dataset, bands, region.window, region.shape)
     amplitude: npt.NDArray[np.float32] = np.abs(dataset.read(bands, window=region.window)).astype(np.float32)
     return amplitude
 
@@ -281,6 +305,8 @@ def _declared_valid(
     dataset: DatasetReader, info: RasterInfo, bands: tuple[int, ...], region: _Region
 ) -> npt.NDArray[np.bool_]:
     """Where nodata values, mask and alpha leave at least half of a (reduced) pixel, in every band."""
+    if info.alpha_band is None and all(dataset.mask_flag_enums[band - 1] == [MaskFlags.all_valid] for band in bands):
+        return np.ones(region.shape, bool)
     masks = dataset.read_masks(
         bands, window=region.window, out_shape=(len(bands), *region.shape), resampling=Resampling.average
     )
@@ -296,11 +322,11 @@ def _black_level(info: RasterInfo) -> float:
     return 8.0 if info.dtype == "uint8" else 0.0
 
 
-def _require_content(path: Path, values: npt.NDArray[np.float32], valid: npt.NDArray[np.bool_]) -> None:
-    if not valid.any():
+def _require_content(path: Path, bands: Bands) -> None:
+    if has_content(bands):
+        return
+    if not bands.valid.any():
         raise InputError(f"{path} has no valid pixel (all nodata, masked or black); needed an image; try another file")
-    inside = values[:, valid]
-    if np.all(inside.min(axis=1) == inside.max(axis=1)):
-        raise InputError(
-            f"{path} has the same value in all its {valid.sum()} valid pixels; needed content; try other bands"
-        )
+    raise InputError(
+        f"{path} has the same value in all its {bands.valid.sum()} valid pixels; needed content; try other bands"
+    )

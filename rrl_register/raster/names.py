@@ -1,0 +1,40 @@
+"""Names that GDAL gives to files in archives and on the network, and what ``pathlib`` makes of them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+_VIRTUAL = "/vsi"
+_ARCHIVES = re.compile(r"^(/vsi(?:zip|gzip|tar|7z|rar)/)(?=[^/{])(.+)$")
+_SCHEME = re.compile(r"(https?|ftp|s3|gs):/(?!/)")
+
+
+def is_virtual(path: Path) -> bool:
+    """Whether a path is one of GDAL's own (``/vsizip/...``, ``/vsicurl/...``), which the file system does not know."""
+    return str(path).startswith(_VIRTUAL)
+
+
+def gdal_name(path: Path) -> str:
+    """The name to open a path by.
+
+    A ``Path`` keeps one of two slashes only. GDAL needs both: after ``https:``, and before an archive that is named
+    from the root of the file system (``/vsizip//data/scenes.zip/a.tif``) or lies behind another such name.
+    """
+    text = str(path)
+    if not is_virtual(path):
+        return text
+    text = _SCHEME.sub(r"\1://", text)
+    found = _ARCHIVES.match(text)
+    if found is None:
+        return text
+    prefix, rest = found.groups()
+    if rest.startswith("vsi"):
+        return prefix + gdal_name(Path("/", rest))
+    from_root = not _leads_to_file(Path(rest)) and _leads_to_file(Path("/", rest))
+    return f"{prefix}/{rest}" if from_root else text
+
+
+def _leads_to_file(path: Path) -> bool:
+    """Whether a path or the beginning of it is a file."""
+    return any(part.is_file() for part in (path, *path.parents))
