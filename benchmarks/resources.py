@@ -15,9 +15,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 MAXRSS_PER_MIB = 1024 * (1024 if sys.platform == "darwin" else 1)
 """``ru_maxrss`` counts bytes on macOS, KiB elsewhere."""
@@ -40,9 +40,15 @@ def main() -> None:
 
 def measure(fixed: Path, moving: Path, output: Path, options: Sequence[str] = ()) -> dict[str, Any]:
     """Run ``rrl-register FIXED MOVING -o OUTPUT`` and say what it took; what it prints goes to standard error."""
-    command = [sys.executable, "-m", "rrl_register", str(fixed), str(moving), "-o", str(output), *options]
+    return run_measured(["-m", "rrl_register", str(fixed), str(moving), "-o", str(output), *options], sys.stderr)
+
+
+def run_measured(
+    arguments: Sequence[str], stdout: IO[str], environment: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Run Python with these arguments, and say what it took; None: in this process's environment."""
     start = time.perf_counter()
-    process = subprocess.Popen(command, stdout=sys.stderr)
+    process = subprocess.Popen([sys.executable, *arguments], stdout=stdout, env=environment)
     # wait4 tells of this process alone; RUSAGE_CHILDREN would mix in any other that was waited for.
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - start
