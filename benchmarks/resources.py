@@ -15,9 +15,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 MAXRSS_PER_MIB = 1024 * (1024 if sys.platform == "darwin" else 1)
 """``ru_maxrss`` counts bytes on macOS, KiB elsewhere."""
@@ -44,10 +44,12 @@ def measure(fixed: Path, moving: Path, output: Path, options: Sequence[str] = ()
     return run_measured(command)
 
 
-def run_measured(command: Sequence[str]) -> dict[str, Any]:
-    """Run a command and say what it took; what it prints goes to standard error."""
+def run_measured(
+    command: Sequence[str], stdout: IO[str] = sys.stderr, environment: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Run a command and say what it took; environment None: this process's."""
     start = time.perf_counter()
-    process = subprocess.Popen(command, stdout=sys.stderr)
+    process = subprocess.Popen(command, stdout=stdout, env=environment)
     # wait4 tells of this process alone; RUSAGE_CHILDREN would mix in any other that was waited for.
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - start

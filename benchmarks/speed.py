@@ -34,6 +34,7 @@ from rrl_register.nn import PatchFeatures, RRLNet, Spectrum
 from rrl_register.nn.blocks import PATCH_SIZE
 from rrl_register.nn.folding import fold_batch_norms
 from rrl_register.nn.precision import autocast, fastest_dtype
+from rrl_register.nn.quick import quicken
 from rrl_register.nn.weights import load_weights
 from rrl_register.nn.winograd import quicken_convolutions
 
@@ -119,9 +120,11 @@ def build_forms(network: RRLNet, device: torch.device) -> list[Form]:
     if fastest_dtype(device) != torch.float32:
         return [*forms, Form("bfloat16", folded, relation=RRLNet.score, fastest=True)]
     if device.type == "cpu":
-        quick = copy.deepcopy(folded)
-        quicken_convolutions(quick)
-        forms.append(Form("Winograd's filtering", quick, relation=RRLNet.score))
+        filtered, quick = copy.deepcopy(folded), copy.deepcopy(folded)
+        quicken_convolutions(filtered)
+        quicken(quick)
+        forms.append(Form("Winograd's filtering", filtered, relation=RRLNet.score))
+        forms.append(Form("MGLA some patches at a time", quick, relation=RRLNet.score))
     return forms
 
 

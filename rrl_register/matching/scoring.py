@@ -13,8 +13,8 @@ from rrl_register.errors import UsageError
 from rrl_register.nn import RRLNet, Spectrum
 from rrl_register.nn.folding import fold_batch_norms
 from rrl_register.nn.precision import autocast, fastest_dtype
+from rrl_register.nn.quick import quicken
 from rrl_register.nn.weights import load_weights
-from rrl_register.nn.winograd import quicken_convolutions
 
 PATCHES_PER_BATCH = {"cpu": 64, "cuda": 2048}
 PAIRS_PER_BATCH = {"cpu": 96, "cuda": 2048}
@@ -48,7 +48,7 @@ class Scorer:
         fold_batch_norms(self._net)
         self._net.on(self.device)
         if self.device.type == "cpu" and fastest_dtype(self.device) is torch.float32:
-            quicken_convolutions(self._net)
+            quicken(self._net)
         self._batch = PATCHES_PER_BATCH[self.device.type]
         self._pairs = PAIRS_PER_BATCH[self.device.type]
 
@@ -83,16 +83,22 @@ class Scorer:
         with torch.inference_mode(), autocast(self.device):
             for i in range(0, len(order), self._pairs):
                 rows = order[i : i + self._pairs]
-                a, at_a = np.unique(left[rows], return_inverse=True)
-                b, at_b = np.unique(right[rows], return_inverse=True)
+                a, at_a = _distinct(left[rows])
+                b, at_b = _distinct(right[rows])
                 encoded = self._net.encode(self._tensor(visible[a]), Spectrum.VISIBLE)
                 moving = self._net.encode(self._tensor(other[b]), Spectrum.OTHER)
-                score = self._net.score(encoded, moving, torch.from_numpy(at_a), torch.from_numpy(at_b))
+                score = self._net.score(encoded, moving, at_a, at_b)
                 scores[rows] = score.float().cpu().numpy()
         return scores
 
     def _tensor(self, patches: Patches) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(patches)).to(self.device)
+
+
+def _distinct(index: NDArray[np.int64]) -> tuple[NDArray[np.int64], torch.Tensor | None]:
+    """Each patch once, and where each pair finds its own; None where no two share one, for then nothing is copied."""
+    patches, place = np.unique(index, return_inverse=True)
+    return (index, None) if len(patches) == len(index) else (patches, torch.from_numpy(place))
 
 
 def spectra(fixed_kind: Kind, moving_kind: Kind) -> tuple[Spectrum, Spectrum]:

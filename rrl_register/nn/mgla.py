@@ -39,16 +39,16 @@ class MGLA(nn.Module):
         """The gates of a map ``(N, C, H, W)``: ``(N, C)``, ``(N, H)`` and ``(N, W)``, values in (0, 1)."""
         n, c, h, w = x.shape
         last = x.permute(0, 2, 3, 1)
-        over_channel = _soft(last.mean(3)).reshape(n, 1, h * w)
-        over_height = _soft(last.mean(1)).reshape(n, w * c, 1)
-        over_width = _soft(last.mean(2)).reshape(n * h, c, 1)
+        over_channel = soft(last.mean(3)).reshape(n, 1, h * w)
+        over_height = soft(last.mean(1)).reshape(n, w * c, 1)
+        over_width = soft(last.mean(2)).reshape(n * h, c, 1)
         by_channel = torch.bmm(over_channel, last.reshape(n, h * w, c)).reshape(n, c)
         by_height = torch.bmm(last.reshape(n, h, w * c), over_height).reshape(n, h)
         by_width = torch.bmm(last.reshape(n * h, w, c), over_width).reshape(n, h, w).sum(1)
         return (
-            _gate(self.local_channel, by_channel),
-            _gate(self.local_height, by_height),
-            _gate(self.local_width, by_width),
+            gate(self.local_channel, by_channel),
+            gate(self.local_height, by_height),
+            gate(self.local_width, by_width),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -63,10 +63,11 @@ def _local(length: int) -> nn.Conv1d:
     return nn.Conv1d(1, 1, k, padding=k // 2, bias=False)
 
 
-def _soft(mean: Tensor) -> Tensor:
+def soft(mean: Tensor) -> Tensor:
     """Softmax over all positions of a map ``(N, A, B)``, in single precision, returned in the map's dtype."""
     return mean.flatten(1).softmax(1, dtype=torch.float32).to(mean.dtype).reshape(mean.shape)
 
 
-def _gate(local: nn.Conv1d, values: Tensor) -> Tensor:
+def gate(local: nn.Conv1d, values: Tensor) -> Tensor:
+    """What the weighted sums along a dimension, ``(N, length)``, make of themselves: its gate, values in (0, 1)."""
     return torch.sigmoid(local(values[:, None])[:, 0]).to(values.dtype)
