@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rrl_register.applying import apply_transform, read_registration
     from rrl_register.config import (
+        Crop,
         Device,
         EstimateConfig,
         Kind,
         MatchConfig,
         ModelChoice,
+        OutputGrid,
+        RasterFormat,
         ReadConfig,
         RegisterConfig,
         Resampling,
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Crop": "config",
     "AlignedStack": "fusion.stack_result",
     "Device": "config",
     "EstimateConfig": "config",
@@ -44,6 +48,8 @@ _HOMES = {
     "Kind": "config",
     "MatchConfig": "config",
     "ModelChoice": "config",
+    "OutputGrid": "config",
+    "RasterFormat": "config",
     "PatchDataset": "fusion.torch_patches",
     "RRLHomography": "fusion.homography",
     "ReadConfig": "config",
@@ -62,6 +68,7 @@ _HOMES = {
 
 __all__ = [
     "AlignedStack",
+    "Crop",
     "Device",
     "EstimateConfig",
     "Grid",
@@ -69,8 +76,10 @@ __all__ = [
     "Kind",
     "MatchConfig",
     "ModelChoice",
+    "OutputGrid",
     "PatchDataset",
     "RRLHomography",
+    "RasterFormat",
     "ReadConfig",
     "RegisterConfig",
     "Registration",

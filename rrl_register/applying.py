@@ -13,12 +13,15 @@ import numpy.typing as npt
 
 from rrl_register.config import Resampling, WarpConfig
 from rrl_register.errors import InputError
-from rrl_register.estimation.transforms import Matrix
+from rrl_register.estimation.transforms import Matrix, invert, project
+from rrl_register.gcps import copy_with_gcps
 from rrl_register.images import ImageArray, ImageLike, as_image
+from rrl_register.output_grid import require_georeferences
 from rrl_register.raster.grid import Grid, prior_matrix
-from rrl_register.raster.reader import grid_of, open_dataset, open_info
+from rrl_register.raster.reader import grid_of, open_info
 from rrl_register.registration import Registration
-from rrl_register.warping import ArraySource, FileSource, Source, View, warp_to_file
+from rrl_register.sources import ArraySource, FileSource, Source
+from rrl_register.warping import View, warp_to_file
 
 
 def apply_transform(
@@ -29,30 +32,45 @@ def apply_transform(
     *,
     overwrite: bool = False,
 ) -> None:
-    """Warp a file onto the fixed grid with a transform that was found before.
+    """Warp a file with a transform that was found before, onto the fixed grid or the one that is configured.
 
     Args:
         registration: What ``register`` gave, or ``read_registration`` read.
         image: Shows what the moving image showed. With georeferences on both sides it may be of any extent and
             resolution; without them it has to cover the moving image's ground, at any resolution.
         output: The GeoTIFF to write.
-        config: How to resample and write.
+        config: What to write and how; with ``gcps_only`` the image is copied, not warped.
         overwrite: Whether an existing output may be replaced.
 
     Raises:
-        InputError: The registration failed, or the image cannot be read or does not belong to it.
-        OutputExistsError, UsageError: The output cannot be written.
+        InputError: The registration failed, the image cannot be read or does not belong to it, or a georeference that
+            is needed is missing.
+        WriteError: The output cannot be written completely.
+        OutputExistsError, UsageError: The output cannot be written there.
     """
-    _require_transform(registration)
+    forward = _require_transform(registration)
+    settings = config or WarpConfig()
+    onto_moving = to_registered_pixels(open_info(image).grid, registration.moving_grid)
+    if settings.gcps_only:
+        points = project(invert(onto_moving), registration.tie_points.moving[registration.inlier])
+        fixed_points = registration.tie_points.fixed[registration.inlier]
+        copy_with_gcps(image, points, fixed_points, registration.fixed_grid, output, settings, overwrite)
+        return
+    matrix = forward @ onto_moving
     warp_to_file(
-        image,
-        _matrix_for(registration, open_info(image).grid),
-        registration.fixed_grid,
-        output,
-        config or WarpConfig(),
-        overwrite,
-        displacement=registration.displacement,
+        image, matrix, registration.fixed_grid, output, settings, overwrite, displacement=registration.displacement
     )
+
+
+def require_writable_grid(fixed: Path, config: WarpConfig) -> None:
+    """Refuse, before any work, what needs georeferences that are not there.
+
+    Raises:
+        InputError: A georeference is missing, or a raster that is needed for its grid cannot be read.
+    """
+    if isinstance(config.grid, Path) or config.gcps_only:
+        like = open_info(config.grid).grid if isinstance(config.grid, Path) else None
+        require_georeferences(open_info(fixed).grid, config, like)
 
 
 @contextmanager
@@ -73,10 +91,9 @@ def open_view(image: ImageLike, registration: Registration | None, resampling: R
     if isinstance(found, ImageArray):
         yield _view(ArraySource(found.bands, found.mask), found.known_grid, registration, resampling)
         return
-    with open_dataset(found) as dataset:
-        source = FileSource(found, dataset)
+    with FileSource(found) as source:
         fitting = Resampling.NEAREST if source.has_palette else resampling
-        view = _view(source, grid_of(dataset), registration, fitting)
+        view = _view(source, grid_of(source.dataset), registration, fitting)
         alpha = tuple(filter(source.is_alpha, view.bands))
         yield replace(view, bands=tuple(band for band in view.bands if band not in alpha), masks=alpha)
 
@@ -133,6 +150,8 @@ def to_registered_pixels(image: Grid, moving: Grid) -> npt.NDArray[np.float64]:
     Raises:
         InputError: Their georeferences do not overlap, or without georeferences their shapes differ.
     """
+    if image == moving:
+        return np.eye(3)
     if image.georeferenced and moving.georeferenced:
         return prior_matrix(fixed=moving, moving=image)
     x, y = moving.width / image.width, moving.height / image.height

@@ -48,6 +48,35 @@ class Resampling(StrEnum):
     CUBIC = "cubic"
 
 
+class OutputGrid(StrEnum):
+    """The pixels that are written."""
+
+    FIXED = "fixed"
+    """Those of the fixed image."""
+    MOVING = "moving"
+    """Of the moving image's size and orientation, over the fixed image: its resolution is kept."""
+
+
+class Crop(StrEnum):
+    """How much is written."""
+
+    OVERLAP = "overlap"
+    """What both images show."""
+    FIXED = "fixed"
+    """All of the fixed image, or of the raster whose grid is asked for."""
+    UNION = "union"
+    """That, and all of the moving image."""
+
+
+class RasterFormat(StrEnum):
+    """What the warped image is written as."""
+
+    GTIFF = "gtiff"
+    """Tiled GeoTIFF."""
+    COG = "cog"
+    """Cloud-optimised GeoTIFF."""
+
+
 @dataclass(frozen=True)
 class ReadConfig:
     """How the two images become one grey working image each."""
@@ -110,8 +139,18 @@ class WarpConfig:
     resampling: Resampling = Resampling.CUBIC
     nodata: float | None = None
     """Value written where the moving image has no data; None: the moving image's own, else a mask."""
+    grid: OutputGrid | Path = OutputGrid.FIXED
+    """The pixels to write; a path: those of that raster, reached through the fixed image's georeference."""
+    crop: Crop = Crop.FIXED
+    format: RasterFormat = RasterFormat.GTIFF
+    overviews: bool = False
+    """Whether reduced copies go into the file; a COG has them anyway."""
+    gcps_only: bool = False
+    """Whether the moving image is copied as it is, with its inliers as ground control points, and not warped."""
     block_size: int = 512
     """Side of the blocks that are read, warped and written one by one, px; a multiple of 16."""
+    threads: int | None = None
+    """Blocks warped at a time; None: as many as there are cores, 8 at most."""
     creation_options: tuple[tuple[str, str], ...] = ()
     """GDAL creation options, (name, value)."""
 

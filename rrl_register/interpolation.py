@@ -6,6 +6,7 @@ without data never weighs anything.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,9 @@ Mask = npt.NDArray[np.bool_]
 MARGIN = (1, 2)
 """Pixels that the widest kernel reaches before and after the pixel at or left of (above) a place."""
 
+CHUNK = 32_768
+"""Places worked on at a time: few enough for what belongs to them to stay in a core's cache."""
+
 
 @dataclass(frozen=True)
 class Taps:
@@ -29,18 +33,24 @@ class Taps:
         columns: Width of the window, px.
         index: (N,) flat index, within the window, of the pixel at or up left of each place; the kernel's reach
             around it lies within the window.
-        fx: (N,) float64 rest of x, in [0, 1).
-        fy: (N,) float64 rest of y, in [0, 1).
+        fx: (N,) float32 rest of x, in [0, 1), of places that are rounded so that this is exact.
+        fy: (N,) float32 rest of y, likewise.
     """
 
     columns: int
     index: npt.NDArray[np.intp]
-    fx: npt.NDArray[np.float64]
-    fy: npt.NDArray[np.float64]
+    fx: npt.NDArray[np.float32]
+    fy: npt.NDArray[np.float32]
 
-    def subset(self, chosen: Mask) -> Taps:
-        """Keep the chosen places, (N,) bool."""
+    def subset(self, chosen: Mask | slice) -> Taps:
+        """Keep the chosen places, (N,) bool or a slice."""
         return Taps(self.columns, self.index[chosen], self.fx[chosen], self.fy[chosen])
+
+    def chunks(self) -> Iterator[tuple[slice, Taps]]:
+        """Cut into pieces of ``CHUNK`` places."""
+        for start in range(0, len(self.index), CHUNK):
+            part = slice(start, start + CHUNK)
+            yield part, self.subset(part)
 
     @property
     def nearest(self) -> npt.NDArray[np.intp]:
@@ -49,7 +59,7 @@ class Taps:
 
 
 def interpolate(
-    image: Array, valid: Mask, taps: Taps, resampling: Resampling, dtype: npt.DTypeLike
+    image: Array, valid: Mask | None, taps: Taps, resampling: Resampling, dtype: npt.DTypeLike
 ) -> tuple[Array, Mask]:
     """Interpolate an image.
 
@@ -59,7 +69,7 @@ def interpolate(
 
     Args:
         image: (h, w) window, real or complex.
-        valid: (h, w) bool.
+        valid: (h, w) bool; None: all pixels have data.
         taps: The places.
         resampling: How to interpolate.
         dtype: Type of the result; integers are rounded and clipped.
@@ -68,15 +78,23 @@ def interpolate(
         (N,) values and (N,) bool; values are undefined where False.
     """
     flat = image.reshape(-1)
-    nearest = flat.take(taps.nearest)
-    has_data = valid.reshape(-1).take(taps.nearest)
+    known = None if valid is None or valid.all() else valid
+    has_data = np.ones(len(taps.index), bool) if known is None else known.reshape(-1).take(taps.nearest)
     if resampling is Resampling.NEAREST:
-        return as_dtype(nearest, dtype), has_data
+        return as_dtype(flat.take(taps.nearest), dtype), has_data
     work = flat.astype(np.result_type(flat.dtype, np.float32), copy=False)
-    kernel = _cubic_or_bilinear if resampling is Resampling.CUBIC else _bilinear
-    values = kernel(work, valid, taps)
-    on_pixel = (taps.fx == 0) & (taps.fy == 0)
-    return np.where(on_pixel, as_dtype(nearest, dtype), as_dtype(values, dtype)), has_data
+    complete = _all_16_valid(known) if known is not None and resampling is Resampling.CUBIC else None
+    values = np.empty(len(taps.index), dtype)
+    for part, places in taps.chunks():
+        if resampling is Resampling.BILINEAR:
+            found = _bilinear(work, known, places)
+        else:
+            found = _cubic_or_bilinear(work, known, complete, places)
+        values[part] = as_dtype(found, dtype)
+        on_pixel = (places.fx == 0) & (places.fy == 0)
+        if on_pixel.any():
+            values[part][on_pixel] = as_dtype(flat.take(places.index[on_pixel]), dtype)
+    return values, has_data
 
 
 def as_dtype(values: Array, dtype: npt.DTypeLike) -> Array:
@@ -96,13 +114,15 @@ def _integer_limits(target: np.dtype[Any], source: np.dtype[Any]) -> tuple[Any, 
     return source.type(limits.min), high if int(high) <= limits.max else np.nextafter(high, source.type(0))
 
 
-def _cubic_or_bilinear(flat: Array, valid: Mask, taps: Taps) -> Array:
-    if valid.all():
+def _cubic_or_bilinear(flat: Array, valid: Mask | None, complete: Mask | None, taps: Taps) -> Array:
+    if complete is None:
         return _cubic(flat, taps)
-    complete = _all_16_valid(valid).take(taps.index)
+    there = complete.take(taps.index)
+    if there.all():
+        return _cubic(flat, taps)
     values = np.empty(len(taps.index), flat.dtype)
-    values[complete] = _cubic(flat, taps.subset(complete))
-    values[~complete] = _bilinear(flat, valid, taps.subset(~complete))
+    values[there] = _cubic(flat, taps.subset(there))
+    values[~there] = _bilinear(flat, valid, taps.subset(~there))
     return values
 
 
@@ -111,12 +131,16 @@ def _cubic(flat: Array, taps: Taps) -> Array:
     real = flat.real.dtype
     weights_x, weights_y = _keys_weights(taps.fx.astype(real)), _keys_weights(taps.fy.astype(real))
     first = taps.index - taps.columns - 1
-    values = np.zeros(len(first), flat.dtype)
+    values, line, pixels = (np.zeros(len(first), flat.dtype) for _ in range(3))
     for row, weight_y in enumerate(weights_y):
-        line = np.zeros(len(first), flat.dtype)
+        line[:] = 0
         for column, weight_x in enumerate(weights_x):
-            line += weight_x * flat[row * taps.columns + column :].take(first)
-        values += weight_y * line
+            # Every index is within the window; "wrap" is the fastest way to have none checked.
+            np.take(flat[row * taps.columns + column :], first, out=pixels, mode="wrap")
+            pixels *= weight_x
+            line += pixels
+        line *= weight_y
+        values += line
     return values
 
 
@@ -138,10 +162,10 @@ def _all_16_valid(valid: Mask) -> Mask:
     return complete.reshape(-1)
 
 
-def _bilinear(flat: Array, valid: Mask, taps: Taps) -> Array:
+def _bilinear(flat: Array, valid: Mask | None, taps: Taps) -> Array:
     real = flat.real.dtype
     fx, fy = taps.fx.astype(real), taps.fy.astype(real)
-    all_valid, flat_valid = bool(valid.all()), valid.reshape(-1)
+    known = None if valid is None else valid.reshape(-1)
     values, total = np.zeros(len(fx), flat.dtype), np.zeros(len(fx), real)
     for offset, weight in (
         (0, (1 - fx) * (1 - fy)),
@@ -150,10 +174,10 @@ def _bilinear(flat: Array, valid: Mask, taps: Taps) -> Array:
         (taps.columns + 1, fx * fy),
     ):
         pixels = flat[offset:].take(taps.index)
-        if not all_valid:
-            known = flat_valid[offset:].take(taps.index)
+        if known is not None:
+            there = known[offset:].take(taps.index)
             # Without data, pixels may hold NaN, which no weight of 0 would remove.
-            pixels, weight = np.where(known, pixels, 0), np.where(known, weight, 0)
+            pixels, weight = np.where(there, pixels, 0), np.where(there, weight, 0)
         values += weight * pixels
         total += weight
     # Divided even where the weights should add up to 1, so that a place's value does not depend on its block.

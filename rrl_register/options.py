@@ -16,7 +16,16 @@ from typing import Any, TypeVar
 
 import click
 
-from rrl_register.config import Device, Kind, ModelChoice, RegisterConfig, Resampling
+from rrl_register.config import (
+    Crop,
+    Device,
+    Kind,
+    ModelChoice,
+    OutputGrid,
+    RasterFormat,
+    RegisterConfig,
+    Resampling,
+)
 from rrl_register.errors import UsageError
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
@@ -85,6 +94,11 @@ def block_side(text: str | int) -> int:
     return int(text)
 
 
+def output_grid(text: str) -> OutputGrid | Path:
+    """Read which pixels are written: ``fixed``, ``moving``, or the path of a raster."""
+    return OutputGrid(text) if text in tuple(OutputGrid) else Path(text)
+
+
 def size(text: str | int) -> int:
     """Read an amount of memory, ``512MiB`` or ``2GiB``; a bare number counts bytes."""
     match = re.fullmatch(r"(\d+\.?\d*|\.\d+)\s*([KMGT]i?)?B?", str(text))
@@ -116,7 +130,8 @@ class ConfigOption:
         section: Field of ``RegisterConfig``: read, match, estimate, warp or resources.
         field: Field of that section.
         help: One line for ``--help``.
-        type: What ``click.option`` takes as type: one of click's, or a function of the text.
+        type: What ``click.option`` takes as type: one of click's, or a function of the text; BOOL makes a flag that
+            takes no value (as a column of a manifest it does: yes or no).
         to_field: Turns what click gives into what the field holds; not called for None.
         from_field: Turns the field's default into what click would be given.
         default_text: What ``--help`` shows for a default of None.
@@ -151,6 +166,11 @@ class ConfigOption:
     def name(self) -> str:
         """The flag without its dashes."""
         return self.flag.removeprefix("--")
+
+    @property
+    def is_flag(self) -> bool:
+        """Whether the command line takes no value after it."""
+        return self.type is click.BOOL
 
     @property
     def default(self) -> Any:
@@ -194,6 +214,7 @@ class ConfigOption:
             default=self.default,
             show_default=self.default_text or True,
             multiple=self.multiple,
+            is_flag=self.is_flag,
             metavar=self.metavar,
             help=self.help,
         )(function)
@@ -314,6 +335,34 @@ CONFIG_OPTIONS = (
         "--resampling", "warp", "resampling", "Interpolation of the moving image.", one_of(Resampling), Resampling
     ),
     ConfigOption(
+        "--grid",
+        "warp",
+        "grid",
+        "Pixels to write: those of FIXED; of the moving image's size and orientation, where FIXED is; or those of "
+        "another raster.",
+        output_grid,
+        metavar="fixed|moving|LIKE.tif",
+    ),
+    ConfigOption(
+        "--crop",
+        "warp",
+        "crop",
+        "How much to write: what both show; all of FIXED, or LIKE.tif; or that and all of the moving image.",
+        one_of(Crop),
+        Crop,
+    ),
+    ConfigOption(
+        "--format", "warp", "format", "GeoTIFF, or cloud-optimised GeoTIFF.", one_of(RasterFormat), RasterFormat
+    ),
+    ConfigOption("--overviews", "warp", "overviews", "Put reduced copies into the file; a COG has them.", click.BOOL),
+    ConfigOption(
+        "--gcps-only",
+        "warp",
+        "gcps_only",
+        "Copy the moving image's pixels as they are, with the inliers as ground control points.",
+        click.BOOL,
+    ),
+    ConfigOption(
         "--nodata",
         "warp",
         "nodata",
@@ -328,6 +377,14 @@ CONFIG_OPTIONS = (
         "Side of the blocks that are warped one by one, px.",
         block_side,
         metavar="PX",
+    ),
+    ConfigOption(
+        "--threads",
+        "warp",
+        "threads",
+        "Blocks that are warped at a time.",
+        click.IntRange(min=1),
+        default_text="as many as there are cores, 8 at most",
     ),
     ConfigOption(
         "--co",
@@ -368,9 +425,11 @@ def as_text(name: str, value: Any) -> str:
     Raises:
         UsageError: It is something else.
     """
+    option = next((option for option in CONFIG_OPTIONS if option.name == name), None)
     if isinstance(value, list):
-        multiple = any(option.multiple for option in CONFIG_OPTIONS if option.name == name)
-        return (";" if multiple else ",").join(as_text(name, item) for item in value)
+        return (";" if option and option.multiple else ",").join(as_text(name, item) for item in value)
+    if isinstance(value, bool) and option and option.is_flag:
+        return "yes" if value else "no"
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise UsageError(f"{name} is {value!r}; needed a text, a number or a list of them")
     return str(value)

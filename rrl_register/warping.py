@@ -1,42 +1,41 @@
-"""Bringing the moving image onto the fixed grid, block by block, by the exact inverse of the transform."""
+"""Bringing the moving image onto an output grid, block by block, by the exact inverse of the transform."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from rasterio.enums import ColorInterp
-from rasterio.errors import RasterioError
-from rasterio.io import DatasetReader, DatasetWriter
+from rasterio.io import DatasetWriter
 
+from rrl_register.boxes import Box
 from rrl_register.config import Resampling, WarpConfig
-from rrl_register.displacement_field import DisplacementField
 from rrl_register.errors import UsageError
 from rrl_register.estimation.displacement import Displacement
 from rrl_register.interpolation import Array, Mask, as_dtype, interpolate
-from rrl_register.inverse_map import Box, InverseMap, Patch, blocks
-from rrl_register.raster.geotiff import NodataPolicy, choose_nodata, create, create_profile
+from rrl_register.inverse_map import InverseMap, Patch
+from rrl_register.output_grid import Layout, field_on, plan_output
+from rrl_register.raster.geotiff import NodataPolicy, choose_nodata
 from rrl_register.raster.grid import Grid
-from rrl_register.raster.reader import open_dataset, unreadable
-from rrl_register.raster.writer import atomic_path, check_not_input
+from rrl_register.raster.reader import grid_of, open_info
+from rrl_register.raster.storing import stored_raster
+from rrl_register.raster.writer import check_not_input, check_output
+from rrl_register.sources import ArraySource, FileSource, Source
+from rrl_register.streaming import default_threads, in_order
+
+TO_FIXED_TAG = "RRL_TO_FIXED_PIXELS"
+"""Tag of an output on another grid than the fixed one that no georeference places: a, b, c, d, e, f of
+x = a u + b v + c and y = d u + e v + f, the fixed pixel of the output pixel (u, v)."""
 
 _ARRAY_BLOCK = 512
-
-
-class Source(Protocol):
-    """An image that can be read in parts."""
-
-    shape: tuple[int, int]
-    count: int
-    dtype: np.dtype[Any]
-
-    def read(self, band: int, box: Box) -> tuple[Array, Mask]:
-        """Give a band, 0-based, within a box that lies inside the image, and where it has data."""
-        ...
+_PIECE_BYTES = 16 * 1024**2
+"""Of a block of many bands as many are warped at once."""
 
 
 def warp_array(
@@ -81,22 +80,25 @@ def warp_to_file(
     overwrite: bool = False,
     displacement: Displacement | None = None,
 ) -> None:
-    """Warp all bands of a raster onto the fixed grid and write them as a GeoTIFF.
+    """Warp all bands of a raster onto the fixed grid, or the one that is configured, and write them as a GeoTIFF.
 
-    Pixel type, band names, tags, colours, scales and units are kept. Blocks are read, warped and written one by one;
-    the file appears under its name when it is complete. Images with a colour table are resampled by nearest neighbour.
+    Pixel type, band names, tags, colours, scales and units are kept. Blocks are read and warped by several threads and
+    written one by one, so that memory does not grow with the image; pixels do not depend on the size of the blocks or
+    the number of threads. The file appears under its name when it is complete. Images with a colour table are resampled
+    by nearest neighbour.
 
     Args:
         moving: The raster to warp.
         matrix: (3, 3), moving pixel -> fixed pixel.
-        fixed_grid: Size and georeference of the output.
+        fixed_grid: Size and georeference of the fixed image.
         output: The GeoTIFF to write.
-        config: How to resample, what to write where there is no data, how to store it; None: the defaults.
+        config: How to resample, which pixels to write, what where there is no data, how to store it; None: the
+            defaults.
         overwrite: Whether an existing output may be replaced.
         displacement: What is to be added to the matrix, on the fixed grid; None: nothing.
 
     Raises:
-        InputError: The raster cannot be read.
+        InputError: The raster cannot be read, or the grid asked for cannot be used.
         WriteError: The output cannot be written completely.
         OutputExistsError: The output exists and may not be replaced.
         UsageError: The output is the input or cannot be written there, the matrix cannot be inverted, or a setting does
@@ -104,72 +106,16 @@ def warp_to_file(
     """
     settings = config or WarpConfig()
     require_block_size(settings.block_size)
-    check_not_input(output, moving)
-    with atomic_path(output, overwrite) as temporary, open_dataset(moving) as dataset:
-        source = FileSource(moving, dataset)
-        resampling = Resampling.NEAREST if source.has_palette else settings.resampling
-        warp = InverseMap.onto(matrix, source.shape, resampling, _field(displacement, fixed_grid.shape))
-        nodata = choose_nodata(dataset, settings)
-        profile = create_profile(dataset, fixed_grid, nodata, settings)
-        with create(temporary, output, dataset, profile) as target:
-            for block in blocks(fixed_grid.shape, settings.block_size):
-                _write_block(source, target, block, warp, nodata)
-
-
-def _field(displacement: Displacement | None, shape: tuple[int, int]) -> DisplacementField | None:
-    return None if displacement is None else DisplacementField.over(displacement, shape)
-
-
-class ArraySource:
-    """Bands in memory: of an image, or of a part of it.
-
-    Args:
-        bands: (B, h, w), any real or complex type.
-        valid: (h, w) bool, pixels with data.
-        part: Where the arrays lie in the image; None: they are all of it.
-        shape: (rows, columns) of the image; None: that of the arrays.
-    """
-
-    def __init__(
-        self, bands: Array, valid: Mask, part: Box | None = None, shape: tuple[int, int] | None = None
-    ) -> None:
-        self._bands, self._valid = bands, valid
-        self._part = part or Box(0, bands.shape[1], 0, bands.shape[2])
-        self.shape: tuple[int, int] = shape or self._part.shape
-        self.count = len(bands)
-        self.dtype = bands.dtype
-
-    def read(self, band: int, box: Box) -> tuple[Array, Mask]:
-        """See ``Source``; the box has to lie in the part that is there."""
-        place = box.slices_from(self._part)
-        return self._bands[band][place], self._valid[place]
-
-
-class FileSource:
-    """Bands of an open raster."""
-
-    def __init__(self, path: Path, dataset: DatasetReader) -> None:
-        self._path, self._dataset = path, dataset
-        self.shape: tuple[int, int] = dataset.shape
-        self.count: int = dataset.count
-        self.has_palette = ColorInterp.palette in dataset.colorinterp
-        # GDAL gives its complex integers as complex floats.
-        self.dtype = np.dtype("complex64" if dataset.dtypes[0] == "complex_int16" else dataset.dtypes[0])
-
-    def is_alpha(self, band: int) -> bool:
-        """Whether a band, 0-based, holds opacity."""
-        return bool(self._dataset.colorinterp[band] is ColorInterp.alpha)
-
-    def read(self, band: int, box: Box) -> tuple[Array, Mask]:
-        """See ``Source``."""
-        try:
-            values = self._dataset.read(band + 1, window=box.window())
-            mask = self._dataset.read_masks(band + 1, window=box.window())
-        except RasterioError as error:
-            raise unreadable(self._path, error) from error
-        if self.is_alpha(band):
-            return values, values != 0
-        return values, (mask > 0) & np.isfinite(values)
+    like = open_info(settings.grid).grid if isinstance(settings.grid, Path) else None
+    check_not_input(output, moving, *([settings.grid] if isinstance(settings.grid, Path) else []))
+    check_output(output, overwrite)
+    with FileSource(moving) as source:
+        layout = plan_output(matrix, fixed_grid, grid_of(source.dataset), settings, displacement, like)
+        nodata = choose_nodata(source.dataset, settings)
+        with stored_raster(output, source.dataset, layout.grid, nodata, settings, overwrite) as target:
+            if layout.grid.transform is None and not np.array_equal(layout.to_fixed, np.eye(3)):
+                target.update_tags(**{TO_FIXED_TAG: ",".join(f"{number:.12g}" for number in layout.to_fixed[:2].flat)})
+            _write_blocks(source, target, layout, nodata, settings)
 
 
 @dataclass(frozen=True)
@@ -204,7 +150,8 @@ class View:
         Raises:
             UsageError: The matrix cannot be inverted.
         """
-        warp = InverseMap.onto(matrix, source.shape, Resampling(resampling), _field(displacement, shape))
+        field = field_on(displacement, matrix, source.shape, Box.of_shape(shape))
+        warp = InverseMap.onto(matrix, source.shape, Resampling(resampling), field)
         return cls(source, warp, shape, tuple(range(source.count)))
 
     def read(self, box: Box) -> tuple[Array, Mask]:
@@ -225,13 +172,75 @@ class View:
 
     def whole(self, part: Box | None = None) -> tuple[Array, Mask]:
         """Warp all of it, or of a part of the fixed grid, block by block; see ``read``."""
-        part = part or Box(0, self.shape[0], 0, self.shape[1])
+        part = part or Box.of_shape(self.shape)
         result = np.zeros((len(self.bands), *part.shape), self.source.dtype)
         has_data = np.zeros(part.shape, bool)
-        for top, bottom, left, right in blocks(part.shape, _ARRAY_BLOCK):
-            block = Box(part.top + top, part.top + bottom, part.left + left, part.left + right)
-            result[:, top:bottom, left:right], has_data[top:bottom, left:right] = self.read(block)
+        for block in part.blocks(_ARRAY_BLOCK):
+            rows, columns = block.slices_from(part)
+            result[:, rows, columns], has_data[rows, columns] = self.read(block)
         return result, has_data
+
+
+class _Piece(NamedTuple):
+    """Some bands, 0-based, of a block."""
+
+    block: Box
+    bands: range
+
+
+@dataclass(frozen=True)
+class _Pixels:
+    """A piece as it is written: values (B, h, w), and where all of its bands have data (h, w)."""
+
+    piece: _Piece
+    values: Array
+    has_data: Mask
+
+
+def _write_blocks(
+    source: FileSource, target: DatasetWriter, layout: Layout, nodata: NodataPolicy, config: WarpConfig
+) -> None:
+    resampling = Resampling.NEAREST if source.has_palette else config.resampling
+    warp = InverseMap.onto(layout.matrix, source.shape, resampling, layout.field)
+    pieces = _pieces(source, layout.frame, config.block_size)
+    results = in_order(
+        lambda piece: _warp_piece(source, piece, warp, nodata), pieces, config.threads or default_threads()
+    )
+    # Closed whatever happens, so that no thread reads on from a source that is closed after an error.
+    with closing(results) as warped:
+        for block, parts in groupby(warped, key=lambda pixels: pixels.piece.block):
+            window, everywhere = block.window((layout.frame.top, layout.frame.left)), np.ones(block.shape, bool)
+            for part in parts:
+                target.write(part.values, [band + 1 for band in part.piece.bands], window=window)
+                everywhere &= part.has_data
+            if nodata.mask:
+                target.write_mask(everywhere, window=window)
+
+
+def _pieces(source: FileSource, frame: Box, block_size: int) -> Iterator[_Piece]:
+    count = source.count
+    at_once = max(1, _PIECE_BYTES // (block_size**2 * source.dtype.itemsize))
+    for block in frame.blocks(block_size):
+        for first in range(0, count, at_once):
+            yield _Piece(block, range(first, min(first + at_once, count)))
+
+
+def _warp_piece(source: FileSource, piece: _Piece, warp: InverseMap, nodata: NodataPolicy) -> _Pixels:
+    """Warp a piece and mark where it has no data."""
+    block, bands = piece
+    patches = list(warp.patches(block))
+    pixels = np.empty((len(bands), *block.shape), source.dtype)
+    everywhere = np.ones(block.shape, bool)
+    for place, band in enumerate(bands):
+        values, has_data = _warp_band(source, band, block, patches, warp)
+        fill = 0.0 if source.is_alpha(band) else nodata.fill
+        if nodata.declared and not source.is_alpha(band):
+            values = keep_off(values, nodata.fill)
+        if not has_data.all():
+            values = np.where(has_data, values, as_dtype(np.array(fill, np.float64), source.dtype))
+        pixels[place] = values
+        everywhere &= has_data
+    return _Pixels(piece, pixels, everywhere)
 
 
 def _warp_band(source: Source, band: int, block: Box, patches: list[Patch], warp: InverseMap) -> tuple[Array, Mask]:
@@ -240,46 +249,49 @@ def _warp_band(source: Source, band: int, block: Box, patches: list[Patch], warp
     for patch in patches:
         image, valid = _read_averaged(source, band, patch.window, warp.factor)
         place = patch.box.slices_from(block)
-        found = interpolate(image, valid, patch.taps, warp.resampling, source.dtype)
-        values[place][patch.inside], has_data[place][patch.inside] = found
+        found, known = interpolate(image, valid, patch.taps, warp.resampling, source.dtype)
+        if patch.inside is None:
+            values[place], has_data[place] = found.reshape(patch.box.shape), known.reshape(patch.box.shape)
+        else:
+            values[place][patch.inside], has_data[place][patch.inside] = found, known
     return values, has_data
 
 
-def _read_averaged(source: Source, band: int, window: Box, factor: int) -> tuple[Array, Mask]:
+def _read_averaged(source: Source, band: int, window: Box, factor: int) -> tuple[Array, Mask | None]:
     """Read a window given in averaged pixels; beyond the source's edge there is no data."""
     wanted = Box(*(factor * side for side in window))
-    there = wanted.clipped(source.shape)
+    there = wanted.within(Box.of_shape(source.shape))
     image, valid = source.read(band, there)
     if there != wanted:
         place = there.slices_from(wanted)
         padded, known = np.zeros(wanted.shape, image.dtype), np.zeros(wanted.shape, bool)
-        padded[place], known[place] = image, valid
+        padded[place], known[place] = image, True if valid is None else valid
         image, valid = padded, known
     return (image, valid) if factor == 1 else _average(image, valid, factor)
 
 
-def _average(image: Array, valid: Mask, factor: int) -> tuple[Array, Mask]:
+def _average(image: Array, valid: Mask | None, factor: int) -> tuple[Array, Mask | None]:
     """Mean of the pixels with data in each cell of factor x factor; a cell needs half of its pixels."""
-    cells = (image.shape[0] // factor, factor, image.shape[1] // factor, factor)
     work = np.result_type(image.dtype, np.float32)
-    count = valid.reshape(cells).sum(axis=(1, 3))
-    total = np.where(valid, image, 0).reshape(cells).sum(axis=(1, 3), dtype=work)
+    if valid is None or valid.all():
+        return _sum_of_cells(image, factor, work) / work.type(factor**2), None
+    count = _sum_of_cells(valid, factor, np.dtype(np.int32))
+    total = _sum_of_cells(np.where(valid, image, 0), factor, work)
     return total / np.maximum(count, 1).astype(work), 2 * count >= factor**2
 
 
-def _write_block(source: FileSource, target: DatasetWriter, block: Box, warp: InverseMap, nodata: NodataPolicy) -> None:
-    patches = list(warp.patches(block))
-    everywhere = np.ones(block.shape, bool)
-    for band in range(source.count):
-        values, has_data = _warp_band(source, band, block, patches, warp)
-        fill = 0.0 if source.is_alpha(band) else nodata.fill
-        if nodata.declared and not source.is_alpha(band):
-            values = keep_off(values, nodata.fill)
-        filled = np.where(has_data, values, as_dtype(np.array(fill, np.float64), source.dtype))
-        target.write(filled, band + 1, window=block.window())
-        everywhere &= has_data
-    if nodata.mask:
-        target.write_mask(everywhere, window=block.window())
+def _sum_of_cells(values: Array, factor: int, dtype: np.dtype[Any]) -> Array:
+    """Sums of factor x factor values, rows first.
+
+    Added one by one: how numpy orders the terms of a sum, and so its rounding, depends on the array's shape.
+    """
+    rows = np.zeros((values.shape[0] // factor, values.shape[1]), dtype)
+    for offset in range(factor):
+        rows += values[offset::factor]
+    cells = np.zeros((rows.shape[0], rows.shape[1] // factor), dtype)
+    for offset in range(factor):
+        cells += rows[:, offset::factor]
+    return cells
 
 
 def keep_off(values: Array, nodata: float) -> Array:

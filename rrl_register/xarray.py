@@ -12,17 +12,19 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from rrl_register.boxes import Box
 from rrl_register.config import RegisterConfig, Resampling
-from rrl_register.displacement_field import DisplacementField
 from rrl_register.errors import NotRegisteredError, UsageError
 from rrl_register.estimation.displacement import Transform
 from rrl_register.images import ImageArray
-from rrl_register.inverse_map import Box, InverseMap
+from rrl_register.inverse_map import InverseMap
 from rrl_register.matching.scoring import Scorer
+from rrl_register.output_grid import field_on
 from rrl_register.pipeline import register
 from rrl_register.raster.grid import Grid
 from rrl_register.registration import Registration
-from rrl_register.warping import ArraySource, View, keep_off
+from rrl_register.sources import ArraySource
+from rrl_register.warping import View, keep_off
 
 try:
     import rioxarray
@@ -126,8 +128,8 @@ class _Work(NamedTuple):
 
 
 def _work(array: xr.DataArray, transform: Transform, shape: tuple[int, int], resampling: Resampling) -> _Work:
-    field = None if transform.displacement is None else DisplacementField.over(transform.displacement, shape)
     moving_shape = array.rio.height, array.rio.width
+    field = field_on(transform.displacement, transform.matrix, moving_shape, Box.of_shape(shape))
     warp = InverseMap.onto(transform.matrix, moving_shape, resampling, field)
     return _Work(warp, array.rio.nodata, *_fill(array))
 

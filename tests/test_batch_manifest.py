@@ -13,7 +13,19 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from rrl_register.batch import Manifest, Scene, match_files, read_manifest
-from rrl_register.config import Device, Kind, MatchConfig, ModelChoice, ReadConfig, RegisterConfig, Resampling
+from rrl_register.config import (
+    Crop,
+    Device,
+    Kind,
+    MatchConfig,
+    ModelChoice,
+    OutputGrid,
+    RasterFormat,
+    ReadConfig,
+    RegisterConfig,
+    Resampling,
+    WarpConfig,
+)
 from rrl_register.errors import InputError, UsageError
 from rrl_register.options import CONFIG_OPTIONS
 
@@ -39,7 +51,14 @@ VALUES = [
     ("model", "similarity", "estimate.model", ModelChoice.SIMILARITY),
     ("seed", "7", "estimate.seed", 7),
     ("resampling", "nearest", "warp.resampling", Resampling.NEAREST),
+    ("grid", "moving", "warp.grid", OutputGrid.MOVING),
+    ("grid", "/far/like.tif", "warp.grid", Path("/far/like.tif")),
+    ("crop", "overlap", "warp.crop", Crop.OVERLAP),
+    ("format", "cog", "warp.format", RasterFormat.COG),
+    ("overviews", "yes", "warp.overviews", True),
+    ("gcps-only", "true", "warp.gcps_only", True),
     ("nodata", "-9999", "warp.nodata", -9999.0),
+    ("threads", "3", "warp.threads", 3),
     ("co", "COMPRESS=ZSTD; NAME=A=B", "warp.creation_options", (("COMPRESS", "ZSTD"), ("NAME", "A=B"))),
     ("max-memory", "1.5GB", "resources.max_memory", 1_500_000_000),
 ]
@@ -77,6 +96,15 @@ def test_a_column_changes_exactly_its_own_field(
     assert unchanged == default
     assert {name: changed[name] for name in changed if changed[name] != default[name]} == {field: value}
     assert type(changed[field]) is type(value)
+
+
+def test_flags_are_true_or_false_in_json_lines(tmp_path: Path) -> None:
+    row = {"id": "a", "fixed": "f", "moving": "m"}
+    rows = [row | {"overviews": True, "grid": "like.tif"}, row | {"id": "b", "overviews": False}]
+    everywhere = RegisterConfig(warp=WarpConfig(overviews=True))
+    lines = write(tmp_path, "\n".join(map(json.dumps, rows)), "scenes.jsonl")
+    first, second = (scene.config.warp for scene in read_manifest(lines, everywhere).scenes)
+    assert (first.overviews, first.grid, second.overviews) == (True, tmp_path / "like.tif", False)
 
 
 def test_a_scene_overrides_what_holds_for_all(tmp_path: Path) -> None:

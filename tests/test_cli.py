@@ -13,8 +13,18 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+import rrl_register.report  # noqa: F401  # the true one, before the modules that it builds on are replaced
 from rrl_register.cli import main
-from rrl_register.config import Device, Kind, ModelChoice, RegisterConfig, Resampling
+from rrl_register.config import (
+    Crop,
+    Device,
+    Kind,
+    ModelChoice,
+    OutputGrid,
+    RasterFormat,
+    RegisterConfig,
+    Resampling,
+)
 from rrl_register.errors import InputError
 from rrl_register.options import CONFIG_OPTIONS
 from rrl_register.registration import Registration
@@ -43,7 +53,15 @@ OPTIONS = [
     ("--model similarity", "estimate.model", ModelChoice.SIMILARITY),
     ("--seed 7", "estimate.seed", 7),
     ("--resampling nearest", "warp.resampling", Resampling.NEAREST),
+    ("--grid moving", "warp.grid", OutputGrid.MOVING),
+    ("--grid {weights}", "warp.grid", None),
+    ("--crop overlap", "warp.crop", Crop.OVERLAP),
+    ("--crop union", "warp.crop", Crop.UNION),
+    ("--format cog", "warp.format", RasterFormat.COG),
+    ("--overviews", "warp.overviews", True),
+    ("--gcps-only", "warp.gcps_only", True),
     ("--nodata -9999", "warp.nodata", -9999.0),
+    ("--threads 3", "warp.threads", 3),
     ("--co COMPRESS=ZSTD --co NAME=A=B", "warp.creation_options", (("COMPRESS", "ZSTD"), ("NAME", "A=B"))),
     ("--max-memory 512MiB", "resources.max_memory", 512 * 1024**2),
 ]
@@ -57,6 +75,8 @@ WRONG_VALUES = [
     "--fixed-kind OPTICAL2",
     "--fixed-bidx 0",
     "--fixed-bidx 1;2",
+    "--crop all",
+    "--format png",
     "--co COMPRESS",
     "--co =ZSTD",
     "--max-memory much",
@@ -80,6 +100,7 @@ class Desk:
         self.calls: list[tuple[Path, Path, RegisterConfig]] = []
         self.warps: list[tuple[Any, ...]] = []
         self.answer = answer
+        self.grids_checked = 0
         for name in ("fixed.tif", "moving.tif", "weights.safetensors"):
             self.path(name).write_bytes(name.encode())
 
@@ -93,11 +114,14 @@ class Desk:
             raise self.answer
         return self.answer
 
-    def warp_to_file(
-        self, moving: Path, matrix: Any, grid: Any, output: Path, config: Any, overwrite: bool, displacement: Any
+    def apply_transform(
+        self, registration: Registration, image: Path, output: Path, config: Any, overwrite: bool
     ) -> None:
-        self.warps.append((moving, matrix, grid, config, overwrite, displacement))
+        self.warps.append((registration, image, config, overwrite))
         output.write_text("aligned")
+
+    def require_writable_grid(self, fixed: Path, config: Any) -> None:
+        self.grids_checked += 1
 
     def run(self, *arguments: str) -> Result:
         """Call the command line; {fixed}, {json} and the like stand for files on the desk."""
@@ -107,6 +131,7 @@ class Desk:
             "out": "out.tif",
             "json": "result.json",
             "png": "preview.png",
+            "html": "report.html",
             "weights": "weights.safetensors",
         }
         known = {key: str(self.path(name)) for key, name in names.items()}
@@ -120,7 +145,8 @@ class Desk:
 @pytest.fixture
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_registration: Callable[..., Registration]) -> Desk:
     made = Desk(tmp_path, make_registration())
-    fakes = {"pipeline": {"register": made.register}, "warping": {"warp_to_file": made.warp_to_file}}
+    applying = {"apply_transform": made.apply_transform, "require_writable_grid": made.require_writable_grid}
+    fakes = {"pipeline": {"register": made.register}, "applying": applying}
     for name, contents in fakes.items():
         module = ModuleType(f"rrl_register.{name}")
         vars(module).update(contents)
@@ -168,14 +194,19 @@ def test_the_moving_image_is_warped_and_every_path_printed(desk: Desk) -> None:
     assert result.stdout.split() == [str(desk.path("result.json")), str(desk.path("out.tif"))]
     assert "homography: 3 inliers of 5 tie points" in result.stderr
     config = replace(RegisterConfig().warp, resampling=Resampling.NEAREST)
-    registration = desk.answer
-    assert desk.warps == [(desk.path("moving.tif"), registration.matrix, registration.fixed_grid, config, False, None)]
-    assert json.loads(desk.path("result.json").read_text()) == registration.to_json()
+    assert desk.warps == [(desk.answer, desk.path("moving.tif"), config, False)]
+    assert json.loads(desk.path("result.json").read_text()) == desk.answer.to_json()
 
 
 def test_json_alone_writes_no_raster(desk: Desk) -> None:
     assert desk.run("{fixed} {moving} --json {json}").exit_code == 0
     assert desk.leftovers() == {"result.json"}
+
+
+@pytest.mark.parametrize(("option", "times"), [("", 0), ("--grid {weights}", 1), ("--gcps-only", 1)])
+def test_georeferences_that_the_output_needs_are_asked_for_before_the_work(desk: Desk, option: str, times: int) -> None:
+    desk.run("{fixed} {moving} -o {out}", option)
+    assert desk.grids_checked == times
 
 
 def test_quiet_prints_the_paths_only(desk: Desk) -> None:
@@ -195,6 +226,8 @@ def test_quiet_prints_the_paths_only(desk: Desk) -> None:
         ("{fixed} {moving} -o {moving} --overwrite", 2, "the input"),
         ("{fixed} {moving} -o {out} --json {out}", 2, "the same name"),
         ("{fixed} {moving} -o {out} --weights nowhere.safetensors", 2, "no file nowhere.safetensors"),
+        ("{fixed} {moving} -o {out} --grid nowhere.tif", 2, "no file nowhere.tif"),
+        ("{fixed} {moving} -o {weights} --grid {weights} --overwrite", 2, "the input"),
         ("{fixed} {moving} -o {weights} --weights {weights} --overwrite", 2, "the input"),
         *((f"{{fixed}} {{moving}} -o {{out}} {wrong}", 2, wrong.split()[0]) for wrong in WRONG_VALUES),
     ],
@@ -215,11 +248,17 @@ def test_two_names_of_one_file_are_the_same_file(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "flag"), [("out.tif", "-o {out}"), ("result.json", "--json {json}"), ("preview.png", "--preview {png}")]
+    ("name", "flag"),
+    [
+        ("out.tif", "-o {out}"),
+        ("result.json", "--json {json}"),
+        ("preview.png", "--preview {png}"),
+        ("report.html", "--report {html}"),
+    ],
 )
 def test_an_output_that_exists_is_kept_unless_told_otherwise(desk: Desk, name: str, flag: str) -> None:
     desk.path(name).write_text("precious")
-    rest = {"out.tif": "", "result.json": "", "preview.png": "-o {out}"}[name]
+    rest = "" if name in ("out.tif", "result.json") else "-o {out}"
     result = desk.run("{fixed} {moving}", flag, rest)
     assert result.exit_code == 5
     assert_one_line(result, "--overwrite")
@@ -265,6 +304,26 @@ def test_an_interruption_has_an_exit_code_of_its_own(desk: Desk) -> None:
     assert not desk.leftovers()
 
 
+def test_a_report_is_written_of_what_could_not_begin_too(desk: Desk) -> None:
+    desk.answer = InputError("fixed.tif is no image; needed a raster; try another file")
+    result = desk.run("{fixed} {moving} -o {out} --report {html} --support 96")
+    assert result.exit_code == 3
+    assert result.stdout.split() == [str(desk.path("report.html"))]
+    page = desk.path("report.html").read_text()
+    assert "Fixed.tif is no image." in page
+    assert f"-o {desk.path('out.tif')} --json result.json --support 96" in page
+
+
+def test_a_report_is_made_from_a_result_file(desk: Desk) -> None:
+    failed = replace(desk.answer, status="failed", reason="too dark; try other bands", matrix=None)
+    desk.path("result.json").write_text(json.dumps(failed.to_json()))
+    result = desk.run("report {json} {fixed} {moving} -o {html}")
+    assert (result.exit_code, result.stdout.split()) == (0, [str(desk.path("report.html"))])
+    assert "Too dark." in desk.path("report.html").read_text()
+    assert desk.run("report {json} {fixed} {moving} -o {html}").exit_code == 5
+    desk.path("result.json").unlink()
+
+
 def test_a_bug_is_not_dressed_up(desk: Desk) -> None:
     desk.answer = ZeroDivisionError("a bug")
     result = desk.run("{fixed} {moving} -o {out}")
@@ -278,8 +337,12 @@ def test_a_bug_is_not_dressed_up(desk: Desk) -> None:
         ("apply nowhere.json {moving} -o {out}", 2, "no file nowhere.json"),
         ("apply {weights} nowhere.tif -o {out}", 2, "no file nowhere.tif"),
         ("apply {weights} {moving}", 2, "--output"),
+        ("apply {weights} {moving} -o {out} --grid nowhere.tif", 2, "no file nowhere.tif"),
         ("apply {weights} {moving} -o {moving} --overwrite", 2, "the input"),
         ("apply {weights} {moving} -o {out} --support 64", 2, "--support"),
+        ("report nowhere.json {fixed} {moving} -o {html}", 2, "no file nowhere.json"),
+        ("report {weights} {fixed} {moving} -o {html}", 3, "no result of a registration"),
+        ("report {weights} {fixed} {moving} -o {fixed}", 2, "the input"),
     ],
 )
 def test_wrong_use_of_apply(desk: Desk, arguments: str, code: int, said: str) -> None:

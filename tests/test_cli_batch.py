@@ -96,6 +96,16 @@ def test_a_failure_is_told_and_gives_exit_code_4(desk: Desk) -> None:
     assert written["counts"] == {"total": 2, "ok": 1, "failed": 1}
 
 
+def test_a_report_is_written_where_it_is_asked_for(desk: Desk) -> None:
+    desk.failing = {"b"}
+    result = desk.run("@/scenes.csv -o @/out --report")
+    assert result.exit_code == 4
+    assert result.stdout.split() == [str(desk.folder / "out" / name) for name in ("summary.json", "report.html")]
+    page = (desk.folder / "out" / "report.html").read_text()
+    assert page.index('data-id="b"') < page.index('data-id="a"')
+    assert "No overlap." in (desk.folder / "out" / "reports" / "b.html").read_text()
+
+
 def test_quiet_says_nothing_but_errors(desk: Desk) -> None:
     assert desk.run("@/scenes.csv -o @/out -q").stderr == ""
     desk.failing = {"b"}

@@ -21,7 +21,8 @@ from rrl_register.options import CONFIG_OPTIONS, ConfigOption
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 RIO_PLUGINS = "rasterio.rio_plugins"
-VERBS = ["register", "info", "apply", "batch", "train", "evaluate", "export", "completion"]
+VERBS = ["register", "info", "apply", "batch", "report", "tie-points", "refit"]
+VERBS.extend(["train", "evaluate", "export", "completion"])
 FREQUENT = [option for option in CONFIG_OPTIONS if option.frequent]
 OTHERS = [option for option in CONFIG_OPTIONS if not option.frequent]
 
@@ -65,11 +66,16 @@ def test_brief_help_describes_what_is_frequent_and_names_the_rest(verb: str) -> 
     assert len(run(verb, "--help").stdout) < len(run(verb, "--help-all").stdout)
 
 
+def takes_default(option: ConfigOption) -> bool:
+    """Whether help tells a default: a flag's is that it is not given."""
+    return option.default is not None and not option.is_flag
+
+
 @pytest.mark.parametrize("verb", ["register", "batch"])
 def test_full_help_describes_everything_with_its_default_under_headings(verb: str) -> None:
     full = text_of(verb, "--help-all")
     assert all(described(option, full) for option in CONFIG_OPTIONS)
-    assert all(f"default: {option.default}" in full for option in CONFIG_OPTIONS if option.default is not None)
+    assert all(f"default: {option.default}" in full for option in CONFIG_OPTIONS if takes_default(option))
     places = [full.index(f" {heading}: ") for heading in ("Options", "Input", "Matching", "Model", "Output")]
     assert places == sorted(places)
 

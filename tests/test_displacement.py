@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rrl_register.boxes import Box
 from rrl_register.displacement_field import DisplacementField
 from rrl_register.errors import NotRegisteredError
 from rrl_register.estimation.displacement import (
@@ -135,7 +136,7 @@ def test_a_point_on_the_horizon_has_no_place() -> None:
 @pytest.mark.parametrize("knots", [0, 12])
 def test_the_lattice_gives_what_the_displacement_does(shape: tuple[int, int], knots: int) -> None:
     displacement = random_displacement(3, knots)
-    field = DisplacementField.over(displacement, shape)
+    field = DisplacementField.over(displacement.at, Box.of_shape(shape))
     columns, rows = np.arange(shape[1], dtype=float), np.arange(shape[0], dtype=float)[:, None]
     found = np.stack(field.at(columns, rows), axis=-1)
     places = np.stack(np.broadcast_arrays(columns, rows), axis=-1)
@@ -147,7 +148,7 @@ def test_the_lattice_gives_what_the_displacement_does(shape: tuple[int, int], kn
 
 @pytest.fixture(scope="module")
 def field() -> Callable[[slice, slice], np.ndarray]:
-    whole = DisplacementField.over(random_displacement(5), (300, 500))
+    whole = DisplacementField.over(random_displacement(5).at, Box.of_shape((300, 500)))
 
     def part(rows: slice, columns: slice) -> np.ndarray:
         return np.stack(whole.at(np.arange(500.0)[columns], np.arange(300.0)[rows, None]))

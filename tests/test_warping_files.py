@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from affine import Affine
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, MaskFlags
 
-from rrl_register import inverse_map
+from rrl_register import inverse_map, warping
 from rrl_register.config import Resampling, WarpConfig
 from rrl_register.errors import InputError, OutputExistsError, UsageError
 from rrl_register.estimation.displacement import Displacement
@@ -108,6 +109,68 @@ def test_blocks_do_not_show(
     assert np.array_equal(read(warp(moving, matrix, grid, displacement, resampling=resampling, block_size=48)), whole)
     monkeypatch.setattr(inverse_map, "_MAX_WINDOW_PX", 2000)
     assert np.array_equal(read(warp(moving, matrix, grid, displacement, resampling=resampling, block_size=128)), whole)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32", "complex64"])
+@pytest.mark.parametrize("how", ["plain", "mask", "nodata", "displaced", "reduced"])
+def test_neither_threads_nor_blocks_show(make_raster: Make, rng: np.random.Generator, dtype: str, how: str) -> None:
+    image = noise(rng, dtype, (2, 200, 220))
+    if dtype == "float32":
+        image[:, 50:60, 70:90] = np.nan
+    known = rng.random((200, 220)) > 0.1 if how == "mask" else None
+    moving = make_raster(image, mask=known, nodata=7 if how == "nodata" else None)
+    scale = 0.21 if how == "reduced" else 1.0
+    matrix, grid = np.diag([scale, scale, 1]) @ TILTED, Grid(round(210 * scale), round(190 * scale))
+    displacement = bend(1.0) if how == "displaced" else None
+
+    def pixels(**settings: Any) -> bytes:
+        with rasterio.open(warp(moving, matrix, grid, displacement, **settings)) as dataset:
+            return bytes(dataset.read().tobytes() + dataset.dataset_mask().tobytes())
+
+    whole = pixels(block_size=512, threads=1)
+    assert pixels(block_size=32, threads=3) == whole
+    assert pixels(block_size=48, threads=1) == whole
+
+
+def test_no_thread_works_on_after_an_error(
+    make_raster: Make, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moving = make_raster(noise(rng, "uint8", (200, 220)))
+
+    def fail(results: Any, key: object) -> None:
+        next(results)
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(warping, "groupby", fail)
+    with pytest.raises(ZeroDivisionError):
+        warp(moving, TILTED, block_size=16, threads=3)
+    assert not any(thread.name.startswith("rrl-register") for thread in threading.enumerate())
+    assert files_of(moving) == ["image.tif"]
+
+
+def test_bands_that_are_too_many_at_once_share_a_mask(
+    make_raster: Make, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = rng.random((7, 60, 70)).astype(np.float32)
+    image[2, 5, 6] = image[6, 50, 40] = np.nan
+    moving = make_raster(image)
+    with rasterio.open(warp(moving, TILTED)) as dataset:
+        pixels, mask = dataset.read(), dataset.dataset_mask()
+    monkeypatch.setattr(warping, "_PIECE_BYTES", 3 * 32 * 32 * 4)
+    with rasterio.open(warp(moving, TILTED, block_size=32)) as dataset:
+        assert dataset.read().tobytes() == pixels.tobytes()
+        assert np.array_equal(dataset.dataset_mask(), mask)
+    assert 0 < np.count_nonzero(mask == 0) < mask.size
+
+
+@pytest.mark.parametrize("shape", [(20, 40_000), (40_000, 20)])
+def test_sides_of_more_pixels_than_a_short_integer_counts(
+    make_raster: Make, rng: np.random.Generator, shape: tuple[int, int]
+) -> None:
+    image = rng.integers(1, 255, shape, dtype=np.uint8)
+    moving = make_raster(image, nodata=0)
+    pixels = read(warp(moving, shift(3, 2)))[0]
+    assert np.array_equal(pixels[2:, 3:], image[:-2, :-3])
 
 
 def test_a_file_is_warped_as_an_array_is(make_raster: Make, rng: np.random.Generator) -> None:

@@ -36,7 +36,7 @@ def register_scene(scene: Scene, folder: Path, threads: int) -> Outcome:
     Args:
         scene: What to register.
         folder: Where to write.
-        threads: At most, for PyTorch and OpenCV each.
+        threads: At most, for PyTorch, OpenCV and the warp each.
 
     Raises:
         WriteError: The folder cannot be written to, or is too full for the output: the next scene would fail likewise.
@@ -44,7 +44,7 @@ def register_scene(scene: Scene, folder: Path, threads: int) -> Outcome:
     start = time.perf_counter()
     _limit_threads(threads)
     try:
-        outcome = _done(scene, folder)
+        outcome = _done(scene, folder, threads)
     except Exception as error:
         if isinstance(error, WriteError):
             _require_usable(folder, _output_size(scene))
@@ -63,17 +63,19 @@ def fail_scene(name: str, error: Exception, folder: Path) -> Outcome:
     return outcome
 
 
-def _done(scene: Scene, folder: Path) -> Outcome:
+def _done(scene: Scene, folder: Path, threads: int) -> Outcome:
+    from rrl_register.applying import apply_transform, require_writable_grid
     from rrl_register.pipeline import register
     from rrl_register.raster.writer import write_json
-    from rrl_register.warping import warp_to_file
 
     raster, result = outputs_of(scene.id, folder)
     raster.unlink(missing_ok=True)
     match, warp = scene.config.match, scene.config.warp
+    warp = replace(warp, threads=min(threads, warp.threads or threads))
+    require_writable_grid(scene.fixed, warp)
     found = register(scene.fixed, scene.moving, scene.config, scorer=_scorer(match.weights, match.device))
     if found.matrix is not None:
-        warp_to_file(scene.moving, found.matrix, found.fixed_grid, raster, warp, True, displacement=found.displacement)
+        apply_transform(found, scene.moving, raster, warp, overwrite=True)
     write_json(result, found.to_json(), overwrite=True)
     return _outcome(scene.id, found)
 

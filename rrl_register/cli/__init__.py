@@ -18,6 +18,7 @@ from rrl_register.cli.export import export
 from rrl_register.cli.info import info
 from rrl_register.cli.refit import refit
 from rrl_register.cli.register import register
+from rrl_register.cli.report import report
 from rrl_register.cli.tie_points import tie_points
 from rrl_register.cli.train import train
 
@@ -55,7 +56,7 @@ class CommandGroup(OneLineErrors, click.Group):
 
 @click.group(
     cls=CommandGroup,
-    commands=[register, info, apply, refit, tie_points, batch, train, evaluate, export, completion],
+    commands=[register, info, apply, batch, report, tie_points, refit, train, evaluate, export, completion],
     context_settings=CONTEXT,
     epilog=(
         "Exit codes: 0 done; 1 a bug; 2 wrong use; 3 input unreadable or unusable; 4 could not be registered; "

@@ -16,7 +16,9 @@ from rrl_register.options import FILE, build_config
 @click.command(no_args_is_help=True, short_help="Warp another file with a transform found before.")
 @click.argument("transform", type=FILE)
 @click.argument("image", type=FILE)
-@click.option("-o", "--output", type=FILE, required=True, help="Write IMAGE on the fixed grid to this GeoTIFF.")
+@click.option(
+    "-o", "--output", type=FILE, required=True, help="Write IMAGE, brought onto the fixed image, to this GeoTIFF."
+)
 @overwrite_option
 @config_options("warp")
 @verbosity_options
@@ -30,10 +32,14 @@ def apply(
     set_up_logging(verbose, quiet)
     require_file(transform)
     require_file(image)
-    require_outputs([output], [transform, image], overwrite)
+    warp = build_config(values).warp
+    like = [warp.grid] if isinstance(warp.grid, Path) else []
+    for path in like:
+        require_file(path)
+    require_outputs([output], [transform, image, *like], overwrite)
     from rrl_register.applying import apply_transform, read_registration
 
     registration = read_registration(transform)
     with stages("warp"):
-        apply_transform(registration, image, output, build_config(values).warp, overwrite=overwrite)
+        apply_transform(registration, image, output, warp, overwrite=overwrite)
     click.echo(output)

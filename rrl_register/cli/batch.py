@@ -46,6 +46,7 @@ _IDS_TOLD = 5
     "--scheduler", metavar="ADDRESS", help="Dask scheduler, tcp://HOST:PORT, whose workers do the work instead."
 )
 @click.option("--resume", is_flag=True, help="Go on with the batch in DIR: do what is left or has changed.")
+@click.option("--report", is_flag=True, help="Write report.html, which shows all scenes, and a report of each.")
 @click.option("--retry-failed", is_flag=True, help="As --resume, and do again what failed.")
 @overwrite_option
 @config_options("read", "match", "estimate", "warp", "resources")
@@ -64,6 +65,7 @@ def batch(
     scheduler: str | None,
     resume: bool,
     retry_failed: bool,
+    report: bool,
     overwrite: bool,
     verbose: int,
     quiet: bool,
@@ -85,12 +87,15 @@ def batch(
     try:
         with Reporter(verbose, quiet) as reporter:
             summary = run_batch(scenes, output, config, watch=reporter)
+        page = _write_report(summary, workers) if report else None
     except KeyboardInterrupt:
         click.echo(f"Interrupted: what is finished is kept in {output}; go on with --resume.", err=True)
         ctx.exit(INTERRUPTED)
     if not quiet:
         click.echo(table(summary), err=True)
     click.echo(output / FILE_NAME)
+    if page:
+        click.echo(page)
     if summary.failed:
         _fail(summary, output / FILE_NAME)
 
@@ -105,6 +110,12 @@ def table(summary: Summary) -> str:
         [o.id, o.status, *(o.figures.get(figure) for figure in figures), o.seconds, o.reason] for _, o in summary.pairs
     ]
     return text_table(header, rows)
+
+
+def _write_report(summary: Summary, workers: int) -> Path:
+    from rrl_register.report import write_batch_report
+
+    return write_batch_report(summary, workers)
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ _STAGES = {
     "estimate": "Fitting the transform",
     "warp": "Warping",
     "preview": "Drawing the preview",
+    "report": "Drawing the report",
 }
 """The pipeline's stages in words."""
 

@@ -23,10 +23,11 @@ if TYPE_CHECKING:
 @click.command(cls=RegistrationCommand, no_args_is_help=True, short_help="Bring MOVING onto FIXED's pixel grid.")
 @click.argument("fixed", type=FILE)
 @click.argument("moving", type=FILE)
-@click.option("-o", "--output", type=FILE, help="Write MOVING on FIXED's grid to this GeoTIFF.")
+@click.option("-o", "--output", type=FILE, help="Write MOVING, brought onto FIXED, to this GeoTIFF.")
 @click.option("--json", "result", type=FILE, help="Write transform and figures to this JSON file, for failures too.")
 @click.option("--preview", type=FILE, help="Draw a checkerboard of both images and their matches to this PNG.")
 @export_options
+@click.option("--report", type=FILE, help="Show images, tie points and evidence on this HTML page, for failures too.")
 @overwrite_option
 @config_options("read", "match", "estimate", "warp", "resources")
 @verbosity_options
@@ -38,6 +39,7 @@ def register(
     preview: Path | None,
     tie_points: tuple[Path, ...],
     stac: Path | None,
+    report: Path | None,
     overwrite: bool,
     verbose: int,
     quiet: bool,
@@ -53,28 +55,29 @@ def register(
     if not (output or result):
         raise UsageError("neither -o nor --json was given; needed somewhere to put the result; try -o aligned.tif")
     check_exports(tie_points, stac, output)
-    _check(fixed, moving, [path for path in (output, result, preview, *tie_points, stac) if path], config, overwrite)
-    registration = _estimate(fixed, moving, config, result, overwrite)
+    outputs = [path for path in (output, result, preview, report, *tie_points, stac) if path]
+    _check(fixed, moving, outputs, config, overwrite)
+    names = {"fixed": fixed, "moving": moving, "config": config, "result": result, "output": output}
+    try:
+        registration = _estimate(fixed, moving, config, result, overwrite)
+    except InputError as error:
+        if report:
+            _write_report(report, overwrite, registration=None, failure=str(error), **names)
+        raise
     if result:
         _write_json(result, registration.to_json(), overwrite)
     if preview:
         _write_preview(preview, fixed, moving, registration, config, overwrite)
     write_tie_points(tie_points, registration, overwrite)
+    if report:
+        _write_report(report, overwrite, registration=registration, **names)
     if registration.matrix is None:
         raise NotRegisteredError(registration.reason)
     if output:
-        from rrl_register.warping import warp_to_file
+        from rrl_register.applying import apply_transform
 
         with stages("warp"):
-            warp_to_file(
-                moving,
-                registration.matrix,
-                registration.fixed_grid,
-                output,
-                config.warp,
-                overwrite,
-                displacement=registration.displacement,
-            )
+            apply_transform(registration, moving, output, config.warp, overwrite=overwrite)
         click.echo(output)
         write_item(stac, output, registration, fixed, moving, result, overwrite)
     if not quiet:
@@ -96,11 +99,16 @@ def summary(registration: Registration) -> str:
 def _check(fixed: Path, moving: Path, outputs: list[Path], config: RegisterConfig, overwrite: bool) -> None:
     require_two_images(fixed, moving)
     inputs = [fixed, moving]
-    for path in (config.match.weights, config.match.init_points):
+    like = config.warp.grid if isinstance(config.warp.grid, Path) else None
+    for path in (config.match.weights, config.match.init_points, like):
         if path:
             require_file(path)
             inputs.append(path)
     require_outputs(outputs, inputs, overwrite)
+    if like or config.warp.gcps_only:
+        from rrl_register.applying import require_writable_grid
+
+        require_writable_grid(fixed, config.warp)
 
 
 def _estimate(fixed: Path, moving: Path, config: RegisterConfig, result: Path | None, overwrite: bool) -> Registration:
@@ -135,3 +143,11 @@ def _write_preview(
     with stages("preview"), bounded_block_cache(config.resources.max_memory):
         write_png(preview, preview_of_files(fixed, moving, registration, config.read), overwrite)
     click.echo(preview)
+
+
+def _write_report(report: Path, overwrite: bool, **case: Any) -> None:
+    from rrl_register.report import Case, write_report
+
+    with stages("report"):
+        write_report(Case(**case), report, overwrite)
+    click.echo(report)

@@ -167,6 +167,12 @@ def confidence(evidence: Evidence) -> float:
     return 1 / (1 + math.exp(-logit))
 
 
+def typical_figures() -> Figures:
+    """The figures that are typical of right registrations, by name."""
+    typical: Figures = _confidence_model()["typical"]
+    return typical
+
+
 def weakest(evidence: Evidence) -> str:
     """The feature that lowers the confidence most against what is typical of right registrations; one of ``FEATURES``.
 
@@ -174,7 +180,7 @@ def weakest(evidence: Evidence) -> str:
         evidence: What speaks for a transform.
     """
     model = _confidence_model()
-    short = np.subtract(features(model["typical"]), features(evidence.figures()))
+    short = np.subtract(features(typical_figures()), features(evidence.figures()))
     return FEATURES[int(np.argmax(short * [model["coefficients"][name] for name in FEATURES]))]
 
 
@@ -281,7 +287,7 @@ def _unsure(evidence: Evidence) -> str | None:
     aspect = ASPECTS[weakest(evidence)]
     return (
         f"the evidence is weak (confidence {sure:.2f}, {MIN_CONFIDENCE:g} is needed), above all "
-        f"{aspect.said.format(aspect.shown(evidence.figures()))}, {aspect.shown(_confidence_model()['typical'])} is "
+        f"{aspect.said.format(aspect.shown(evidence.figures()))}, {aspect.shown(typical_figures())} is "
         f"typical of right ones: check that both images show one place; try {aspect.remedy}"
     )
 

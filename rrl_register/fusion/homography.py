@@ -94,7 +94,7 @@ class RRLHomography(nn.Module):
         except InputError as error:
             return nothing, 0.0, str(error)
         matrix = nothing if found.matrix is None else torch.from_numpy(found.matrix)
-        return matrix, found.confidence, found.reason
+        return matrix, found.confidence or 0.0, found.reason
 
 
 def _array(image: torch.Tensor) -> NDArray[Any]:

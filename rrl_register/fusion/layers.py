@@ -13,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from rrl_register.applying import open_view
+from rrl_register.boxes import Box
 from rrl_register.config import Resampling, WarpConfig
 from rrl_register.errors import UsageError
 from rrl_register.fusion.stack_result import StackMember
 from rrl_register.images import ImageArray
-from rrl_register.inverse_map import Box, blocks
 from rrl_register.raster.geotiff import create_empty, layout, storage_options
 from rrl_register.raster.grid import Grid
 from rrl_register.raster.reader import open_info
@@ -71,7 +71,7 @@ def as_arrays(layers: Sequence[Layer], grid: Grid, config: WarpConfig) -> npt.ND
     """All bands, (B, H, W), NaN where their image has no data."""
     dtype, everything = _dtype(layers), Box(0, grid.height, 0, grid.width)
     data = np.empty((sum(len(layer.names) for layer in layers), *grid.shape), dtype)
-    for block in blocks(grid.shape, config.block_size):
+    for block in Box.of_shape(grid.shape).blocks(config.block_size):
         rows, columns = block.slices_from(everything)
         data[:, rows, columns] = _read(layers, block, dtype)
     return data
@@ -88,7 +88,7 @@ def write_layers(layers: Sequence[Layer], grid: Grid, output: Path, config: Warp
     profile = layout(grid, len(names), dtype.name, math.nan) | storage_options(len(names), dtype.name, config)
     with atomic_path(output, overwrite) as temporary, create_empty(temporary, output, profile) as target:
         target.descriptions = names
-        for block in blocks(grid.shape, config.block_size):
+        for block in Box.of_shape(grid.shape).blocks(config.block_size):
             target.write(_read(layers, block, dtype), window=block.window())
 
 

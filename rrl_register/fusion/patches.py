@@ -17,10 +17,10 @@ import rasterio
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
 
+from rrl_register.boxes import Box
 from rrl_register.errors import UsageError
 from rrl_register.fusion.stack_result import AlignedStack
 from rrl_register.interpolation import Mask
-from rrl_register.inverse_map import Box
 from rrl_register.raster.reader import open_dataset, unreadable
 
 StackLike = AlignedStack | npt.NDArray[Any] | str | os.PathLike[str]

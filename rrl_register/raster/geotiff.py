@@ -1,4 +1,4 @@
-"""The GeoTIFF that a warped image is written to: its layout, what it inherits, and how it says "no data"."""
+"""The GeoTIFF that an image is written to: its layout, what it inherits, and how it says "no data"."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import count as counted
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,16 @@ from rasterio.enums import ColorInterp
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader, DatasetWriter
 
-from rrl_register.config import WarpConfig
+from rrl_register.config import RasterFormat, WarpConfig
 from rrl_register.errors import InputError, UsageError, WriteError
 from rrl_register.raster.grid import Grid
-from rrl_register.raster.reader import open_dataset
 
 _TILE = 512
 _MAX_PIXEL_INTERLEAVED = 4
 """With more bands, a tile that holds all of them would cost too much memory."""
+_TAKE_PREDICTOR = ("DEFLATE", "LZW", "ZSTD")
+_GDAL_LOG = logging.getLogger("rasterio._env")
+_NOT_UNDERSTOOD = ("CPLE_NotSupported", "CPLE_IllegalArg")
 
 
 @dataclass(frozen=True)
@@ -103,12 +106,17 @@ def layout(grid: Grid, count: int, dtype: str, nodata: float | None) -> dict[str
 
 
 def creation_options(source: DatasetReader, config: WarpConfig) -> dict[str, str]:
-    """GDAL's creation options for a file like the source."""
+    """Creation options of GDAL's GTiff driver for a file like the source.
+
+    A file that is only to become a COG is compressed quickly; what is configured is for the COG.
+    """
+    if config.format is RasterFormat.COG:
+        config = replace(config, creation_options=(("ZLEVEL", "1"),))
     return storage_options(source.count, source.dtypes[0], config, _photometric(source))
 
 
 def storage_options(count: int, dtype: str, config: WarpConfig, photometric: str | None = None) -> dict[str, str]:
-    """GDAL's creation options: the defaults below, replaced by the configured ones."""
+    """Creation options of GDAL's GTiff driver: the defaults below, replaced by the configured ones."""
     tile = str(math.gcd(config.block_size, _TILE))
     options = {
         "TILED": "YES",
@@ -120,15 +128,27 @@ def storage_options(count: int, dtype: str, config: WarpConfig, photometric: str
     }
     if photometric is not None:
         options["PHOTOMETRIC"] = photometric
-    options |= {name.upper(): value for name, value in config.creation_options}
-    if "PREDICTOR" not in options and options["COMPRESS"].upper() in ("DEFLATE", "LZW", "ZSTD"):
+    options |= _configured(config)
+    if "PREDICTOR" not in options and options["COMPRESS"].upper() in _TAKE_PREDICTOR:
         options["PREDICTOR"] = _predictor(dtype)
     return options
 
 
+def cog_options(dtype: str, config: WarpConfig) -> dict[str, str]:
+    """Creation options of GDAL's COG driver: the defaults below, replaced by the configured ones."""
+    options = {"COMPRESS": "DEFLATE", "BIGTIFF": "IF_SAFER"} | _configured(config)
+    if "PREDICTOR" not in options and options["COMPRESS"].upper() in _TAKE_PREDICTOR:
+        options["PREDICTOR"] = "NO" if dtype.startswith("complex") else "YES"
+    return options
+
+
+def _configured(config: WarpConfig) -> dict[str, str]:
+    return {name.upper(): value for name, value in config.creation_options}
+
+
 @contextmanager
 def create(path: Path, output: Path, source: DatasetReader, profile: dict[str, Any]) -> Iterator[DatasetWriter]:
-    """Create the file and give it what the source says about its bands.
+    """Create the file, give it what the source says about its bands, and see that it is complete in the end.
 
     Args:
         path: Where to write.
@@ -157,44 +177,82 @@ def create_empty(path: Path, output: Path, profile: dict[str, Any]) -> Iterator[
         WriteError: The file could not be written completely.
         UsageError: GDAL does not know a creation option or its value.
     """
-    try:
-        with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), _open_for_writing(path, profile) as target:
+    with gdal_writes(output):
+        with _open_for_writing(path, profile) as target:
             yield target
+        require_complete(path, output)
+
+
+@contextmanager
+def gdal_writes(output: Path) -> Iterator[None]:
+    """Let GDAL write within the block, masks into the file itself.
+
+    Args:
+        output: The name that errors speak of.
+
+    Raises:
+        WriteError: GDAL could not write.
+    """
+    try:
+        with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), _warnings_held_back():
+            yield
     except (RasterioError, CPLE_BaseError) as error:
         raise _unwritable(output, " ".join(str(error.__cause__ or error).split())) from error
-    _require_complete(path, output)
+
+
+@contextmanager
+def _warnings_held_back() -> Iterator[None]:
+    """Pass on what GDAL warns of only if the block ends well: else its error says it all, in one line."""
+    collector = _Collector()
+    _GDAL_LOG.addHandler(collector)
+    _GDAL_LOG.propagate = False
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            yield
+    finally:
+        _GDAL_LOG.removeHandler(collector)
+        _GDAL_LOG.propagate = True
+    for record in collector.records:
+        _GDAL_LOG.handle(record)
+
+
+@contextmanager
+def options_understood(driver: str) -> Iterator[None]:
+    """Refuse creation options that GDAL passes over, with a warning, within the block.
+
+    Raises:
+        UsageError: The driver does not know an option or its value.
+    """
+    collector = _Collector()
+    _GDAL_LOG.addHandler(collector)
+    try:
+        yield
+    finally:
+        _GDAL_LOG.removeHandler(collector)
+    messages = (record.getMessage() for record in collector.records)
+    said = [text.partition(" in ")[2] for text in messages if text.startswith(_NOT_UNDERSTOOD)]
+    if said:
+        raise UsageError(
+            f"GDAL does not take a creation option ({said[0]}); needed one of its {driver} driver's; check --co"
+        )
 
 
 def _open_for_writing(path: Path, profile: dict[str, Any]) -> DatasetWriter:
     """Create the file, and refuse options that GDAL would pass over with a warning."""
-    complaints = _Complaints()
-    gdal_log = logging.getLogger("rasterio._env")
-    gdal_log.addHandler(complaints)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            target = rasterio.open(path, "w", **profile)
-    finally:
-        gdal_log.removeHandler(complaints)
-    if complaints.said:
-        target.close()
-        raise UsageError(
-            f"GDAL does not take a creation option ({complaints.said[0]}); needed one of its GTiff driver's; check --co"
-        )
-    return target
+    with options_understood("GTiff"):
+        return rasterio.open(path, "w", **profile)
 
 
-class _Complaints(logging.Handler):
-    """Collects what GDAL says about options that it does not understand."""
+class _Collector(logging.Handler):
+    """Keeps what GDAL warns of."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
-        self.said: list[str] = []
+        self.records: list[logging.LogRecord] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        message = record.getMessage()
-        if message.startswith(("CPLE_NotSupported", "CPLE_IllegalArg")):
-            self.said.append(message.partition(" in ")[2])
+        self.records.append(record)
 
 
 def _photometric(source: DatasetReader) -> str | None:
@@ -230,23 +288,37 @@ def _lasting(tags: dict[str, str]) -> dict[str, str]:
     return {key: value for key, value in tags.items() if not key.startswith("STATISTICS_") and key != "AREA_OR_POINT"}
 
 
-def _require_complete(path: Path, output: Path) -> None:
-    """Check that every tile lies within the file: GDAL reports a full disk to nobody when it closes a file."""
+def require_complete(path: Path, output: Path) -> None:
+    """Check that every tile lies within the file: GDAL reports a full disk to nobody when it closes a file.
+
+    Args:
+        path: A TIFF; its masks and overviews are looked at, too.
+        output: The name that errors speak of.
+
+    Raises:
+        WriteError: A tile is missing.
+    """
     size = path.stat().st_size
-    with open_dataset(path) as written:
-        planes = range(1, written.count + 1) if written.interleaving.name == "band" else (1,)
-        for band in planes:
-            for (row, column), _ in written.block_windows(band):
-                start, length = _tile_place(written, band, row, column)
-                if start + length > size or length == 0:
-                    raise _unwritable(output, f"the file ended at {size} bytes, before its last tile")
+    for directory in counted(1):
+        try:
+            part = rasterio.open(f"GTIFF_DIR:{directory}:{path}")
+        except RasterioError:
+            if directory == 1:
+                raise
+            return
+        with part:
+            if any(start + length > size or length == 0 for start, length in _tile_places(part)):
+                raise _unwritable(output, f"the file ended at {size} bytes, before its last tile")
 
 
-def _tile_place(dataset: DatasetReader, band: int, row: int, column: int) -> tuple[int, int]:
-    """Offset and length of a tile in the file, bytes."""
-    name = f"{column}_{row}"
-    start, length = (dataset.get_tag_item(f"BLOCK_{what}_{name}", "TIFF", bidx=band) for what in ("OFFSET", "SIZE"))
-    return int(start or 0), int(length or 0)
+def _tile_places(dataset: DatasetReader) -> Iterator[tuple[int, int]]:
+    """Offset and length of each tile in the file, bytes."""
+    planes = range(1, dataset.count + 1) if dataset.interleaving.name == "band" else (1,)
+    for band in planes:
+        for (row, column), _ in dataset.block_windows(band):
+            names = (f"BLOCK_{what}_{column}_{row}" for what in ("OFFSET", "SIZE"))
+            start, length = (int(dataset.get_tag_item(name, "TIFF", bidx=band) or 0) for name in names)
+            yield start, length
 
 
 def _unwritable(output: Path, said: str) -> WriteError:

@@ -222,7 +222,7 @@ def overlap_box(fixed: Grid, moving: Grid, margin: float = 0.0) -> FloatArray:
     Raises:
         InputError: The images do not overlap.
     """
-    outline = _between(_lattice(_extent(moving)), moving, fixed)
+    outline = between(_lattice(_extent(moving)), moving, fixed)
     outline = outline[np.isfinite(outline).all(axis=1)]
     if len(outline) == 0:
         raise _no_overlap(fixed, moving)
@@ -271,7 +271,7 @@ def _overlap_points(fixed: Grid, moving: Grid) -> tuple[FloatArray, FloatArray]:
     if np.any(box[1] - box[0] < 1):
         raise _no_overlap(fixed, moving)
     on_fixed = _lattice(box)
-    on_moving = _between(on_fixed, fixed, moving)
+    on_moving = between(on_fixed, fixed, moving)
     known = np.isfinite(on_moving).all(axis=1)
     low, high = _extent(moving)
     inside = known & np.all((on_moving >= low) & (on_moving <= high), axis=1)
@@ -280,7 +280,7 @@ def _overlap_points(fixed: Grid, moving: Grid) -> tuple[FloatArray, FloatArray]:
     return on_fixed[known], on_moving[known]
 
 
-def _between(points: FloatArray, source: Grid, target: Grid) -> FloatArray:
+def between(points: FloatArray, source: Grid, target: Grid) -> FloatArray:
     """Carry pixels of one georeferenced grid to another's; not finite where the projection has no answer."""
     return target.map_to_pixel(_reproject(source.pixel_to_map(points), source.crs, target.crs))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import secrets
@@ -34,15 +35,22 @@ def atomic_path(output: Path, overwrite: bool = False) -> Iterator[Path]:
         WriteError: The file could not be put in place.
     """
     check_output(output, overwrite)
-    temporary = output.with_name(f".{output.stem}.{secrets.token_hex(4)}.part{output.suffix}")
-    try:
+    with scratch_path(output) as temporary:
         yield temporary
         _refuse_existing(output, overwrite)
         _rename(temporary, output)
+
+
+@contextmanager
+def scratch_path(output: Path) -> Iterator[Path]:
+    """Give a path beside the output, of the same suffix, that is removed in the end with what GDAL put beside it."""
+    temporary = output.with_name(f".{output.stem}.{secrets.token_hex(4)}.part{output.suffix}")
+    try:
+        yield temporary
     finally:
-        temporary.unlink(missing_ok=True)
-        # GDAL puts what a format cannot hold into a file beside it.
-        temporary.with_name(temporary.name + ".aux.xml").unlink(missing_ok=True)
+        # What a format cannot hold (.aux.xml, .msk), and what overviews are gathered in (.ovr.tmp).
+        for path in output.parent.glob(f"{glob.escape(temporary.name)}*"):
+            path.unlink(missing_ok=True)
 
 
 def check_output(output: Path, overwrite: bool = False) -> None:

@@ -1,0 +1,47 @@
+"""``rrl-register report``: the page of a registration, made from its result file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from rrl_register.cli.checks import require_file, require_outputs
+from rrl_register.cli.options import config_options, overwrite_option, set_up_logging, verbosity_options
+from rrl_register.options import FILE, build_config
+
+
+@click.command(no_args_is_help=True)
+@click.argument("result", type=FILE)
+@click.argument("fixed", type=FILE)
+@click.argument("moving", type=FILE)
+@click.option("-o", "--output", type=FILE, required=True, help="Write the report to this HTML file.")
+@overwrite_option
+@config_options("read")
+@verbosity_options
+def report(
+    result: Path,
+    fixed: Path,
+    moving: Path,
+    output: Path,
+    overwrite: bool,
+    verbose: int,
+    quiet: bool,
+    **values: Any,
+) -> None:
+    """Show a result and its images on a page.
+
+    RESULT is what 'register --json' wrote for the images FIXED and MOVING. The page is one HTML file that needs nothing
+    else: both images to swipe, flicker and zoom, the tie points and what each misses the transform by, the evidence.
+    Failed registrations can be looked at as well.
+    """
+    set_up_logging(verbose, quiet)
+    inputs = [result, fixed, moving]
+    for path in inputs:
+        require_file(path)
+    require_outputs([output], inputs, overwrite)
+    from rrl_register.report import read_case, write_report
+
+    write_report(read_case(result, fixed, moving, build_config(values), settings_known=False), output, overwrite)
+    click.echo(output)

@@ -1,0 +1,186 @@
+"""What the charts of a report show, in numbers; templates draw them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from rrl_register.estimation.transforms import corners_of
+from rrl_register.registration import Registration
+from rrl_register.report.marks import LEVELS, Marks
+
+Values = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
+
+_BLOCKS = 5
+"""Along each axis of the overlap, as in the evidence."""
+_LEAST_OVERLAP = 0.25
+"""Share of a block that has to overlap for inliers to be missed in it."""
+_RESIDUAL_BINS = 20
+_SCORE_BINS = 20
+_CONFIDENCE_BINS = 10
+
+
+@dataclass(frozen=True)
+class Bin:
+    """One bar: values from ``low`` on, of points that agree and of others; ``level`` colours those that agree."""
+
+    low: float
+    high: float
+    inliers: int
+    others: int
+    level: int = 0
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """Bars side by side.
+
+    Attributes:
+        bins: From left to right, of equal width.
+        beyond: Points to the right of the last bar.
+        lines: Values to mark and their names.
+    """
+
+    bins: tuple[Bin, ...]
+    beyond: int = 0
+    lines: tuple[tuple[float, str], ...] = ()
+
+    @property
+    def low(self) -> float:
+        """Left end of the axis."""
+        return self.bins[0].low
+
+    @property
+    def high(self) -> float:
+        """Right end of the axis."""
+        return self.bins[-1].high
+
+    @property
+    def top(self) -> int:
+        """Height of the highest bar, 1 at least."""
+        return max(1, *(bar.inliers + bar.others for bar in self.bins))
+
+    @property
+    def ticks(self) -> list[float]:
+        """Values to write under the axis."""
+        return [round(float(value), 4) for value in np.linspace(self.low, self.high, 6)]
+
+
+@dataclass(frozen=True)
+class Block:
+    """A block of the overlap, px of the fixed picture, and the inliers in it; None where hardly anything overlaps."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    inliers: int | None
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Where the inliers lie.
+
+    Attributes:
+        width, height: Of the fixed picture, px.
+        blocks: Of the overlap.
+        outline: Corners (x, y) of the moving image there.
+    """
+
+    width: int
+    height: int
+    blocks: tuple[Block, ...]
+    outline: tuple[tuple[float, float], ...]
+
+    @property
+    def most(self) -> int:
+        """Inliers of the fullest block, 1 at least."""
+        return max(1, *(block.inliers or 0 for block in self.blocks))
+
+    @property
+    def empty(self) -> int:
+        """Blocks that overlap and hold no inlier."""
+        return sum(block.inliers == 0 for block in self.blocks)
+
+
+def residual_histogram(marks: Marks, registration: Registration) -> Histogram:
+    """Residuals in bars of a quarter of a colour; lines at the RMSE of inliers and of points kept out of the fit."""
+    known = np.isfinite(marks.residual)
+    edges = np.linspace(0, marks.step * LEVELS, _RESIDUAL_BINS + 1)
+    residual, inlier = marks.residual[known], marks.inlier[known]
+    lines = ((registration.rmse_px, "RMSE"), (registration.check_rmse_px, "held out"))
+    shown = tuple((value, name) for value, name in lines if value is not None and value <= edges[-1])
+    levels = [min(LEVELS - 1, int(LEVELS * i / _RESIDUAL_BINS)) for i in range(_RESIDUAL_BINS)]
+    return Histogram(_bins(residual, inlier, edges, levels), int((residual > edges[-1]).sum()), shown)
+
+
+def score_histogram(marks: Marks) -> Histogram:
+    """Probabilities that the network gives the tie points, from 0 to 1; from 0.5 where none is lower."""
+    low = 0.5 if not len(marks.score) or marks.score.min() >= 0.5 else 0.0
+    return Histogram(_bins(marks.score, marks.inlier, np.linspace(low, 1, _SCORE_BINS + 1)))
+
+
+def confidence_histogram(confidences: list[float]) -> Histogram:
+    """Confidences of the scenes of a batch."""
+    values = np.array(confidences, float)
+    return Histogram(_bins(values, values >= 0.5, np.linspace(0, 1, _CONFIDENCE_BINS + 1)))
+
+
+def spread_of(marks: Marks, overlap: Mask, factor: float, registration: Registration) -> Spread:
+    """Count the inliers by blocks of the overlap's bounding box.
+
+    Args:
+        marks: The tie points.
+        overlap: (h, w) where both images hold data, on the fixed picture.
+        factor: File px per px of that picture.
+        registration: Says where the moving image lies.
+    """
+    left, top, width, height = cv2.boundingRect(overlap.astype(np.uint8))
+    places = ((marks.fixed + 0.5) / factor)[marks.inlier]
+    edges = [np.linspace(start, start + side, _BLOCKS + 1) for start, side in ((top, height), (left, width))]
+    held, _, _ = np.histogram2d(places[:, 1], places[:, 0], bins=edges)
+    share = _shares(overlap[top : top + height, left : left + width])
+    size = (width / _BLOCKS, height / _BLOCKS)
+    blocks = tuple(
+        Block(
+            float(edges[1][column]),
+            float(edges[0][row]),
+            *size,
+            int(held[row, column]) if share[row, column] >= _LEAST_OVERLAP else None,
+        )
+        for row in range(_BLOCKS)
+        for column in range(_BLOCKS)
+    )
+    return Spread(overlap.shape[1], overlap.shape[0], blocks, _outline(registration, factor))
+
+
+def _shares(overlap: Mask) -> npt.NDArray[np.float32]:
+    if not overlap.size:
+        return np.zeros((_BLOCKS, _BLOCKS), np.float32)
+    shares = cv2.resize(overlap.astype(np.float32), (_BLOCKS, _BLOCKS), interpolation=cv2.INTER_AREA)
+    return np.asarray(shares, np.float32)
+
+
+def _outline(registration: Registration, factor: float) -> tuple[tuple[float, float], ...]:
+    """The moving image's edge on the fixed picture; without those parts that the transform sends beyond its horizon."""
+    transform = registration.transform
+    if transform is None:
+        return ()
+    corners = corners_of(registration.moving_grid.shape)
+    ring = [corners[i] + (corners[(i + 1) % 4] - corners[i]) * t for i in range(4) for t in np.linspace(0, 1, 8)[:-1]]
+    placed = (transform.forward(np.array(ring)) + 0.5) / factor
+    return tuple((round(x, 1), round(y, 1)) for x, y in placed[np.isfinite(placed).all(axis=1)].tolist())
+
+
+def _bins(values: Values, inlier: Mask, edges: Values, levels: list[int] | None = None) -> tuple[Bin, ...]:
+    agreeing, _ = np.histogram(values[inlier], edges)
+    others, _ = np.histogram(values[~inlier], edges)
+    colours = levels or [0] * len(agreeing)
+    return tuple(
+        Bin(float(low), float(high), int(yes), int(no), colour)
+        for low, high, yes, no, colour in zip(edges[:-1], edges[1:], agreeing, others, colours, strict=True)
+    )
