@@ -1,0 +1,115 @@
+"""The documentation holds together: links lead somewhere, what is named exists, Python snippets can be run."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.util
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+DOCS = REPOSITORY / "docs"
+PAGES = [REPOSITORY / "README.md", *sorted(DOCS.rglob("*.md"))]
+FOLDERS = ("benchmarks", "data", "docs", "examples", "pipelines", "rrl_register", "tests")
+MOST_BYTES_OF_A_PICTURE = 300_000
+
+every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
+
+
+def without_code(text: str) -> str:
+    return re.sub(r"^```.*?^```|^ {4}.*?$|`[^`\n]*`", "", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def anchors(page: Path) -> set[str]:
+    """What the headings of a page are called in links."""
+    headings = re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```", "", page.read_text(), flags=re.M | re.S), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+@every_page
+def test_links_lead_to_pages_and_headings_that_exist(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", without_code(page.read_text())):
+        if target.startswith(("http://", "https://")):
+            continue
+        path, _, anchor = target.partition("#")
+        there = (page.parent / path) if path else page
+        assert there.is_file(), f"{page.name} links to {target}"
+        assert not anchor or anchor in anchors(there), f"{page.name} links to {target}"
+
+
+@every_page
+def test_files_of_the_repository_that_are_named_exist(page: Path) -> None:
+    named = re.findall(rf"`((?:{'|'.join(FOLDERS)})/[\w./*-]+)`", page.read_text())
+    missing = [path for path in named if not any(REPOSITORY.glob(path.rstrip("/")))]
+    assert missing == []
+
+
+@every_page
+def test_extras_that_are_named_exist(page: Path) -> None:
+    extras = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    named = re.findall(r"(?:rrl-register|\.)\[([\w,]+)\]'", page.read_text())
+    assert {extra for names in named for extra in names.split(",")} <= set(extras)
+
+
+@every_page
+def test_included_parts_are_there(page: Path) -> None:
+    for path, section in re.findall(r'^--8<-- "([^":]+):(\w+)"', page.read_text(), re.MULTILINE):
+        source = (REPOSITORY / path).read_text()
+        assert f"[start:{section}]" in source
+        assert f"[end:{section}]" in source
+
+
+def snippets() -> Iterator[Any]:
+    for page in PAGES:
+        text = page.read_text()
+        for match in re.finditer(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+            line = text.count("\n", 0, match.start()) + 2
+            yield pytest.param(match[1], id=f"{page.name}:{line}")
+
+
+@pytest.mark.parametrize("code", list(snippets()))
+def test_python_snippets_compile_and_import_what_is_there(code: str) -> None:
+    """Names are looked up; packages of others need only be installable, so their absence is no error."""
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                assert not alias.name.startswith("rrl_register") or importlib.util.find_spec(alias.name), alias.name
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("rrl_register"):
+            module = importlib.import_module(str(node.module))
+            for alias in node.names:
+                assert hasattr(module, alias.name), f"{node.module}.{alias.name}"
+
+
+def documented_names() -> list[str]:
+    return [name for page in PAGES for name in re.findall(r"^::: (\S+)", page.read_text(), re.MULTILINE)]
+
+
+@pytest.mark.parametrize("name", documented_names())
+def test_names_of_the_api_reference_exist(name: str) -> None:
+    home, _, attribute = name.rpartition(".")
+    module = importlib.import_module(home)
+    assert hasattr(module, attribute) or importlib.util.find_spec(name)
+
+
+def pages_of(nav: Any) -> Iterator[str]:
+    for entry in nav:
+        value = next(iter(entry.values()))
+        yield from [value] if isinstance(value, str) else pages_of(value)
+
+
+def test_every_page_is_in_the_navigation_once() -> None:
+    nav = sorted(pages_of(yaml.safe_load((REPOSITORY / "mkdocs.yml").read_text())["nav"]))
+    assert nav == sorted(str(page.relative_to(DOCS)) for page in PAGES[1:])
+
+
+def test_pictures_stay_small() -> None:
+    pictures = [path for path in DOCS.rglob("*") if path.suffix in (".png", ".jpg")]
+    assert pictures
+    assert all(path.stat().st_size < MOST_BYTES_OF_A_PICTURE for path in pictures)
