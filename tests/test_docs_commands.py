@@ -33,6 +33,9 @@ from rrl_register.batch import running
 from rrl_register.batch.executors import in_turn
 from rrl_register.cli import main
 from rrl_register.cli.register import register as register_command
+from rrl_register.exchange import formats as exchange
+from rrl_register.exchange.table import Grids, PointTable
+from rrl_register.fusion import stack
 from rrl_register.matching.tie_points import TiePoints
 from rrl_register.raster.grid import Grid
 from rrl_register.registration import Registration
@@ -75,6 +78,7 @@ IMAGES = {
     "OTHER_BAND.tif": MOVING,
     "IMAGE": MOVING,
     "sar.tif": MOVING,
+    "thermal.tif": MOVING,
     "sar/a.tif": MOVING,
     "sar/a_sar.tif": MOVING,
     "series/a.tif": MOVING,
@@ -161,6 +165,8 @@ def originals(samples: Path, registration: Registration, tmp_path_factory: pytes
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).symlink_to(samples / source)
     write_tables(folder, registration)
+    write_points(folder, registration)
+    write_items(folder)
     write_patches(folder)
     for name in ("mine.safetensors", "weights.safetensors", "runs/rrlnet/best.pt"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -179,6 +185,30 @@ def write_tables(folder: Path, registration: Registration) -> None:
     pair = {"id": "a", "suite": "nir", "family": "nir", "fixed": "FIXED.tif", "moving": "MOVING.tif", **landmarks}
     for name in ("PAIRS.json", "pairs.json"):
         (folder / name).write_text(json.dumps([pair]))
+
+
+def write_points(folder: Path, registration: Registration) -> None:
+    grids = Grids(registration.fixed_grid, registration.moving_grid)
+    for name in ("POINTS.points", "MINE.csv"):
+        exchange.write_points(folder / name, PointTable.of(registration), grids)
+
+
+def write_items(folder: Path) -> None:
+    """STAC item collections of one item."""
+    assets = {"red": {"href": "optical/a.tif"}, "vv": {"href": "sar/a.tif"}}
+    place = {"type": "Point", "coordinates": [0, 0]}
+    item = {
+        "type": "Feature",
+        "stac_version": "1.0.0",
+        "id": "a",
+        "geometry": place,
+        "bbox": [0, 0, 0, 0],
+        "properties": {"datetime": "2024-05-01T00:00:00Z"},
+        "links": [],
+        "assets": assets,
+    }
+    for name in ("ITEMS.json", "SAR.json", "OPTICAL.json"):
+        (folder / name).write_text(json.dumps({"type": "FeatureCollection", "features": [item]}))
 
 
 def write_patches(folder: Path) -> None:
@@ -215,6 +245,7 @@ def quick(monkeypatch: pytest.MonkeyPatch, registration: Registration) -> None:
     from rrl_register.training import loop
 
     monkeypatch.setattr(pipeline, "register", lambda *arguments, **more: registration)
+    monkeypatch.setattr(stack, "register", lambda *arguments, **more: registration)
     monkeypatch.setattr(running, "ProcessPool", lambda work, workers: in_turn(work))
     monkeypatch.setattr(plan, "pairs_per_second", lambda scorer: 20.0)
     scorer = SimpleNamespace(name="test", device=torch.device("cpu"), score=guess, describe=describe)
@@ -309,12 +340,19 @@ def test_targets_of_make_exist(words: list[str]) -> None:
     assert words[1] in targets
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/python.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/python.md", "docs/exchange.md"])
 @pytest.mark.usefixtures("quick", "world")
 def test_python_snippets_run(page: str) -> None:
+    """The parts of a page one after the other, given the arrays that they speak of."""
+    given = {name: read_array(f"{name}.tif") for name in ("optical", "sar")}
     text = (REPOSITORY / page).read_text()
     for code in re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
-        exec(compile(code, page, "exec"), {"__name__": "snippet"})
+        exec(compile(code, page, "exec"), given)
+
+
+def read_array(name: str) -> np.ndarray:
+    with rasterio.open(name) as dataset:
+        return dataset.read()
 
 
 def test_commands_are_found() -> None:
