@@ -8,6 +8,7 @@ import importlib.util
 import re
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 DOCS = REPOSITORY / "docs"
 PAGES = [REPOSITORY / "README.md", *sorted(DOCS.rglob("*.md"))]
 FOLDERS = ("benchmarks", "data", "docs", "examples", "pipelines", "rrl_register", "tests")
+GAP = "\0"
 MOST_BYTES_OF_A_PICTURE = 300_000
 
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
@@ -113,3 +115,31 @@ def test_pictures_stay_small() -> None:
     pictures = [path for path in DOCS.rglob("*") if path.suffix in (".png", ".jpg")]
     assert pictures
     assert all(path.stat().st_size < MOST_BYTES_OF_A_PICTURE for path in pictures)
+
+
+@cache
+def messages() -> str:
+    """All texts of the package, one a line, with a gap where a value comes in."""
+    found = []
+    for path in (REPOSITORY / "rrl_register").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.JoinedStr):
+                parts = (part.value if isinstance(part, ast.Constant) else GAP for part in node.values)
+                found.append("".join(map(str, parts)))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.append(re.sub(r"\{\}", GAP, node.value))
+    return "\n".join(found)
+
+
+def explained() -> Iterator[str]:
+    """What the first columns of the tables of messages say, piece by piece; figures and dots stand for any value."""
+    text = (DOCS / "limits.md").read_text().partition("## Refused")[2]
+    for cell in re.findall(r"^\| ((?!message|---).+?) \|", text, re.MULTILINE):
+        for piece in re.split(r"\.\.\.|;", re.sub(r"(?<![\w.])\d[\d.]*%?|`[^`]*`", "...", cell)):
+            if len(piece.split()) > 1:
+                yield piece.strip(" ,.()")
+
+
+@pytest.mark.parametrize("piece", list(explained()))
+def test_messages_that_are_explained_are_those_of_the_program(piece: str) -> None:
+    assert piece in messages()
