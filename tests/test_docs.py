@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 import yaml
 
+import rrl_register
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 DOCS = REPOSITORY / "docs"
 PAGES = [REPOSITORY / "README.md", *sorted(DOCS.rglob("*.md"))]
@@ -98,6 +100,12 @@ def test_names_of_the_api_reference_exist(name: str) -> None:
     home, _, attribute = name.rpartition(".")
     module = importlib.import_module(home)
     assert hasattr(module, attribute) or importlib.util.find_spec(name)
+
+
+@pytest.mark.parametrize("name", sorted(set(rrl_register.__all__) - {"__version__"}))
+def test_every_public_name_is_in_the_api_reference(name: str) -> None:
+    home = str(getattr(rrl_register, name).__module__)
+    assert {home, f"{home}.{name}"} & set(documented_names())
 
 
 def pages_of(nav: Any) -> Iterator[str]:
