@@ -6,12 +6,17 @@ import ast
 import importlib
 import importlib.util
 import re
+import runpy
+import shutil
+import sys
 import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 import yaml
 
@@ -151,3 +156,12 @@ def explained() -> Iterator[str]:
 @pytest.mark.parametrize("piece", list(explained()))
 def test_messages_that_are_explained_are_those_of_the_program(piece: str) -> None:
     assert piece in messages()
+
+
+def test_pictures_are_made_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cv2.imwrite(str(tmp_path / "preview.png"), np.zeros((200, 1600, 3), np.uint8))
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    monkeypatch.setattr(sys, "argv", ["make_pictures.py", str(tmp_path), str(tmp_path)])
+    runpy.run_path(str(DOCS / "make_pictures.py"), run_name="__main__")
+    assert cv2.imread(str(tmp_path / "demo.jpg")).shape == (150, 1200, 3)
+    assert not (tmp_path / "report.jpg").exists()
