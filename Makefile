@@ -7,6 +7,7 @@
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
+DOCS_STAMP := $(VENV)/.docs-stamp
 TORCH_INDEX ?=
 DEMO := runs/demo
 
@@ -16,7 +17,7 @@ PYTHON ?= $(shell for candidate in python3 python3.13 python3.12 python3.11 pyth
 	done)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup browser demo test lint types clean
+.PHONY: help setup browser demo pictures docs test lint types clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 10
@@ -39,6 +40,18 @@ demo: setup  ## register the real sample pair in data/, compare with the truth
 	$(BIN)/rrl-register data/rgb_nir_fixed.tif data/rgb_nir_moving.tif -o $(DEMO)/aligned.tif \
 		--json $(DEMO)/result.json --preview $(DEMO)/preview.png --overwrite
 	$(BIN)/python examples/compare_with_truth.py $(DEMO)/result.json data/rgb_nir_truth.json
+
+pictures: demo  ## make the pictures of README and docs from what the demo wrote
+	$(BIN)/rrl-register report $(DEMO)/result.json data/rgb_nir_fixed.tif data/rgb_nir_moving.tif -o $(DEMO)/report.html --overwrite
+	$(BIN)/python docs/make_pictures.py $(DEMO) docs/images
+
+docs: $(DOCS_STAMP)  ## build the documentation into build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo build/site/index.html
+
+$(DOCS_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) --editable '.[docs]'
+	@touch $@
 
 test: setup  ## run the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile

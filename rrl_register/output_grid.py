@@ -221,6 +221,7 @@ def _shift_on(base: _Base, displacement: Displacement | None) -> OnGrid | None:
     back = invert(base.to_fixed)
 
     def shift(places: Points) -> Points:
+        """What is to be added at places (N, 2) of the base grid."""
         on_fixed = base.on_fixed(places)
         if displacement is not None:
             on_fixed = on_fixed - displacement.at(on_fixed)

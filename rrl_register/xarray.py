@@ -205,6 +205,7 @@ def _lazily_warped(bands: Any, work: _Work, chunks: tuple[tuple[int, ...], tuple
     shared, warp_block = dask.delayed(work), dask.delayed(_warped, pure=True)
 
     def block(box: Box) -> Any:
+        """One chunk of the result, from the part of the moving image that it shows."""
         shape = (len(bands), *box.shape)
         part = work.warp.window(box)
         if 0 in part.shape:

@@ -33,6 +33,7 @@ def in_turn(work: Work) -> Executor:
     """Work in this process, on one scene after the other."""
 
     def outcomes(scenes: Iterable[Scene]) -> Outcomes:
+        """Gives the outcome of each scene when it is done."""
         for scene in scenes:
             yield work(scene)
 
@@ -128,6 +129,7 @@ def _live_by(lifeline: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def end_with_parent() -> None:
+        """Waits for the other end of the lifeline to close."""
         wait_for_connection([lifeline])
         os._exit(1)
 

@@ -37,6 +37,7 @@ def network_options(*flags: str) -> Callable[[Decorated], Decorated]:
     """Add options of ``register`` that say which network runs where."""
 
     def decorate(function: Decorated) -> Decorated:
+        """Add them in the order in which they are declared."""
         for option in reversed(CONFIG_OPTIONS):
             if option.flag in flags:
                 function = option.decorate(function)

@@ -17,6 +17,7 @@ def config_options(*sections: str) -> Callable[[Decorated], Decorated]:
     """Add the flags of some sections of the configuration to a command."""
 
     def decorate(function: Decorated) -> Decorated:
+        """Add them in the order in which they are declared."""
         for option in reversed(CONFIG_OPTIONS):
             if option.section in sections:
                 function = option.decorate(function)

@@ -119,6 +119,7 @@ def fit_after(prior: ArrayLike, model: Candidate) -> AnyFit:
     """The least-squares fit of a model that comes on top of a transform; see ``choose_model``."""
 
     def fit(moving: Points, fixed: Points, weights: NDArray[np.float64] | None = None) -> Matrix | Transform:
+        """Fit what is left after the prior, and put the prior in front of it."""
         found = model.fit(project(prior, moving), fixed, weights)
         if isinstance(found, Transform):
             return replace(found, matrix=compose(found.matrix, prior))

@@ -140,6 +140,7 @@ def fit_model(evidence: Values, right: Flags, strength: float) -> ConfidenceMode
     sign = np.where(right, 1.0, -1.0)
 
     def loss(beta: Values) -> tuple[float, Values]:
+        """Negative log likelihood with the penalty, and its gradient."""
         margin = sign * (ones @ beta)
         gradient = penalty * beta - ones.T @ (sign * expit(-margin))
         return float(np.logaddexp(0, -margin).sum() + penalty @ beta**2 / 2), gradient

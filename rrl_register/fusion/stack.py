@@ -86,6 +86,7 @@ class _Request:
         registrations: Sequence[Registration | None] | None,
         config: RegisterConfig,
     ) -> _Request:
+        """Fill in what was left out, and refuse what does not fit together."""
         found = tuple(as_image(image) for image in images)
         if len(found) < 2:
             raise UsageError(f"{len(found)} images to stack; needed the reference and one other or more")

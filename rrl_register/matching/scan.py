@@ -70,6 +70,7 @@ def scan(
     """
 
     def at_scale(scale: float) -> list[Peak]:
+        """The first peaks of each rotation at one scale."""
         pair = ReducedPair.of(fixed, fixed_valid, moving, moving_valid, side, scale)
         turner = _Turner.of(pair, max_shift)
         peaks = [peak for rotation in rotations for peak in turner.peaks(rotation)]

@@ -252,6 +252,7 @@ class _Collector(logging.Handler):
         self.records: list[logging.LogRecord] = []
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Keep a message of rasterio's log."""
         self.records.append(record)
 
 

@@ -345,6 +345,7 @@ def crs_text(crs: CRS) -> str:
 
 def _no_overlap(fixed: Grid, moving: Grid) -> InputError:
     def ground(grid: Grid) -> str:
+        """The bounds of a grid in words."""
         left, bottom, right, top = grid.bounds
         return f"x {left:.6g}..{right:.6g}, y {bottom:.6g}..{top:.6g} in {_crs_name(grid.crs)}"
 

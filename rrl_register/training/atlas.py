@@ -71,6 +71,7 @@ class Atlas:
         start = (self.offset[level, image][:, None] + plane * area)[:, :, None, None]
 
         def gathered(row: Tensor, column: Tensor) -> Tensor:
+            """Values at whole pixels, (N, K, H, W) float32."""
             index = start + (row * width + column)[:, None]
             return self.buffer.index_select(0, index.flatten()).reshape(index.shape).float()
 

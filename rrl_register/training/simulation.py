@@ -52,10 +52,12 @@ class _Draw:
         self._n, self._generator, self._device = n, generator, device
 
     def uniform(self, low: float, high: float, *count: int) -> Tensor:
+        """Numbers between two bounds, (N, 1, 1, 1), or (N, *count)."""
         drawn = torch.rand(self._n, *(count or (1, 1, 1)), generator=self._generator)
         return (drawn * (high - low) + low).to(self._device)
 
     def some(self, share: float) -> Tensor:
+        """A share of the rows, (N, 1, 1, 1) bool."""
         return self.uniform(0, 1) < share
 
 

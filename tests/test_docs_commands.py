@@ -1,0 +1,359 @@
+"""Every command that README and docs show is run, on small files of the names that it uses.
+
+What takes long is stood in for: the search for a transform by the known one of a sample pair, trainings and scores by
+saved ones. Everything else, from the command line to the files written, is the real thing. Scripts of the repository
+read the options shown by their own parsers, and stop there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import runpy
+import shlex
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+import numpy as np
+import pytest
+import rasterio
+from click.testing import CliRunner
+from rasterio.rio.main import main_group as rio
+
+from rrl_register import pipeline, plan
+from rrl_register.batch import running
+from rrl_register.batch.executors import in_turn
+from rrl_register.cli import main
+from rrl_register.cli.register import register as register_command
+from rrl_register.exchange import formats as exchange
+from rrl_register.exchange.table import Grids, PointTable
+from rrl_register.fusion import stack
+from rrl_register.matching.tie_points import TiePoints
+from rrl_register.raster.grid import Grid
+from rrl_register.registration import Registration
+
+if TYPE_CHECKING:
+    from rrl_register.training.config import TrainingConfig
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
+SHIPPED = REPOSITORY / "rrl_register" / "nn" / "weights" / "rrlnet.safetensors"
+PROGRAMS = ("rrl-register", "rio", "make", "python")
+OUTPUT_FLAGS = (
+    "-o",
+    "--output",
+    "--json",
+    "--preview",
+    "--report",
+    "--tie-points",
+    "--stac",
+    "--roc",
+    "--save-patches",
+)
+
+READ_ONLY = {
+    "--scheduler": "needs a scheduler that is running",
+}
+"""Commands that are not run, by a word in them, and why; their options are read nevertheless."""
+
+FIXED, MOVING = ("rgb_nir_fixed.tif", "rgb_nir_moving.tif")
+IMAGES = {
+    "FIXED": FIXED,
+    "FIXED.tif": FIXED,
+    "REFERENCE.tif": FIXED,
+    "LIKE.tif": FIXED,
+    "optical.tif": FIXED,
+    "optical/a.tif": FIXED,
+    "optical/a_vis.tif": FIXED,
+    "MOVING": MOVING,
+    "MOVING.tif": MOVING,
+    "OTHER_BAND.tif": MOVING,
+    "IMAGE": MOVING,
+    "sar.tif": MOVING,
+    "thermal.tif": MOVING,
+    "sar/a.tif": MOVING,
+    "sar/a_sar.tif": MOVING,
+    "series/a.tif": MOVING,
+}
+"""Names that stand in the documentation, and which image of data/ they are here."""
+
+
+class Read(BaseException):
+    """The command line has been read, which is all that was asked."""
+
+
+def commands_of(page: Path) -> Iterator[tuple[int, str]]:
+    """Line and text of the commands in a page's blocks: indented ones, and fenced ones of no other language."""
+    fence, begun = None, ""
+    for number, line in enumerate(page.read_text().splitlines(), 1):
+        if line.startswith("```"):
+            fence = None if fence is not None else line[3:]
+            continue
+        shown = line if fence in ("", "bash", "console") else line[4:] if line.startswith("    ") else ""
+        if fence is None or fence in ("", "bash", "console"):
+            text = begun + shown.strip()
+            begun = text[:-1] if text.endswith("\\") else ""
+            if not begun and text:
+                yield number, text
+
+
+def shown_commands() -> Iterator[Any]:
+    for page in PAGES:
+        for number, text in commands_of(page):
+            inner = re.search(r"\$\((rrl-register [^)]*)\)", text)
+            words = words_of(inner[1] if inner else text)
+            if words and words[0] in PROGRAMS:
+                yield pytest.param(words, id=f"{page.name}:{number}")
+
+
+def words_of(text: str) -> list[str]:
+    """A command as the shell splits it, without comments, redirections, and what stands for more of the kind."""
+    try:
+        words = shlex.split(text, comments=True)
+    except ValueError:
+        return []
+    words = words[: words.index(">")] if ">" in words else words
+    words = words[: next((i for i, word in enumerate(words) if word.startswith("[")), len(words))]
+    return [word.removesuffix("...") for word in words if "=" not in word or word != words[0]]
+
+
+def files_named(words: list[str]) -> list[str]:
+    """The files that a command says it writes."""
+    return [name for flag, name in pairwise(words) if flag in OUTPUT_FLAGS and name[0] != "-"]
+
+
+@pytest.fixture(scope="module")
+def registration(
+    samples: Path, truth_of: Callable[[str], np.ndarray], make_registration: Callable[..., Registration]
+) -> Registration:
+    """The result of the real sample pair, by its known transform."""
+    matrix = truth_of("rgb_nir")
+    moving = np.stack(np.meshgrid(np.linspace(60, 420, 6), np.linspace(60, 320, 5)), axis=-1).reshape(-1, 2)
+    homogeneous = np.column_stack([moving, np.ones(len(moving))]) @ matrix.T
+    fixed = homogeneous[:, :2] / homogeneous[:, 2:]
+    grids = {}
+    for name in (FIXED, MOVING):
+        with rasterio.open(samples / name) as dataset:
+            grids[name] = Grid(dataset.width, dataset.height, dataset.crs, dataset.transform)
+    points = TiePoints(fixed, moving, np.full(len(moving), 0.9))
+    return make_registration(
+        matrix=matrix,
+        fixed_grid=grids[FIXED],
+        moving_grid=grids[MOVING],
+        tie_points=points,
+        inlier=np.ones(len(moving), bool),
+        n_tie_points=len(moving),
+        n_inliers=len(moving),
+    )
+
+
+@pytest.fixture(scope="module")
+def originals(samples: Path, registration: Registration, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with every file that a command of the documentation reads."""
+    folder = tmp_path_factory.mktemp("originals")
+    (folder / "data").symlink_to(samples)
+    (folder / "pipelines").symlink_to(REPOSITORY / "pipelines")
+    for name, source in IMAGES.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).symlink_to(samples / source)
+    write_tables(folder, registration)
+    write_points(folder, registration)
+    write_items(folder)
+    write_patches(folder)
+    for name in ("mine.safetensors", "weights.safetensors", "runs/rrlnet/best.pt"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(SHIPPED, folder / name)
+    shutil.copy(REPOSITORY / "pipelines" / "train_rrlnet.yaml", folder / "RECIPE.yaml")
+    (folder / "settings.yaml").write_text("moving-kind: ir\n")
+    return folder
+
+
+def write_tables(folder: Path, registration: Registration) -> None:
+    (folder / "RESULT.json").write_text(json.dumps(registration.to_json()))
+    (folder / "SCENES.csv").write_text("id,fixed,moving\na,optical/a.tif,sar/a.tif\n")
+    (folder / "SERIES.csv").write_text("id,moving\na,series/a.tif\n")
+    points = registration.tie_points
+    landmarks = {"landmarks_fixed": points.fixed.tolist(), "landmarks_moving": points.moving.tolist()}
+    pair = {"id": "a", "suite": "nir", "family": "nir", "fixed": "FIXED.tif", "moving": "MOVING.tif", **landmarks}
+    for name in ("PAIRS.json", "pairs.json"):
+        (folder / name).write_text(json.dumps([pair]))
+
+
+def write_points(folder: Path, registration: Registration) -> None:
+    grids = Grids(registration.fixed_grid, registration.moving_grid)
+    for name in ("POINTS.points", "MINE.csv"):
+        exchange.write_points(folder / name, PointTable.of(registration), grids)
+
+
+def write_items(folder: Path) -> None:
+    """STAC item collections of one item."""
+    assets = {"red": {"href": "optical/a.tif"}, "vv": {"href": "sar/a.tif"}}
+    place = {"type": "Point", "coordinates": [0, 0]}
+    item = {
+        "type": "Feature",
+        "stac_version": "1.0.0",
+        "id": "a",
+        "geometry": place,
+        "bbox": [0, 0, 0, 0],
+        "properties": {"datetime": "2024-05-01T00:00:00Z"},
+        "links": [],
+        "assets": assets,
+    }
+    for name in ("ITEMS.json", "SAR.json", "OPTICAL.json"):
+        (folder / name).write_text(json.dumps({"type": "FeatureCollection", "features": [item]}))
+
+
+def write_patches(folder: Path) -> None:
+    """Labelled patches, as such and as the scenes of a folder, and aligned pairs to train on."""
+    rng = np.random.default_rng(3)
+    patches, labels = rng.integers(0, 256, (8, 2, 64, 64), dtype=np.uint8), np.arange(8) % 2
+    (folder / "FOLDER").mkdir()
+    for name in ("", "FOLDER/country_", "FOLDER/field_"):
+        upper = str.upper if not name else str
+        np.save(folder / f"{name}{upper('images')}.npy", patches)
+        np.save(folder / f"{name}{upper('labels')}.npy", labels)
+    (folder / "my_pairs").mkdir()
+    for name, source in (("a_vis.tif", FIXED), ("a_other.tif", FIXED)):
+        (folder / "my_pairs" / name).symlink_to(REPOSITORY / "data" / source)
+
+
+@pytest.fixture
+def world(originals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A fresh copy of that folder, to work in."""
+    folder = tmp_path / "world"
+    shutil.copytree(originals, folder, symlinks=True, copy_function=os.link)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch, registration: Registration) -> None:
+    """Stands in for all that takes long."""
+    import torch
+
+    from rrl_register.evaluation import scoring
+    from rrl_register.matching import scoring as network
+    from rrl_register.nn import export
+    from rrl_register.training import loop
+
+    monkeypatch.setattr(pipeline, "register", lambda *arguments, **more: registration)
+    monkeypatch.setattr(stack, "register", lambda *arguments, **more: registration)
+    monkeypatch.setattr(running, "ProcessPool", lambda work, workers: in_turn(work))
+    monkeypatch.setattr(plan, "pairs_per_second", lambda scorer: 20.0)
+    scorer = SimpleNamespace(name="test", device=torch.device("cpu"), score=guess, describe=describe)
+    monkeypatch.setattr(plan, "Scorer", lambda *arguments: scorer)
+    monkeypatch.setattr(network, "Scorer", lambda *arguments: scorer)
+    monkeypatch.setattr(scoring, "Scorer", lambda *arguments: scorer)
+    monkeypatch.setattr(loop, "train", trained)
+    write_safetensors = export.export_weights
+
+    def export_weights(weights: Any, output: Path, kind: str, overwrite: bool) -> None:
+        """ONNX and TorchScript take seconds to make: tests/test_export.py."""
+        if kind == "safetensors":
+            write_safetensors(weights, output, kind, overwrite)
+        else:
+            output.touch()
+
+    monkeypatch.setattr(export, "export_weights", export_weights)
+
+
+def trained(config: TrainingConfig, *more: object) -> Path:
+    config.output.mkdir(parents=True, exist_ok=True)
+    return SHIPPED
+
+
+def guess(visible: np.ndarray, other: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    return np.linspace(1, 0, len(left), dtype=np.float32)
+
+
+def describe(patches: np.ndarray, spectrum: object) -> np.ndarray:
+    return np.ones((len(patches), 4), np.float32)
+
+
+@pytest.mark.parametrize("words", [each for each in shown_commands() if each.values[0][0] in ("rrl-register", "rio")])
+@pytest.mark.usefixtures("quick")
+def test_commands_do_what_the_documentation_says(
+    words: list[str], world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    only_read = any(word in words for word in READ_ONLY)
+    if only_read:
+        monkeypatch.setattr(click.Command, "invoke", stop)
+    monkeypatch.setitem(rio.commands, "register", register_command)
+    clear_way(world, words)
+    group = rio if words[0] == "rio" else main
+    result = CliRunner(catch_exceptions=False).invoke(group, words[1:]) if not only_read else read(group, words[1:])
+    assert result.exit_code == 0, result.output
+    for name in [] if only_read else files_named(words):
+        assert (world / name).exists(), name
+
+
+def clear_way(world: Path, words: list[str]) -> None:
+    """Make the folders of the outputs; an output whose name is an input elsewhere is taken away."""
+    for name in files_named(words):
+        (world / name).parent.mkdir(parents=True, exist_ok=True)
+        if (world / name).is_file():
+            (world / name).unlink()
+
+
+def stop(*arguments: object) -> NoReturn:
+    raise Read
+
+
+def read(group: click.Group, words: list[str]) -> SimpleNamespace:
+    """Read a command line and do no more."""
+    with pytest.raises(Read):
+        group.main(words, standalone_mode=False)
+    return SimpleNamespace(exit_code=0, output="")
+
+
+@pytest.mark.parametrize("words", [each for each in shown_commands() if each.values[0][0] == "python"])
+def test_scripts_take_the_options_that_the_documentation_shows(
+    words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = REPOSITORY / words[1]
+    parse = argparse.ArgumentParser.parse_known_args
+
+    def parse_and_stop(self: argparse.ArgumentParser, *arguments: Any, **more: Any) -> NoReturn:
+        parse(self, *arguments, **more)
+        raise Read
+
+    for name in ("parse_args", "parse_known_args"):
+        monkeypatch.setattr(argparse.ArgumentParser, name, parse_and_stop)
+    monkeypatch.setattr(sys, "argv", words[1:])
+    monkeypatch.syspath_prepend(script.parent)
+    monkeypatch.setattr(sys, "modules", sys.modules.copy())
+    with pytest.raises(Read):
+        runpy.run_path(str(script), run_name="__main__")
+
+
+@pytest.mark.parametrize("words", [each for each in shown_commands() if each.values[0][0] == "make"])
+def test_targets_of_make_exist(words: list[str]) -> None:
+    targets = re.findall(r"^([a-z]+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE)
+    assert words[1] in targets
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/python.md", "docs/exchange.md"])
+@pytest.mark.usefixtures("quick", "world")
+def test_python_snippets_run(page: str) -> None:
+    """The parts of a page one after the other, given the arrays that they speak of."""
+    given = {name: read_array(f"{name}.tif") for name in ("optical", "sar")}
+    text = (REPOSITORY / page).read_text()
+    for code in re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+        exec(compile(code, page, "exec"), given)
+
+
+def read_array(name: str) -> np.ndarray:
+    with rasterio.open(name) as dataset:
+        return dataset.read()
+
+
+def test_commands_are_found() -> None:
+    assert len(list(shown_commands())) > 50
