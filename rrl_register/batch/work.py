@@ -65,6 +65,7 @@ def fail_scene(name: str, error: Exception, folder: Path) -> Outcome:
 
 def _done(scene: Scene, folder: Path, threads: int) -> Outcome:
     from rrl_register.applying import apply_transform, require_writable_grid
+    from rrl_register.budget import bounded_block_cache
     from rrl_register.pipeline import register
     from rrl_register.raster.writer import write_json
 
@@ -75,7 +76,8 @@ def _done(scene: Scene, folder: Path, threads: int) -> Outcome:
     require_writable_grid(scene.fixed, warp)
     found = register(scene.fixed, scene.moving, scene.config, scorer=_scorer(match.weights, match.device))
     if found.matrix is not None:
-        apply_transform(found, scene.moving, raster, warp, overwrite=True)
+        with bounded_block_cache(scene.config.resources.max_memory):
+            apply_transform(found, scene.moving, raster, warp, overwrite=True)
     write_json(result, found.to_json(), overwrite=True)
     return _outcome(scene.id, found)
 

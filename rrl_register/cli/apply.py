@@ -20,7 +20,7 @@ from rrl_register.options import FILE, build_config
     "-o", "--output", type=FILE, required=True, help="Write IMAGE, brought onto the fixed image, to this GeoTIFF."
 )
 @overwrite_option
-@config_options("warp")
+@config_options("warp", "resources")
 @verbosity_options
 def apply(
     transform: Path, image: Path, output: Path, overwrite: bool, verbose: int, quiet: bool, **values: Any
@@ -32,14 +32,16 @@ def apply(
     set_up_logging(verbose, quiet)
     require_file(transform)
     require_file(image)
-    warp = build_config(values).warp
+    config = build_config(values)
+    warp = config.warp
     like = [warp.grid] if isinstance(warp.grid, Path) else []
     for path in like:
         require_file(path)
     require_outputs([output], [transform, image, *like], overwrite)
     from rrl_register.applying import apply_transform, read_registration
+    from rrl_register.budget import bounded_block_cache
 
     registration = read_registration(transform)
-    with stages("warp"):
+    with stages("warp"), bounded_block_cache(config.resources.max_memory):
         apply_transform(registration, image, output, warp, overwrite=overwrite)
     click.echo(output)

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rrl_register.cli.checks import require_file, require_outputs, require_two_images
-from rrl_register.cli.exports import check_exports, export_options, write_item, write_tie_points
+from rrl_register.cli.checks import require_file, require_two_images
 from rrl_register.cli.options import config_options, overwrite_option, set_up_logging, verbosity_options
+from rrl_register.cli.outputs import Outputs, export_options
 from rrl_register.cli.register import summary
 from rrl_register.config import RegisterConfig
-from rrl_register.errors import NotRegisteredError, UsageError
 from rrl_register.exchange.formats import point_format, read_points
 from rrl_register.options import FILE, build_config
 
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 @click.option("--json", "result", type=FILE, help="Write transform and figures to this JSON file, for failures too.")
 @export_options
 @overwrite_option
-@config_options("estimate", "warp")
+@config_options("estimate", "warp", "resources")
 @verbosity_options
 def refit(
     points: Path,
@@ -50,51 +49,22 @@ def refit(
     confidence, for no search has tested it.
     """
     set_up_logging(verbose, quiet)
-    if not (output or result):
-        raise UsageError("neither -o nor --json was given; needed somewhere to put the result; try -o aligned.tif")
+    outputs = Outputs(overwrite, output, result, tie_points=tie_points, stac=stac)
     require_file(points)
     point_format(points, to_write=False)
     require_two_images(fixed, moving)
-    check_exports(tie_points, stac, output)
-    outputs = [path for path in (output, result, *tie_points, stac) if path]
-    require_outputs(outputs, [points, fixed, moving], overwrite)
+    outputs.check([points, fixed, moving])
     config = build_config(values)
     registration = _fit(points, fixed, moving, config)
-    _write_json(result, registration, overwrite)
-    write_tie_points(tie_points, registration, overwrite)
-    if registration.matrix is None:
-        raise NotRegisteredError(registration.reason)
-    _warp(output, moving, registration, config, overwrite)
-    write_item(stac, output, registration, fixed, moving, result, overwrite)
+    outputs.write(registration, fixed, moving, config)
     if not quiet:
         click.echo(summary(registration), err=True)
 
 
 def _fit(points: Path, fixed: Path, moving: Path, config: RegisterConfig) -> Registration:
-
     from rrl_register.exchange.table import Grids
     from rrl_register.raster.reader import open_info
     from rrl_register.refitting import refit as fit_again
 
     grids = Grids(open_info(fixed).grid, open_info(moving).grid)
     return fit_again(read_points(points, grids), fixed, moving, config)
-
-
-def _write_json(result: Path | None, registration: Registration, overwrite: bool) -> None:
-    if result is None:
-        return
-    from rrl_register.raster.writer import write_json
-
-    write_json(result, registration.to_json(), overwrite)
-    click.echo(result)
-
-
-def _warp(
-    output: Path | None, moving: Path, registration: Registration, config: RegisterConfig, overwrite: bool
-) -> None:
-    if output is None:
-        return
-    from rrl_register.applying import apply_transform
-
-    apply_transform(registration, moving, output, config.warp, overwrite=overwrite)
-    click.echo(output)

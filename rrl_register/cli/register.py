@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rrl_register.cli.checks import require_file, require_outputs, require_two_images
+from rrl_register.cli.checks import require_file, require_two_images
 from rrl_register.cli.command import RegistrationCommand
-from rrl_register.cli.exports import check_exports, export_options, write_item, write_tie_points
 from rrl_register.cli.options import config_options, overwrite_option, set_up_logging, verbosity_options
+from rrl_register.cli.outputs import Outputs, export_options
 from rrl_register.cli.progress import stages
 from rrl_register.config import RegisterConfig
-from rrl_register.errors import InputError, NotRegisteredError, UsageError
+from rrl_register.errors import InputError
 from rrl_register.options import FILE, build_config
 
 if TYPE_CHECKING:
@@ -52,34 +52,14 @@ def register(
     """
     set_up_logging(verbose, quiet)
     config = build_config(values)
-    if not (output or result):
-        raise UsageError("neither -o nor --json was given; needed somewhere to put the result; try -o aligned.tif")
-    check_exports(tie_points, stac, output)
-    outputs = [path for path in (output, result, preview, report, *tie_points, stac) if path]
-    _check(fixed, moving, outputs, config, overwrite)
-    names = {"fixed": fixed, "moving": moving, "config": config, "result": result, "output": output}
+    outputs = Outputs(overwrite, output, result, preview, report, tie_points, stac)
+    _check(fixed, moving, outputs, config)
     try:
-        registration = _estimate(fixed, moving, config, result, overwrite)
+        registration = _estimate(fixed, moving, config)
     except InputError as error:
-        if report:
-            _write_report(report, overwrite, registration=None, failure=str(error), **names)
+        outputs.write_failure(str(error), fixed, moving, config)
         raise
-    if result:
-        _write_json(result, registration.to_json(), overwrite)
-    if preview:
-        _write_preview(preview, fixed, moving, registration, config, overwrite)
-    write_tie_points(tie_points, registration, overwrite)
-    if report:
-        _write_report(report, overwrite, registration=registration, **names)
-    if registration.matrix is None:
-        raise NotRegisteredError(registration.reason)
-    if output:
-        from rrl_register.applying import apply_transform
-
-        with stages("warp"):
-            apply_transform(registration, moving, output, config.warp, overwrite=overwrite)
-        click.echo(output)
-        write_item(stac, output, registration, fixed, moving, result, overwrite)
+    outputs.write(registration, fixed, moving, config)
     if not quiet:
         click.echo(summary(registration), err=True)
 
@@ -96,7 +76,7 @@ def summary(registration: Registration) -> str:
     )
 
 
-def _check(fixed: Path, moving: Path, outputs: list[Path], config: RegisterConfig, overwrite: bool) -> None:
+def _check(fixed: Path, moving: Path, outputs: Outputs, config: RegisterConfig) -> None:
     require_two_images(fixed, moving)
     inputs = [fixed, moving]
     like = config.warp.grid if isinstance(config.warp.grid, Path) else None
@@ -104,50 +84,15 @@ def _check(fixed: Path, moving: Path, outputs: list[Path], config: RegisterConfi
         if path:
             require_file(path)
             inputs.append(path)
-    require_outputs(outputs, inputs, overwrite)
+    outputs.check(inputs)
     if like or config.warp.gcps_only:
         from rrl_register.applying import require_writable_grid
 
         require_writable_grid(fixed, config.warp)
 
 
-def _estimate(fixed: Path, moving: Path, config: RegisterConfig, result: Path | None, overwrite: bool) -> Registration:
-    """Run the pipeline; an unusable input is written down before it is reported."""
-    try:
-        with stages("load") as watch:
-            from rrl_register.pipeline import register as run_pipeline
+def _estimate(fixed: Path, moving: Path, config: RegisterConfig) -> Registration:
+    with stages("load") as watch:
+        from rrl_register.pipeline import register as run_pipeline
 
-            return run_pipeline(fixed, moving, config, watch=watch)
-    except InputError as error:
-        if result:
-            from rrl_register.registration import failure_record
-
-            _write_json(result, failure_record(str(error)), overwrite)
-        raise
-
-
-def _write_json(result: Path, data: dict[str, Any], overwrite: bool) -> None:
-    from rrl_register.raster.writer import write_json
-
-    write_json(result, data, overwrite)
-    click.echo(result)
-
-
-def _write_preview(
-    preview: Path, fixed: Path, moving: Path, registration: Registration, config: RegisterConfig, overwrite: bool
-) -> None:
-    from rrl_register.budget import bounded_block_cache
-    from rrl_register.preview import preview_of_files
-    from rrl_register.raster.writer import write_png
-
-    with stages("preview"), bounded_block_cache(config.resources.max_memory):
-        write_png(preview, preview_of_files(fixed, moving, registration, config.read), overwrite)
-    click.echo(preview)
-
-
-def _write_report(report: Path, overwrite: bool, **case: Any) -> None:
-    from rrl_register.report import Case, write_report
-
-    with stages("report"):
-        write_report(Case(**case), report, overwrite)
-    click.echo(report)
+        return run_pipeline(fixed, moving, config, watch=watch)

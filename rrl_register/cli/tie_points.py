@@ -7,8 +7,9 @@ from pathlib import Path
 import click
 
 from rrl_register.cli.checks import require_file, require_outputs
-from rrl_register.cli.exports import check_exports, write_tie_points
 from rrl_register.cli.options import overwrite_option
+from rrl_register.cli.outputs import write_tie_points
+from rrl_register.exchange.formats import point_format
 from rrl_register.options import FILE
 
 
@@ -30,7 +31,8 @@ def tie_points(result: Path, outputs: tuple[Path, ...], overwrite: bool) -> None
     The same as 'register --tie-points' when the images were registered.
     """
     require_file(result)
-    check_exports(outputs, None, None)
+    for output in outputs:
+        point_format(output)
     require_outputs(list(outputs), [result], overwrite)
     from rrl_register.applying import read_registration
 

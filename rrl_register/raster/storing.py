@@ -30,7 +30,7 @@ from rrl_register.raster.writer import atomic_path, scratch_path
 _SMALLEST_OVERVIEW = 512
 """Longer side, px, from which on an image needs no further overview."""
 _CACHE_BYTES = 256 * 1024**2
-"""What GDAL keeps of all files; by itself it takes a twentieth of the machine's memory."""
+"""What GDAL keeps of all files at most; by itself it takes a twentieth of the machine's memory."""
 
 
 @contextmanager
@@ -55,7 +55,7 @@ def stored_raster(
     """
     profile = create_profile(source, grid, nodata, config)
     resampling = overview_resampling(source, config)
-    with rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES), atomic_path(output, overwrite) as temporary:
+    with rasterio.Env(GDAL_CACHEMAX=_cache_bytes()), atomic_path(output, overwrite) as temporary:
         if config.format is RasterFormat.COG:
             options = cog_options(source.dtypes[0], config) | {"OVERVIEW_RESAMPLING": resampling.name.upper()}
             _try_cog(profile, options, output)
@@ -68,6 +68,12 @@ def stored_raster(
                 yield target
             if config.overviews:
                 _add_overviews(temporary, resampling, output)
+
+
+def _cache_bytes() -> int:
+    """The bound of an environment around, if there is a lower one."""
+    outer = rasterio.env.getenv().get("GDAL_CACHEMAX") if rasterio.env.hasenv() else None
+    return min(int(outer or _CACHE_BYTES), _CACHE_BYTES)
 
 
 def overview_resampling(source: DatasetReader, config: WarpConfig) -> Resampling:
