@@ -103,7 +103,7 @@ def _reduced(image: Image, valid: Mask, factor: float) -> tuple[Image, Mask]:
     """Image and mask on the grid whose pixels are ``factor`` px wide, smoothed as much, invalid pixels left out."""
     if factor == 1:
         return image, valid
-    width, height = (max(1, int(side / factor)) for side in image.shape[::-1])
+    width, height = (max(1, int(side / factor + 1e-6)) for side in image.shape[::-1])
     sigma = 0.5 * np.sqrt(factor**2 - 1)
     weight = cv2.GaussianBlur(valid.astype(np.float32), (0, 0), sigma)
     smooth = cv2.GaussianBlur(np.where(valid, image, 0).astype(np.float32), (0, 0), sigma) / np.maximum(weight, 1e-3)
