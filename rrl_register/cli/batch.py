@@ -16,7 +16,8 @@ from rrl_register.cli.command import INTERRUPTED, RegistrationCommand
 from rrl_register.cli.options import config_options, overwrite_option, set_up_logging, verbosity_options
 from rrl_register.config import BatchConfig, RegisterConfig
 from rrl_register.errors import NotRegisteredError, UsageError
-from rrl_register.options import FILE, build_config
+from rrl_register.option_types import FILE
+from rrl_register.options import build_config
 
 if TYPE_CHECKING:
     from rrl_register.batch.manifest import Manifest

@@ -13,7 +13,8 @@ import click
 
 from rrl_register.cli.checks import require_file
 from rrl_register.errors import RegistrationError, UsageError
-from rrl_register.options import FILE, build_config
+from rrl_register.option_types import FILE
+from rrl_register.options import build_config
 
 INTERRUPTED = 130
 """What shells give for a program that Ctrl-C ended."""

@@ -14,7 +14,8 @@ from rrl_register.cli.checks import require_file, require_outputs
 from rrl_register.cli.options import overwrite_option
 from rrl_register.config import Kind, RegisterConfig
 from rrl_register.errors import UsageError
-from rrl_register.options import CONFIG_OPTIONS, FILE, build_config, one_of
+from rrl_register.option_types import FILE, one_of
+from rrl_register.options import CONFIG_OPTIONS, build_config
 
 if TYPE_CHECKING:
     from rrl_register.evaluation.figures import Scores

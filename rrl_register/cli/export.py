@@ -9,7 +9,7 @@ import click
 from rrl_register.cli.checks import require_file, require_outputs
 from rrl_register.cli.options import overwrite_option, set_up_logging, verbosity_options
 from rrl_register.formats import ExportFormat, export_format
-from rrl_register.options import FILE, one_of
+from rrl_register.option_types import FILE, one_of
 
 
 @click.command(no_args_is_help=True, short_help="Write the network to one file.")

@@ -14,7 +14,8 @@ from rrl_register.cli.command import RegistrationCommand
 from rrl_register.cli.options import config_options, set_up_logging
 from rrl_register.cli.progress import stages
 from rrl_register.config import RegisterConfig
-from rrl_register.options import FILE, build_config
+from rrl_register.option_types import FILE
+from rrl_register.options import build_config
 
 if TYPE_CHECKING:
     from rrl_register.plan import ImagePlan, Plan

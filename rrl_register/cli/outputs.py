@@ -14,7 +14,7 @@ from rrl_register.cli.progress import stages
 from rrl_register.config import RegisterConfig
 from rrl_register.errors import NotRegisteredError, UsageError
 from rrl_register.exchange.formats import point_format, write_points
-from rrl_register.options import FILE
+from rrl_register.option_types import FILE
 
 if TYPE_CHECKING:
     from rrl_register.registration import Registration

@@ -13,7 +13,8 @@ from rrl_register.cli.outputs import Outputs, export_options
 from rrl_register.cli.register import summary
 from rrl_register.config import RegisterConfig
 from rrl_register.exchange.formats import point_format, read_points
-from rrl_register.options import FILE, build_config
+from rrl_register.option_types import FILE
+from rrl_register.options import build_config
 
 if TYPE_CHECKING:
     from rrl_register.registration import Registration

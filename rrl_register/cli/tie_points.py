@@ -10,7 +10,7 @@ from rrl_register.cli.checks import require_file, require_outputs
 from rrl_register.cli.options import overwrite_option
 from rrl_register.cli.outputs import write_tie_points
 from rrl_register.exchange.formats import point_format
-from rrl_register.options import FILE
+from rrl_register.option_types import FILE
 
 
 @click.command("tie-points", no_args_is_help=True, short_help="Write the tie points of a result for other programs.")

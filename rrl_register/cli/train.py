@@ -13,7 +13,7 @@ import click
 from rrl_register.cli.checks import require_file, require_outputs
 from rrl_register.cli.options import overwrite_option, set_up_logging, verbosity_options
 from rrl_register.errors import UsageError
-from rrl_register.options import FILE
+from rrl_register.option_types import FILE
 
 if TYPE_CHECKING:
     from rrl_register.training.config import TrainingConfig
