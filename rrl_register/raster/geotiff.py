@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import math
+import os
+import shutil
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import count as counted
 from pathlib import Path
@@ -22,12 +25,15 @@ from rasterio.io import DatasetReader, DatasetWriter
 from rrl_register.config import RasterFormat, WarpConfig
 from rrl_register.errors import InputError, UsageError, WriteError
 from rrl_register.raster.grid import Grid
+from rrl_register.raster.libtiff import libtiff_silent
 
 _TILE = 512
 _MAX_PIXEL_INTERLEAVED = 4
 """With more bands, a tile that holds all of them would cost too much memory."""
 _TAKE_PREDICTOR = ("DEFLATE", "LZW", "ZSTD")
 _GDAL_LOG = logging.getLogger("rasterio._env")
+_NO_ROOM = 64 * 1024
+"""A disk with fewer bytes free is full: GDAL does not say so itself."""
 _NOT_UNDERSTOOD = ("CPLE_NotSupported", "CPLE_IllegalArg")
 
 
@@ -194,7 +200,7 @@ def gdal_writes(output: Path) -> Iterator[None]:
         WriteError: GDAL could not write.
     """
     try:
-        with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), _warnings_held_back():
+        with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), _warnings_held_back(), libtiff_silent():
             yield
     except (RasterioError, CPLE_BaseError) as error:
         raise _unwritable(output, " ".join(str(error.__cause__ or error).split())) from error
@@ -323,4 +329,7 @@ def _tile_places(dataset: DatasetReader) -> Iterator[tuple[int, int]]:
 
 
 def _unwritable(output: Path, said: str) -> WriteError:
+    with suppress(OSError):
+        if shutil.disk_usage(output.parent).free < _NO_ROOM:
+            said = os.strerror(errno.ENOSPC)
     return WriteError(f"cannot write {output} ({said}); needed write access, room and valid options; check the disk")

@@ -1,0 +1,90 @@
+"""A disk that is full: libtiff, which would print a line of its own for every write, is kept quiet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import rasterio
+
+from rrl_register.errors import WriteError
+from rrl_register.raster import geotiff, libtiff
+from rrl_register.raster.geotiff import create_empty
+from rrl_register.raster.libtiff import Silence, libtiff_silent
+
+FULL = Path("/dev/full")
+"""Takes no byte and says that no space is left, to whomever writes."""
+NOISE = np.random.default_rng(3).integers(0, 255, (1, 500, 500), dtype=np.uint8)
+PROFILE = {"driver": "GTiff", "width": 500, "height": 500, "count": 1, "dtype": "uint8"}
+PRINTING = 4711
+
+
+@pytest.fixture
+def full(tmp_path: Path) -> Path:
+    """A file on a full disk."""
+    if not FULL.exists():
+        pytest.skip("there is no /dev/full")
+    link = tmp_path / "aligned.tif"
+    link.symlink_to(FULL)
+    return link
+
+
+def write(path: Path) -> None:
+    with create_empty(path, path, PROFILE) as target:
+        target.write(NOISE)
+
+
+def test_a_full_disk_is_told_by_an_error_alone(full: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(WriteError, match=r"cannot write .*aligned\.tif"):
+        write(full)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_what_libtiff_prints_elsewhere_is_left_alone(full: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with libtiff_silent():
+        pass
+    with pytest.raises(rasterio.errors.RasterioError), rasterio.open(full, "w", **PROFILE) as target:
+        target.write(NOISE)
+    assert "No space left on device" in capfd.readouterr().err
+
+
+def test_the_error_of_a_full_disk_says_so(full: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(geotiff.shutil, "disk_usage", lambda folder: SimpleNamespace(free=512))
+    with pytest.raises(WriteError, match="No space left on device"):
+        write(full)
+
+
+def test_a_libtiff_that_cannot_be_reached_is_no_obstacle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(libtiff, "_silence", lambda: None)
+    write(tmp_path / "aligned.tif")
+    with rasterio.open(tmp_path / "aligned.tif") as dataset:
+        np.testing.assert_array_equal(dataset.read(), NOISE)
+
+
+def test_a_missing_symbol_is_no_obstacle(monkeypatch: pytest.MonkeyPatch) -> None:
+    libtiff._silence.cache_clear()
+    monkeypatch.setattr(libtiff.ctypes, "CDLL", lambda path: SimpleNamespace())
+    assert libtiff._silence() is None
+    libtiff._silence.cache_clear()
+
+
+def test_silence_lasts_until_the_last_of_overlapping_blocks_ends() -> None:
+    handlers: list[int | None] = [PRINTING]
+    silence = Silence(lambda handler: handlers.append(handler) or handlers[-2])
+    first, second = silence.held(), silence.held()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert handlers[-1] is None
+    second.__exit__(None, None, None)
+    assert handlers == [PRINTING, None, PRINTING]
+
+
+def test_silence_ends_with_a_block_that_fails() -> None:
+    handlers: list[int | None] = [PRINTING]
+    silence = Silence(lambda handler: handlers.append(handler) or handlers[-2])
+    with pytest.raises(ZeroDivisionError), silence.held():
+        raise ZeroDivisionError
+    assert handlers[-1] == PRINTING
