@@ -50,7 +50,7 @@ class Silence:
 
 @contextmanager
 def libtiff_silent() -> Iterator[None]:
-    """Let libtiff print no errors within the block; one that cannot be reached, inside GDAL itself, goes on printing."""
+    """Let libtiff print no errors within the block; one that cannot be reached, inside GDAL, goes on printing."""
     silence = _silence()
     if silence is None:
         yield
