@@ -9,8 +9,9 @@ single-band 8-bit GeoTIFFs of the side asked for, the moving one through a known
 slightly tilted against its georeference. On each pair ``rrl-register FIXED MOVING --json RESULT`` runs in a process of
 its own (stage ``register``), then ``rrl-register apply RESULT MOVING -o OUT`` (stage ``warp``); what is told is what
 that process took: processor seconds, peak resident memory. The error is the mean distance, over a lattice of the moving
-image, between where the result and the known transform put a pixel. With --json rows are kept, runs that are there are
-not repeated, and --report prints the tables only.
+image, between where the result and the known transform put a pixel. GPU hours are calculated, not measured: from the
+patches and pairs that the runs gave to the network, the operations that these take, and an assumed rate. With --json
+rows are kept, runs that are there are not repeated, and --report prints the tables only.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ import numpy as np
 import numpy.typing as npt
 import rasterio
 from affine import Affine
+from operations import Operations
 from rasterio.windows import Window
 from registrations import names
 from resources import run_measured
@@ -57,6 +59,11 @@ PLACE = {"crs": "EPSG:3395", "transform": Affine(10, 0, 1_000_000, 0, -10, 4_000
 LATTICE = 21
 ARCHIVE_PAIRS, ARCHIVE_SIDE, ARCHIVE_BYTES = 100_000, 10_980, 2
 """An archive of Sentinel-2 tiles with an image each: pairs, px a side, bytes a px."""
+GPU_PEAK, GPU_SHARE = 989e12, 0.1
+"""Operations a second that the data sheet of NVIDIA's H100 SXM gives for bfloat16 without sparsity, and the share of
+them that the network is assumed to reach."""
+COUNTS = ("n_keypoints_fixed", "n_keypoints_moving", "n_candidates")
+"""What a result says of the network's work: patches of both images, and pairs of them."""
 
 
 def main() -> None:
@@ -235,6 +242,7 @@ def _outcome(files: Files) -> Row:
     """What the result says, and how far off it is."""
     found = read_registration(files.result)
     row = {"status": found.status, "reason": found.reason, "stages": found.seconds, "n_inliers": found.n_inliers}
+    row |= {name: getattr(found, name) for name in COUNTS}
     if found.transform is None:
         return {**row, "error_px": None, "max_error_px": None}
     axis = np.linspace(0, files.side - 1, LATTICE)
@@ -254,7 +262,7 @@ def report(rows: Sequence[Row]) -> str:
             parts.append(_table(stage, chosen))
         if len(chosen) > 1:
             parts.append(_growth(stage, chosen))
-    return "\n\n".join([*parts, *_archive(rows)]) or "Nothing was run."
+    return "\n\n".join([*parts, *_archive(rows), *_gpu(rows)]) or "Nothing was run."
 
 
 def _table(stage: str, rows: Sequence[Row]) -> str:
@@ -304,8 +312,33 @@ def _archive(rows: Sequence[Row]) -> list[str]:
     n_bytes = ARCHIVE_PAIRS * 3 * ARCHIVE_SIDE**2 * ARCHIVE_BYTES
     return [
         f"{ARCHIVE_PAIRS} pairs of {ARCHIVE_SIDE} px a side, {ARCHIVE_BYTES} bytes a px: {hours:.0f} processor hours, "
-        f"{peak:.0f} MiB a worker, {n_bytes / 1e12:.0f} TB read without overviews; GPU hours were not measured."
+        f"{peak:.0f} MiB a worker, {n_bytes / 1e12:.0f} TB read without overviews."
     ]
+
+
+def _gpu(rows: Sequence[Row]) -> list[str]:
+    """What the network would take of a GPU for an archive, where runs say what it had to do."""
+    if not any(_counted(row) for row in rows):
+        return []
+    cost = Operations.of_network()
+    operations = archive_operations(rows, cost)
+    hours = ARCHIVE_PAIRS * operations / (GPU_PEAK * GPU_SHARE) / 3600
+    return [
+        f"GPU, calculated and not measured: {cost.patch / 1e9:.2f} GFLOP a patch, {cost.pair / 1e9:.2f} GFLOP a pair, "
+        f"{operations / 1e12:.2f} TFLOP a registration of {ARCHIVE_SIDE} px a side; at {GPU_SHARE:.0%} of "
+        f"{GPU_PEAK / 1e12:.0f} TFLOP/s {hours:.2f} GPU hours for {ARCHIVE_PAIRS} pairs."
+    ]
+
+
+def archive_operations(rows: Sequence[Row], cost: Operations) -> float:
+    """Operations of the network for a registration of the archive's size, between those of the sizes that were run."""
+    chosen = sorted((row for row in rows if _counted(row)), key=lambda row: row["side"])
+    taken = [sum(row[name] for name in COUNTS[:2]) * cost.patch + row[COUNTS[2]] * cost.pair for row in chosen]
+    return float(np.interp(ARCHIVE_SIDE, [row["side"] for row in chosen], taken))
+
+
+def _counted(row: Row) -> bool:
+    return row["stage"] == "register" and all(name in row for name in COUNTS)
 
 
 def _mpx(side: int) -> float:

@@ -23,12 +23,13 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
+from operations import Operations
 from plain_network import plain_encode, plain_form, plain_relation
 from tables import markdown_table
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from rrl_register.nn import PatchFeatures, RRLNet, Spectrum
 from rrl_register.nn.blocks import PATCH_SIZE
@@ -149,17 +150,14 @@ class Floor:
         """Measures the rates and counts what the plain form has to do."""
         matrix_rate, copy_rate = _matrix_rate(patches.device, clock), _copy_rate(patches.device, clock)
         some = patches[:, :2]
-        with FlopCounterMode(display=False) as encoding:
-            visible, other = form.encode(some[0], Spectrum.VISIBLE), form.encode(some[1], Spectrum.OTHER)
-        with FlopCounterMode(display=False) as relating:
-            form.relation(form.network, visible, other)
-        kept = fastest_dtype(patches.device).itemsize * sum(m[0].numel() for stage in visible.stages for m in stage)
-        per_patch, per_pair = encoding.get_total_flops() / 4, relating.get_total_flops() / 2
+        counted = Operations.count(form.encode, partial(form.relation, form.network), some)
+        stages = form.encode(some[0], Spectrum.VISIBLE).stages
+        kept = fastest_dtype(patches.device).itemsize * sum(m[0].numel() for stage in stages for m in stage)
         return cls(
             matrix_rate,
             copy_rate,
-            max(per_patch / matrix_rate, kept / copy_rate),
-            max(per_pair / matrix_rate, 2 * kept / copy_rate),
+            max(counted.patch / matrix_rate, kept / copy_rate),
+            max(counted.pair / matrix_rate, 2 * kept / copy_rate),
         )
 
 

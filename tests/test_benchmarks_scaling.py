@@ -84,6 +84,43 @@ def test_the_report_tells_of_an_archive_once_both_stages_are_known(scaling: Modu
     assert scaling.report([]) == "Nothing was run."
 
 
+def counted(side: int, n_patches: int, n_pairs: int) -> dict[str, Any]:
+    half = n_patches // 2
+    return row("register", side, 50) | {
+        "n_keypoints_fixed": half,
+        "n_keypoints_moving": half,
+        "n_candidates": n_pairs,
+    }
+
+
+def test_operations_are_those_of_sizes_around_the_archive(scaling: ModuleType) -> None:
+    cost = scaling.Operations(patch=2.0, pair=10.0)
+    side = scaling.ARCHIVE_SIDE
+    rows = [
+        counted(side + 1000, 200, 30),
+        counted(side - 1000, 100, 10),
+        row("register", 2000, 5),
+        row("warp", 2000, 5),
+    ]
+    assert scaling.archive_operations(rows[1:2], cost) == 300
+    assert scaling.archive_operations(rows, cost) == pytest.approx((300 + 700) / 2)
+
+
+def test_gpu_hours_are_told_as_calculated(scaling: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tenth of 989 TFLOP/s: 356 PFLOP an hour."""
+    cost = scaling.Operations(patch=0.0, pair=3.56e9)
+    monkeypatch.setattr(scaling.Operations, "of_network", lambda: cost)
+    text = scaling.report([counted(10_000, 800, 1000)])
+    assert "calculated and not measured" in text
+    assert "at 10% of 989 TFLOP/s 1.00 GPU hours for 100000 pairs" in text
+    assert "GPU" not in scaling.report([row("register", 10_000, 50)])
+
+
+def test_operations_of_the_network_grow_with_its_work(scaling: ModuleType) -> None:
+    cost = scaling.Operations.of_network()
+    assert 1e8 < cost.patch < cost.pair < 2e9
+
+
 def test_what_is_known_is_not_run_again(scaling: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
     monkeypatch.setattr(scaling.Scene, "read", lambda *_: None)
