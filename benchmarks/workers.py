@@ -27,7 +27,7 @@ from rasterio.windows import Window
 
 from rrl_register import MatchConfig, RegisterConfig
 from rrl_register.batch import Manifest, Scene, Summary, run_batch
-from rrl_register.batch.dask_cluster import local_cluster
+from rrl_register.batch.dask_local import local_cluster
 from rrl_register.config import BatchConfig, Device
 from rrl_register.evaluation.tables import text_table
 

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rrl_register.batch.dask_cluster import local_cluster
+from rrl_register.batch.dask_local import local_cluster
 from rrl_register.cli.cluster import batch_on
 from rrl_register.errors import UsageError
 

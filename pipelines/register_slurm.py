@@ -17,7 +17,8 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING
 
-from rrl_register.batch.dask_cluster import GPU, local_cluster
+from rrl_register.batch.dask_cluster import GPU
+from rrl_register.batch.dask_local import local_cluster
 from rrl_register.cli.cluster import batch_on
 from rrl_register.errors import RegistrationError, UsageError
 

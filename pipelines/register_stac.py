@@ -14,7 +14,7 @@ import argparse
 import sys
 from functools import partial
 
-from rrl_register.batch.dask_cluster import local_cluster
+from rrl_register.batch.dask_local import local_cluster
 from rrl_register.cli.cluster import batch_on, run_verb
 
 

@@ -14,13 +14,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import dask
 import pytest
 from distributed import LocalCluster
 
 from rrl_register.batch import Manifest, Outcome, Progress, Scene, Summary, dask_cluster, run_batch
 from rrl_register.batch.attempts import begin_attempt, keep_attempt, open_attempts
-from rrl_register.batch.dask_cluster import GPU, DaskCluster, local_cluster
+from rrl_register.batch.dask_cluster import GPU, DaskCluster
+from rrl_register.batch.dask_local import local_cluster
 from rrl_register.batch.dask_worker import attempt_scene, versions
 from rrl_register.batch.executors import in_turn
 from rrl_register.batch.journal import FILE_NAME, Journal, State
@@ -68,7 +68,7 @@ def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def processes(stand_in: ModuleType) -> Iterator[str]:
     """The scheduler of two processes, which tries no scene again itself."""
-    with dask.config.set({"distributed.scheduler.allowed-failures": 0}), local_cluster(2) as cluster:
+    with local_cluster(2) as cluster:
         yield cluster.scheduler_address
 
 

@@ -14,7 +14,6 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -26,7 +25,6 @@ from rasterio.windows import Window
 
 from rrl_register.applying import read_registration
 from rrl_register.batch import Manifest, Scene, run_batch
-from rrl_register.batch.executors import ProcessPool
 from rrl_register.batch.journal import FILE_NAME, Journal, State
 from rrl_register.batch.outcome import FAILED, OK
 from rrl_register.config import EstimateConfig, MatchConfig, ModelChoice, RegisterConfig
@@ -41,12 +39,13 @@ from functools import partial
 from pathlib import Path
 
 from rrl_register.batch import Manifest, Outcome, Scene, run_batch
+from rrl_register.batch.dask_local import DaskWorkers
 from rrl_register.batch.executors import ProcessPool, in_turn
 from rrl_register.config import BatchConfig
 from rrl_register.raster.writer import atomic_path
 
 
-def work(scene, folder):
+def work(scene, folder, log):
     if "deadly" in scene.id:
         os._exit(9)
     for suffix in (".tif", ".json"):
@@ -55,16 +54,23 @@ def work(scene, folder):
                 file.write("line\\\\n")
                 file.flush()
                 time.sleep(0.002)
-    with (folder.parent / "log.txt").open("a") as log:
-        log.write(f"{scene.id} {os.getpid()}\\\\n")
+    with log.open("a") as lines:
+        lines.write(f"{scene.id} {os.getpid()}\\\\n")
     return Outcome(scene.id, "ok")
 
 
+def executor_of(way, folder, n_workers):
+    task = partial(work, log=folder.parent / "log.txt")
+    here = partial(task, folder=folder)
+    if way == "dask":
+        return DaskWorkers(task, folder, n_workers)
+    return ProcessPool(here, n_workers) if way == "pool" else in_turn(here)
+
+
 if __name__ == "__main__":
-    folder, n_scenes, n_workers = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+    folder, n_scenes, way, n_workers = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
     scenes = tuple(Scene(f"s{i}", Path("f"), Path("m")) for i in range(n_scenes))
-    task = partial(work, folder=folder)
-    executor = ProcessPool(task, n_workers) if n_workers else in_turn(task)
+    executor = executor_of(way, folder, n_workers)
     run_batch(Manifest("test", scenes), folder, BatchConfig(resume=True), executor=executor)
 '''.replace("\\\\", "\\")
 
@@ -79,10 +85,14 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     return __import__(path.stem)
 
 
-def start(stand_in: ModuleType, folder: Path, n_scenes: int, n_workers: int) -> subprocess.Popen[bytes]:
-    command = [sys.executable, str(stand_in.__file__), str(folder), str(n_scenes), str(n_workers)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    return subprocess.Popen(command, env=environment, preexec_fn=obey_ctrl_c)
+def start(
+    stand_in: ModuleType, folder: Path, n_scenes: int, way: str = "in turn", n_workers: int = 1
+) -> subprocess.Popen[bytes]:
+    command = [sys.executable, str(stand_in.__file__), str(folder), str(n_scenes), way, str(n_workers)]
+    scratch = folder.parent / "scratch"
+    scratch.mkdir(exist_ok=True)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "TMPDIR": str(scratch)}
+    return subprocess.Popen(command, env=environment, cwd=scratch, preexec_fn=obey_ctrl_c, start_new_session=True)
 
 
 def obey_ctrl_c() -> None:
@@ -102,6 +112,14 @@ def wait_for(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.01)
+
+
+def runs_any_of(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def kill_on_the_way(process: subprocess.Popen[bytes], folder: Path, seconds: float) -> None:
@@ -129,41 +147,51 @@ def test_killed_again_and_again_every_scene_is_done_once(stand_in: ModuleType, t
     folder, n_scenes, n_kills = tmp_path / "out", 60, 5
     moments = random.Random(16)
     for _ in range(n_kills):
-        kill_on_the_way(start(stand_in, folder, n_scenes, 0), folder, moments.uniform(0, 0.15))
-    assert start(stand_in, folder, n_scenes, 0).wait() == 0
+        kill_on_the_way(start(stand_in, folder, n_scenes), folder, moments.uniform(0, 0.15))
+    assert start(stand_in, folder, n_scenes).wait() == 0
     assert_all_done_once(folder, n_scenes, n_kills)
 
 
+WAYS = pytest.mark.parametrize("way", ["pool", "dask"])
+IN_HAND = {"pool": 2, "dask": 4}
+"""Scenes that two workers have got at a time."""
+
+
+@WAYS
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="asks /proc which processes there are")
-def test_workers_end_with_a_batch_that_is_killed(stand_in: ModuleType, tmp_path: Path) -> None:
+def test_workers_end_with_a_batch_that_is_killed(stand_in: ModuleType, tmp_path: Path, way: str) -> None:
     folder, n_scenes = tmp_path / "out", 150
-    kill_on_the_way(start(stand_in, folder, n_scenes, 2), folder, 0.1)
+    kill_on_the_way(start(stand_in, folder, n_scenes, way, 2), folder, 0.1)
     workers = {pid for _, pid in log(folder)}
     wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers))
     assert 0 < len(log(folder)) < n_scenes
-    assert start(stand_in, folder, n_scenes, 2).wait() == 0
-    assert_all_done_once(folder, n_scenes, n_kills=2)
+    assert start(stand_in, folder, n_scenes, way, 2).wait() == 0
+    assert_all_done_once(folder, n_scenes, n_kills=IN_HAND[way])
 
 
+@WAYS
 @pytest.mark.skipif(os.name == "nt", reason="Ctrl-C is no signal there")
-def test_ctrl_c_ends_workers_and_leaves_a_clean_journal(stand_in: ModuleType, tmp_path: Path) -> None:
+def test_ctrl_c_ends_workers_and_leaves_a_clean_journal(stand_in: ModuleType, tmp_path: Path, way: str) -> None:
     folder = tmp_path / "out"
-    process = start(stand_in, folder, 150, 1)
-    wait_for(lambda: len(log(folder)) > 2)  # by then the first is in the journal
-    process.send_signal(signal.SIGINT)
+    process = start(stand_in, folder, 150, way, 1)
+    wait_for(lambda: len(log(folder)) > IN_HAND[way])  # by then the first is in the journal
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does, the workers included
     assert process.wait() != 0
     with Journal(folder, "test") as journal:
         assert set(journal.states().values()) == {State.DONE, State.PENDING}
     assert not [path for path in folder.iterdir() if path.name.startswith(".")]
+    assert not list((tmp_path / "scratch").iterdir())
+    wait_for(lambda: not runs_any_of(process.pid))
 
 
-def test_a_worker_that_dies_costs_only_its_scene(stand_in: ModuleType, tmp_path: Path) -> None:
+@WAYS
+def test_a_worker_that_dies_costs_only_its_scene(stand_in: ModuleType, tmp_path: Path, way: str) -> None:
     folder = tmp_path / "out"
     folder.mkdir()
     names = ["a", "b", "deadly", "c", "d"]
-    pool = ProcessPool(partial(stand_in.work, folder=folder), workers=2)
+    executor = stand_in.executor_of(way, folder, 2)
     scenes = Manifest("test", tuple(Scene(name, Path("f.tif"), Path("m.tif")) for name in names))
-    summary = run_batch(scenes, folder, executor=pool)
+    summary = run_batch(scenes, folder, executor=executor)
     assert {outcome.id: outcome.status for _, outcome in summary.pairs} == {
         **dict.fromkeys(names, OK),
         "deadly": FAILED,

@@ -19,7 +19,7 @@ import pytest
 import yaml
 
 from rrl_register.batch import running
-from rrl_register.batch.dask_cluster import local_cluster
+from rrl_register.batch.dask_local import local_cluster
 
 FOLDER = Path(__file__).resolve().parents[1] / "pipelines"
 STAND_IN = '''

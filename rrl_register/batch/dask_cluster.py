@@ -26,7 +26,7 @@ from rrl_register.config import Device
 from rrl_register.errors import InputError, UsageError
 
 if TYPE_CHECKING:
-    from distributed import Client, Future, LocalCluster
+    from distributed import Client, Future
 
 Attempt = Callable[[Scene], tuple[Outcome, Path]]
 
@@ -55,11 +55,13 @@ class DaskCluster:
         work: What to do with a scene, and where to write its outputs; picklable. What it raises ends the batch.
         folder: Where the outputs go; this program and all workers see it under the same path.
         scheduler: Address, such as ``tcp://head:8786``.
+        distant: Whether workers may be on other machines, or in other folders, than this program.
     """
 
     work: FolderWork
     folder: Path
     scheduler: str
+    distant: bool = True
 
     def __call__(self, scenes: Iterable[Scene]) -> Outcomes:
         """Give the outcome of each scene as it is ready.
@@ -69,10 +71,18 @@ class DaskCluster:
             WriteError: A worker cannot write to the folder.
         """
         with _connect(self.scheduler) as client, open_attempts(self.folder.absolute()) as attempts:
-            attempt = partial(attempt_scene, work=self.work, attempts=attempts, versions=versions())
+            attempt = partial(
+                attempt_scene,
+                work=self.work,
+                attempts=attempts,
+                versions=versions(),
+                told=self.folder,
+                distant=self.distant,
+            )
             tasks = _Tasks(client, attempt)
             try:
-                for scene in (yield from self._all(tasks, iter(scenes))):
+                named = map(_from_anywhere, scenes) if self.distant else iter(scenes)
+                for scene in (yield from self._all(tasks, named)):
                     yield self._alone(tasks, scene)
             finally:
                 tasks.cancel()
@@ -102,7 +112,7 @@ class DaskCluster:
             scene.id,
             FAILED,
             "the Dask workers that worked on it died, again with no other scene beside it; needed enough memory and "
-            "intact libraries; try workers with more memory or a smaller image",
+            "intact libraries; try fewer workers, workers with more memory or a smaller image",
             _CRASHED,
         )
 
@@ -136,7 +146,7 @@ class _Tasks:
         with _scheduler_needed():
             future = self._client.submit(
                 self._attempt,
-                _from_anywhere(scene),
+                scene,
                 key=f"register_scene-{uuid4().hex}",
                 resources={GPU: 1} if _wants_gpu(scene) else None,
                 pure=False,
@@ -174,25 +184,18 @@ class _Tasks:
         self._idle_since = None
 
 
-@contextmanager
-def local_cluster(workers: int) -> Iterator[LocalCluster]:
-    """Start a Dask cluster of processes on this machine, for as long as the block lasts.
+def extra_installed() -> bool:
+    """Whether Dask is there."""
+    return find_spec("distributed") is not None
 
-    Args:
-        workers: Number of processes, each on one scene at a time.
+
+def require_extra() -> None:
+    """Refuse to go on without Dask.
 
     Raises:
         UsageError: The extra is missing.
     """
-    _require_extra()
-    from distributed import LocalCluster
-
-    with LocalCluster(n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=":0") as cluster:
-        yield cluster
-
-
-def _require_extra() -> None:
-    if find_spec("distributed") is None:
+    if not extra_installed():
         raise UsageError(
             "Dask is not installed; needed to work on a cluster; try: pip install 'rrl-register[distributed]'"
         )
@@ -200,7 +203,7 @@ def _require_extra() -> None:
 
 @contextmanager
 def _connect(address: str) -> Iterator[Client]:
-    _require_extra()
+    require_extra()
     from distributed import Client
     from distributed.versions import VersionMismatchWarning
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -11,21 +12,30 @@ from rrl_register import __version__
 from rrl_register.batch.attempts import begin_attempt
 from rrl_register.batch.manifest import Scene
 from rrl_register.batch.outcome import Outcome
-from rrl_register.batch.work import fail_scene
-from rrl_register.errors import InputError, UsageError
+from rrl_register.batch.work import fail_scene, write_failure
+from rrl_register.errors import InputError, UsageError, WriteError
 
 FolderWork = Callable[[Scene, Path], Outcome]
 """Works on a scene and writes its outputs to a folder."""
 
 
-def attempt_scene(scene: Scene, work: FolderWork, attempts: Path, versions: dict[str, str]) -> tuple[Outcome, Path]:
+def attempt_scene(
+    scene: Scene,
+    work: FolderWork,
+    attempts: Path,
+    versions: dict[str, str],
+    told: Path | None = None,
+    distant: bool = True,
+) -> tuple[Outcome, Path]:
     """Work on a scene, on a worker, in a folder of its own.
 
     Args:
         scene: The scene.
         work: What to do with it.
-        attempts: Folder of the attempts.
+        attempts: Folder of the attempts, inside the output folder.
         versions: Of the program that asks for it.
+        told: The output folder as errors speak of it; None: the one that holds ``attempts``.
+        distant: Whether the worker may see other files than the program that asks for it.
 
     Returns:
         What became of the scene, and the folder of this attempt.
@@ -40,15 +50,31 @@ def attempt_scene(scene: Scene, work: FolderWork, attempts: Path, versions: dict
             f"the Dask worker {_address()} does not see the output folder {attempts.parent}; needed one under the same "
             "path on all machines; choose a folder that they share, and go on with --resume"
         )
-    folder = begin_attempt(attempts)
-    unseen = [path for path in (scene.fixed, scene.moving) if not (path.exists() or str(path).startswith("/vsi"))]
-    if unseen:
+    folder, told = begin_attempt(attempts), told or attempts.parent
+    if distant and (unseen := _unseen(scene)):
         error = InputError(
             f"the Dask worker {_address()} sees no file {unseen[0]}; needed images that all machines see under the "
             "same path; check the path, or move the images there"
         )
         return fail_scene(scene.id, error, folder), folder
-    return work(scene, folder), folder
+    try:
+        outcome = work(scene, folder)
+    except WriteError as error:
+        raise WriteError(str(error).replace(str(folder), str(told))) from error
+    return _told(outcome, folder, told), folder
+
+
+def _unseen(scene: Scene) -> list[Path]:
+    return [path for path in (scene.fixed, scene.moving) if not (path.exists() or str(path).startswith("/vsi"))]
+
+
+def _told(outcome: Outcome, attempt: Path, told: Path) -> Outcome:
+    """The outcome with the folder that the outputs come to, instead of the attempt's, which nobody will find."""
+    if str(attempt) not in outcome.reason:
+        return outcome
+    outcome = replace(outcome, reason=outcome.reason.replace(str(attempt), str(told)))
+    write_failure(outcome, attempt)
+    return outcome
 
 
 def versions() -> dict[str, str]:

@@ -136,12 +136,18 @@ def _noting_starts(scenes: Iterable[Scene], journal: Journal) -> Iterator[Scene]
 
 
 def _executor(folder: Path, config: BatchConfig) -> Executor:
-    if config.scheduler is None:
-        work = partial(register_scene, folder=folder, threads=_threads_each(config.workers))
-        return ProcessPool(work, config.workers)
-    from rrl_register.batch.dask_cluster import DaskCluster
+    work = partial(register_scene, threads=_threads_each(config.workers))
+    if config.scheduler is None and config.workers == 1:
+        return ProcessPool(partial(work, folder=folder), config.workers)
+    from rrl_register.batch.dask_cluster import DaskCluster, extra_installed
 
-    return DaskCluster(partial(register_scene, threads=1), folder, config.scheduler)
+    if config.scheduler is not None:
+        return DaskCluster(partial(register_scene, threads=1), folder, config.scheduler)
+    if not extra_installed():
+        return ProcessPool(partial(work, folder=folder), config.workers)
+    from rrl_register.batch.dask_local import DaskWorkers
+
+    return DaskWorkers(work, folder, config.workers)
 
 
 def _require_sense(config: BatchConfig) -> None:

@@ -59,8 +59,22 @@ def fail_scene(name: str, error: Exception, folder: Path) -> Outcome:
         WriteError: The folder cannot be written to.
     """
     outcome = _failed(name, error)
-    _write_failure(outcome, folder)
+    write_failure(outcome, folder)
     return outcome
+
+
+def write_failure(outcome: Outcome, folder: Path) -> None:
+    """Write ``<id>.json`` of a scene that failed, and remove its raster.
+
+    Raises:
+        WriteError: The folder cannot be written to.
+    """
+    from rrl_register.raster.writer import write_json
+    from rrl_register.registration import failure_record
+
+    raster, result = outputs_of(outcome.id, folder)
+    raster.unlink(missing_ok=True)
+    write_json(result, failure_record(outcome.reason), overwrite=True)
 
 
 def _done(scene: Scene, folder: Path, threads: int) -> Outcome:
@@ -94,15 +108,6 @@ def _failed(name: str, error: Exception) -> Outcome:
         return Outcome(name, FAILED, " ".join(str(error).split()), error.exit_code)
     reason = f"a bug: {type(error).__name__}: {' '.join(str(error).split())}; the journal has where it arose"
     return Outcome(name, FAILED, reason, _BUG, traceback="".join(traceback.format_exception(error)))
-
-
-def _write_failure(outcome: Outcome, folder: Path) -> None:
-    from rrl_register.raster.writer import write_json
-    from rrl_register.registration import failure_record
-
-    raster, result = outputs_of(outcome.id, folder)
-    raster.unlink(missing_ok=True)
-    write_json(result, failure_record(outcome.reason), overwrite=True)
 
 
 def _output_size(scene: Scene) -> int:
