@@ -1,23 +1,26 @@
-"""Seconds that a batch of small scenes takes with 1 and 2 workers, in the local pool and on a Dask cluster.
+"""Seconds that a batch of small scenes takes with 1 and 2 workers, in the local pool and as workers of Dask.
 
     python benchmarks/workers.py [--scenes 8] [--size 256] [--keypoints 300] [--rounds 1]
+    python benchmarks/workers.py --idle
 
 The scenes are parts of the sample pair in data/, of about known place, so that they are small work. All ways take
 turns; each is timed from its start to its end, the start of its processes included. Prints a line of JSON for each run,
 then a table with the medians and their ratios to one local worker, and says whether pixels and results were the same,
-whatever the way.
+whatever the way. With --idle the scenes are files that are not there, so that what is timed is the start and the end.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -27,30 +30,38 @@ from rasterio.windows import Window
 
 from rrl_register import MatchConfig, RegisterConfig
 from rrl_register.batch import Manifest, Scene, Summary, run_batch
-from rrl_register.batch.dask_local import local_cluster
-from rrl_register.config import BatchConfig, Device
+from rrl_register.batch.dask_local import DaskWorkers
+from rrl_register.batch.executors import ProcessPool
+from rrl_register.batch.work import register_scene
+from rrl_register.config import Device
 from rrl_register.evaluation.tables import text_table
 
 SAMPLES = Path(__file__).resolve().parents[1] / "data"
 
 
-def local(workers: int, scenes: Manifest, folder: Path) -> Summary:
-    """Runs the batch in a pool of processes."""
-    return run_batch(scenes, folder, BatchConfig(workers))
+def pool(workers: int, scenes: Manifest, folder: Path) -> Summary:
+    """Runs the batch in a pool of processes, as ``--workers`` does without Dask."""
+    work = partial(register_scene, folder=folder, threads=max(1, (os.cpu_count() or 1) // workers))
+    return run_batch(scenes, folder, executor=ProcessPool(work, workers))
 
 
 def on_dask(workers: int, scenes: Manifest, folder: Path) -> Summary:
-    """Runs the batch on a Dask cluster that is started for it."""
-    with local_cluster(workers) as cluster:
-        return run_batch(scenes, folder, BatchConfig(scheduler=cluster.scheduler_address))
+    """Runs the batch on Dask workers that are started for it, as ``--workers`` does with Dask."""
+    work = partial(register_scene, threads=max(1, (os.cpu_count() or 1) // workers))
+    return run_batch(scenes, folder, executor=DaskWorkers(work, folder, workers))
 
 
 WAYS: dict[str, tuple[Callable[[int, Manifest, Path], Summary], int]] = {
-    "local, 1": (local, 1),
-    "local, 2": (local, 2),
+    "pool, 1": (pool, 1),
+    "pool, 2": (pool, 2),
     "Dask, 1": (on_dask, 1),
     "Dask, 2": (on_dask, 2),
 }
+
+
+def missing_scenes(n: int) -> Manifest:
+    """Scenes that are no work."""
+    return Manifest("nothing", tuple(Scene(f"scene-{i}", Path("nowhere.tif"), Path("nowhere.tif")) for i in range(n)))
 
 
 def cut_scenes(folder: Path, n: int, size: int, config: RegisterConfig) -> Manifest:
@@ -110,13 +121,15 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=256, metavar="PX", help="side of a scene; default: %(default)s")
     parser.add_argument("--keypoints", type=int, default=300, metavar="N", help="in each image; default: %(default)s")
     parser.add_argument("--rounds", type=int, default=1, metavar="N", help="default: %(default)s")
+    parser.add_argument("--idle", action="store_true", help="time the start and the end alone")
     arguments = parser.parse_args()
     known = MatchConfig(n_keypoints=arguments.keypoints, max_shift="20px", rotation="none", scale="none")
     config = RegisterConfig(match=replace(known, device=Device.CPU))
     with tempfile.TemporaryDirectory() as folder:
-        scenes = cut_scenes(Path(folder), arguments.scenes, arguments.size, config)
+        cut = partial(cut_scenes, Path(folder), size=arguments.size, config=config)
+        scenes = (missing_scenes if arguments.idle else cut)(arguments.scenes)
         seconds, same = measure(scenes, arguments.rounds)
-    base = median(seconds["local, 1"])
+    base = median(seconds["pool, 1"])
     rows = [[way, median(taken), median(taken) / base] for way, taken in seconds.items()]
     print(text_table(["workers", "seconds", "ratio"], rows))
     print("pixels and results are the same whatever the way" if same else "pixels or results DIFFER")

@@ -179,7 +179,7 @@ class BatchConfig:
     """How many scenes are worked off."""
 
     workers: int = 1
-    """Processes, each on one scene at a time."""
+    """Processes, each on one scene at a time; from 2 on they are Dask workers where Dask is installed."""
     resume: bool = False
     """Go on with the batch that the output folder holds."""
     retry_failed: bool = False

@@ -29,7 +29,7 @@ from click.testing import CliRunner
 from rasterio.rio.main import main_group as rio
 
 from rrl_register import pipeline, plan
-from rrl_register.batch import running
+from rrl_register.batch import dask_cluster, running
 from rrl_register.batch.executors import in_turn
 from rrl_register.cli import main
 from rrl_register.cli.register import register as register_command
@@ -246,6 +246,7 @@ def quick(monkeypatch: pytest.MonkeyPatch, registration: Registration) -> None:
 
     monkeypatch.setattr(pipeline, "register", lambda *arguments, **more: registration)
     monkeypatch.setattr(stack, "register", lambda *arguments, **more: registration)
+    monkeypatch.setattr(dask_cluster, "extra_installed", lambda: False)
     monkeypatch.setattr(running, "ProcessPool", lambda work, workers: in_turn(work))
     monkeypatch.setattr(plan, "pairs_per_second", lambda scorer: 20.0)
     scorer = SimpleNamespace(name="test", device=torch.device("cpu"), score=guess, describe=describe)

@@ -29,6 +29,7 @@ _SETTINGS = {
     "distributed.nanny.pre-spawn-environ": {},
 }
 _LOOPBACK = "127.0.0.1:0"
+_SILENT = logging.CRITICAL
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,7 @@ def local_cluster(workers: int) -> Iterator[LocalCluster]:
 
     with ExitStack() as ends:
         scratch = tempfile.TemporaryDirectory(prefix="rrl-register-", ignore_cleanup_errors=True)
+        ends.enter_context(_log_silent())
         ends.enter_context(dask.config.set(_SETTINGS | {"temporary-directory": ends.enter_context(scratch)}))
         with _ctrl_c_held_back():
             cluster = LocalCluster(
@@ -90,10 +92,22 @@ def local_cluster(workers: int) -> Iterator[LocalCluster]:
                 resources={GPU: 1},
                 dashboard_address=_LOOPBACK,
                 scheduler_kwargs={"dashboard": False},
-                silence_logs=logging.CRITICAL,
+                silence_logs=_SILENT,
             )
             ends.enter_context(cluster)
         yield cluster
+
+
+@contextmanager
+def _log_silent() -> Iterator[None]:
+    """Keep Dask's log out of this program's: of what goes wrong, scenes and this program tell."""
+    log = logging.getLogger("distributed")
+    before = log.level
+    log.setLevel(_SILENT)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
 
 
 @contextmanager

@@ -41,7 +41,7 @@ _IDS_TOLD = 5
     type=click.IntRange(min=1),
     default=BatchConfig().workers,
     show_default=True,
-    help="Scenes worked on at a time, each in a process of its own.",
+    help="Scenes worked on at a time, each in a process of its own; by Dask if installed.",
 )
 @click.option(
     "--scheduler", metavar="ADDRESS", help="Dask scheduler, tcp://HOST:PORT, whose workers do the work instead."
