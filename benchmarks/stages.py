@@ -86,16 +86,16 @@ def measure(fixed: Path, moving: Path, threads: int, clock: Callable[[], float])
 @contextmanager
 def watched(seconds: dict[str, float], clock: Callable[[], float]) -> Iterator[None]:
     """Times what the program does not tell by itself."""
-    from rrl_register.matching import passes
+    from rrl_register.matching import guided
     from rrl_register.nn import RRLNet
 
     parts: dict[str, tuple[Any, str]] = {
-        "detect": (passes, "detect"),
-        "cut": (passes.PatchCutter, "cut"),
+        "detect": (guided, "detect"),
+        "cut": (guided.PatchCutter, "cut"),
         "describe": (RRLNet, "describe"),
         "encode": (RRLNet, "encode"),
         "score": (RRLNet, "score"),
-        "refine": (passes, "local_peaks"),
+        "refine": (guided, "peaks_between"),
     }
     with ExitStack() as stack:
         for stage, (owner, name) in parts.items():

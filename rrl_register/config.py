@@ -24,6 +24,18 @@ class Device(StrEnum):
     CUDA = "cuda"
 
 
+class Effort(StrEnum):
+    """How much is done before an answer is taken."""
+
+    FAST = "fast"
+    """As ``normal`` with half the keypoints, and a pair that no first look proves is refused there and then."""
+    NORMAL = "normal"
+    """The network is asked about some of the keypoints; about all, and further starts are tried, where that proves
+    nothing."""
+    THOROUGH = "thorough"
+    """The network is asked about every keypoint."""
+
+
 class ModelChoice(StrEnum):
     """Transform that is fitted; ``auto`` takes the stiffest that predicts points kept out of the fit as well as any.
 
@@ -96,6 +108,8 @@ class ReadConfig:
 class MatchConfig:
     """Keypoints, patches and what the network accepts."""
 
+    effort: Effort = Effort.NORMAL
+    """How much the network is asked before its answer is taken."""
     n_keypoints: int = 400
     """Keypoints at most, in each image; more make the fit surer and slower."""
     support: int | None = None

@@ -18,6 +18,7 @@ import click
 from rrl_register.config import (
     Crop,
     Device,
+    Effort,
     Kind,
     ModelChoice,
     RasterFormat,
@@ -223,6 +224,16 @@ CONFIG_OPTIONS = (
         click.Choice(["64", "96", "128"]),
         int,
         default_text="128 for SAR, else 64",
+    ),
+    ConfigOption(
+        "--effort",
+        "match",
+        "effort",
+        "How much is done before an answer is taken: 'fast' gives up early, 'thorough' asks the network about every "
+        "keypoint.",
+        one_of(Effort),
+        Effort,
+        frequent=True,
     ),
     ConfigOption("--keypoints", "match", "n_keypoints", "Keypoints at most in each image.", click.IntRange(min=16)),
     ConfigOption(

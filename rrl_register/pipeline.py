@@ -232,4 +232,4 @@ def _covariance(estimate: Estimate | None) -> NDArray[np.float64] | None:
 def _points_in_files(estimate: Estimate | None, threshold: float) -> tuple[TiePoints, NDArray[np.bool_]]:
     if estimate is None:
         return no_tie_points(), np.empty(0, bool)
-    return estimate.frames.tie_points_to_files(estimate.matches.tie_points), estimate.residual <= threshold
+    return estimate.frames.tie_points_to_files(estimate.matches.all_points), estimate.residual <= threshold

@@ -10,7 +10,8 @@ import pytest
 
 from rrl_register.config import Kind, MatchConfig
 from rrl_register.estimation.transforms import project
-from rrl_register.matching.passes import Scene, guided_pass, keypoint_pass
+from rrl_register.matching.guided import guided_pass
+from rrl_register.matching.passes import Scene, keypoint_pass
 from rrl_register.matching.tie_points import Matches
 from rrl_register.nn import Spectrum
 from rrl_register.raster.grid import Grid

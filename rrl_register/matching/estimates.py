@@ -23,9 +23,11 @@ from rrl_register.matching.tie_points import Matches, TiePoints
 from rrl_register.raster.grid import rescale_matrix
 from rrl_register.structure import Mask
 
-PROVEN_INLIERS = 15
+PROVEN_INLIERS = (10, 15)
+PROVEN_SHARE = 0.3
 PROVEN_PRECISION = 0.5
-"""Inliers, and their share of the tie points, at which a glance is enough: a wrong start reaches a third of either."""
+"""Inliers, at least and at most, their share of the keypoints that the network was asked about, and of the tie points,
+at which a glance is enough: a wrong start reaches a third of either."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Estimate:
         model: What was fitted, on top of the pair's prior.
         transform: Moving px -> fixed px.
         matches: The last pass.
-        residual: ``(N,)`` of its tie points, fixed px.
+        residual: ``(N,)`` of all its tie points, fixed px.
         evidence: What the pass says of the transform.
         replicates: The same model fitted without each block of the scene; empty where that cannot be done.
         uncertainty: How far off the transform may put a point, fixed px; None where it is not known.
@@ -75,8 +77,9 @@ class Estimate:
     def proven(self) -> bool:
         """Whether no other start needs to be tried."""
         evidence = self.evidence
-        enough = evidence.n_inliers >= PROVEN_INLIERS and evidence.precision >= PROVEN_PRECISION
-        return enough and not evidence.implausible
+        needed = np.clip(PROVEN_SHARE * evidence.n_points, *PROVEN_INLIERS)
+        enough = evidence.n_inliers >= needed and evidence.precision >= PROVEN_PRECISION
+        return bool(enough and not evidence.implausible)
 
 
 def estimate_from(
@@ -100,12 +103,13 @@ def estimate_from(
     Returns:
         The estimate; None if the points determine none of the models.
     """
-    points = matches.tie_points.found_back()
+    points = matches.fitted
     prior = rescale_matrix(scene.pair.prior, 1 / step, 1 / step)
     fit = choose_model(points.moving, points.fixed, config.threshold, models, points.score, prior, config.seed)
     if fit is None:
         return None
-    residual = fit.transform.residuals(matches.tie_points.moving, matches.tie_points.fixed)
+    tied = matches.all_points
+    residual = fit.transform.residuals(tied.moving, tied.fixed)
     overlap = _overlap(scene, rescale_matrix(fit.matrix, step, step))
     fits = _replicates(fit, points, config.threshold)
     spread = uncertainty(fit.transform, fits, overlap, step)
@@ -113,7 +117,7 @@ def estimate_from(
     evidence = gather_evidence(
         fit.matrix,
         matches,
-        residual,
+        residual[: len(matches.tie_points)],
         fit=fit.fit,
         threshold=config.threshold,
         radius=radius,

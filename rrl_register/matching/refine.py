@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -13,8 +15,10 @@ from scipy.ndimage import maximum_filter
 
 from rrl_register.structure import Image
 
-_BATCH_BYTES = 32_000_000
+_BATCH_BYTES = 16_000_000
 """Memory of the windows of one batch: small enough to stay near the processor's caches."""
+_MAX_THREADS = 8
+"""Batches at a time, each with its memory."""
 _PEAK_SEPARATION = 2
 """Peaks nearer than this to a higher one (chessboard) are part of it, px."""
 _MIN_STRUCTURE = 0.3
@@ -58,6 +62,60 @@ class LocalPeaks:
         return np.where(first > 0, np.maximum(second, 0) / np.maximum(first, 1e-6), 0).astype(np.float32)
 
 
+@dataclass(frozen=True)
+class Structure:
+    """An image ready to be correlated with another one, by windows of one size.
+
+    Each pixel's mean over its channels is taken off: an invalid pixel, all 0, then neither adds to a correlation nor
+    makes an edge, and only the direction of the structure counts.
+
+    Attributes:
+        framed: (H + 2 m, W + 2 m, C) float32, the channels within a frame of zeros.
+        margin: m, its width, px.
+        half: half the side of a window, which is 2 half + 1, px.
+    """
+
+    framed: Image
+    margin: int
+    half: int
+
+    @classmethod
+    def of(cls, channels: Image, half: int, radius: int) -> Structure:
+        """Prepares channels (H, W, C), as of ``oriented_gradients``, for searches of ``radius`` px at most."""
+        margin = half + radius + 1  # one more than asked for, so that a peak at the radius has neighbours
+        height, width, n_channels = channels.shape
+        framed = np.zeros((height + 2 * margin, width + 2 * margin, n_channels), np.float32)
+        inside = framed[margin : margin + height, margin : margin + width]
+        np.subtract(channels, channels.mean(axis=-1, keepdims=True), out=inside)
+        return cls(framed, margin, half)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(H, W) of the image."""
+        return self.framed.shape[0] - 2 * self.margin, self.framed.shape[1] - 2 * self.margin
+
+    @cached_property
+    def norms(self) -> NDArray[np.float32]:
+        """Length of the vector of all channels in the window of each top-left pixel at which it fits."""
+        total = self._box_sum(self._energy, cv2.CV_64F)
+        half = self.half
+        return np.asarray(np.sqrt(np.maximum(total[half:-half, half:-half], 0)), np.float32)
+
+    @cached_property
+    def share(self) -> Image:
+        """Share of the window around each pixel, frame included, that holds structure."""
+        present = (self._energy > 0).astype(np.float32)
+        return np.asarray(self._box_sum(present, cv2.CV_32F) / (2 * self.half + 1) ** 2, np.float32)
+
+    @cached_property
+    def _energy(self) -> Image:
+        return np.asarray(np.einsum("ijk,ijk->ij", self.framed, self.framed), np.float32)
+
+    def _box_sum(self, values: Image, depth: int) -> NDArray[np.floating]:
+        side = (2 * self.half + 1,) * 2
+        return np.asarray(cv2.boxFilter(values, depth, side, normalize=False, borderType=cv2.BORDER_CONSTANT))
+
+
 def local_peaks(
     fixed_channels: Image,
     moving_channels: Image,
@@ -67,9 +125,6 @@ def local_peaks(
     k: int = 3,
 ) -> LocalPeaks:
     """Search windows of the fixed image in the moving image, each around its own place.
-
-    Each pixel's mean over its channels is taken off first: an invalid pixel, all 0, then neither adds to a correlation
-    nor makes an edge, and only the direction of the structure counts. Correlations are computed by batched FFT.
 
     Args:
         fixed_channels: (H, W, C) float32, as of ``oriented_gradients``.
@@ -82,31 +137,36 @@ def local_peaks(
     Returns:
         The peaks, with positions on the grid that both images share.
     """
-    if fixed_channels.shape != moving_channels.shape:
-        raise ValueError(f"channels of shapes {fixed_channels.shape} and {moving_channels.shape} are not on one grid")
+    fixed, moving = (Structure.of(channels, half, radius) for channels in (fixed_channels, moving_channels))
+    return peaks_between(fixed, moving, points, radius, k)
+
+
+def peaks_between(
+    fixed: Structure, moving: Structure, points: NDArray[np.float64], radius: int, k: int
+) -> LocalPeaks:
+    """As ``local_peaks``, of images that are prepared for many searches. Correlations are computed by batched FFT.
+
+    Args:
+        fixed: The image whose windows are searched.
+        moving: The image that they are searched in, on the same grid.
+        points: (N, 2) points (x, y) on the fixed image.
+        radius: largest shift searched along x and y, px; not more than they were prepared for.
+        k: peaks per point.
+    """
+    if fixed.shape != moving.shape:
+        raise ValueError(f"images of {fixed.shape} and {moving.shape} px are not on one grid")
     xy = np.asarray(points, np.float64).reshape(-1, 2)
-    reach = radius + 1  # one more than asked for, so that a peak at the radius has neighbours
-    fixed, moving = (_centred(channels, half + reach) for channels in (fixed_channels, moving_channels))
-    rows, columns = _indices(xy, fixed_channels.shape)
-    surfaces = _surfaces(fixed, moving, rows, columns, half, reach)
+    rows, columns = _indices(xy, fixed.shape)
+    surfaces = _surfaces(fixed, moving, rows, columns, radius + 1)
     shift, correlation = _peaks(surfaces, k)
     exists = np.isfinite(correlation)
-    enough = _structured(fixed, rows, columns, half, reach) & _structured(moving, rows, columns, half, reach)
+    enough = [image.share[rows + image.margin, columns + image.margin] >= _MIN_STRUCTURE for image in (fixed, moving)]
     return LocalPeaks(
         positions=xy[:, None, :] + shift,
         correlation=np.where(exists, correlation, 0).astype(np.float32),
-        valid=exists & enough[:, None],
+        valid=exists & (enough[0] & enough[1])[:, None],
         prominence=_prominence(surfaces),
     )
-
-
-def _centred(channels: Image, margin: int) -> Image:
-    """Channels less their mean at each pixel, framed with zeros."""
-    height, width, n_channels = channels.shape
-    framed = np.zeros((height + 2 * margin, width + 2 * margin, n_channels), np.float32)
-    inside = framed[margin : margin + height, margin : margin + width]
-    np.subtract(channels, channels.mean(axis=-1, keepdims=True), out=inside)
-    return framed
 
 
 def _indices(points: NDArray[np.float64], shape: tuple[int, ...]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -116,22 +176,29 @@ def _indices(points: NDArray[np.float64], shape: tuple[int, ...]) -> tuple[NDArr
 
 
 def _surfaces(
-    fixed: Image, moving: Image, rows: NDArray[np.int64], columns: NDArray[np.int64], half: int, reach: int
+    fixed: Structure, moving: Structure, rows: NDArray[np.int64], columns: NDArray[np.int64], reach: int
 ) -> NDArray[np.float32]:
     """(N, 2 reach + 1, 2 reach + 1) normalised correlation for every shift of every point."""
-    side, lags, n_channels = 2 * half + 1, 2 * reach + 1, fixed.shape[-1]
-    windows = sliding_window_view(fixed, (side, side), (0, 1))
-    searched = sliding_window_view(moving, (side + lags - 1,) * 2, (0, 1))
-    norms = sliding_window_view(_window_norms(moving, side), (lags, lags))
+    side, lags, n_channels = 2 * fixed.half + 1, 2 * reach + 1, fixed.framed.shape[-1]
+    windows = sliding_window_view(fixed.framed, (side, side), (0, 1))
+    searched = sliding_window_view(moving.framed, (side + lags - 1,) * 2, (0, 1))
+    norms = sliding_window_view(moving.norms, (lags, lags))
     surfaces = np.empty((len(rows), lags, lags), np.float32)
     batch = max(1, _BATCH_BYTES // (4 * n_channels * (side + lags) ** 2))
-    for start in range(0, len(rows), batch):
+    window_corner, search_corner = fixed.margin - fixed.half, moving.margin - moving.half - reach
+
+    def fill(start: int) -> None:
         part = slice(start, start + batch)
         row, column = rows[part], columns[part]
-        template = np.ascontiguousarray(windows[row + reach, column + reach])
+        template = np.ascontiguousarray(windows[row + window_corner, column + window_corner])
         norm = np.sqrt(np.einsum("ncyx,ncyx->n", template, template))
+        row, column = row + search_corner, column + search_corner
         product = _correlate(template, np.ascontiguousarray(searched[row, column]), lags)
         surfaces[part] = product / np.maximum(norm[:, None, None] * norms[row, column], 1e-6)
+
+    with ThreadPoolExecutor(min(cv2.getNumThreads(), _MAX_THREADS)) as pool:
+        for _ in pool.map(fill, range(0, len(rows), batch)):
+            pass
     return surfaces
 
 
@@ -141,14 +208,6 @@ def _correlate(template: Image, searched: Image, lags: int) -> Image:
     spectrum = scipy.fft.rfft2(searched, (size, size))
     spectrum *= scipy.fft.rfft2(template, (size, size)).conj()
     return np.asarray(scipy.fft.irfft2(spectrum.sum(axis=1), (size, size))[:, :lags, :lags], np.float32)
-
-
-def _window_norms(moving: Image, side: int) -> NDArray[np.float32]:
-    """Length of the vector of all channels in the window of each top-left pixel at which it fits."""
-    energy = np.einsum("ijk,ijk->ij", moving, moving)
-    total = cv2.boxFilter(energy, cv2.CV_64F, (side, side), normalize=False, borderType=cv2.BORDER_CONSTANT)
-    half = side // 2
-    return np.asarray(np.sqrt(np.maximum(total[half:-half, half:-half], 0)), np.float32)
 
 
 def _peaks(surfaces: NDArray[np.float32], k: int) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
@@ -178,15 +237,6 @@ def _subpixel(surfaces: NDArray[np.float32], row: NDArray[np.int64], column: NDA
     safe = np.where(peaked, determinant, 1.0)
     offset = np.stack([dxy * dy - dyy * dx, dxy * dx - dxx * dy], axis=-1) / safe[..., None]
     return np.where(peaked[..., None], np.clip(offset, -1, 1), 0.0)
-
-
-def _structured(
-    centred: Image, rows: NDArray[np.int64], columns: NDArray[np.int64], half: int, reach: int
-) -> NDArray[np.bool_]:
-    """Whether enough of each point's window in a framed image holds structure."""
-    present = (centred != 0).any(axis=-1).astype(np.float32)
-    share = cv2.boxFilter(present, cv2.CV_32F, (2 * half + 1,) * 2, borderType=cv2.BORDER_CONSTANT)
-    return np.asarray(share[rows + half + reach, columns + half + reach] >= _MIN_STRUCTURE)
 
 
 def _prominence(surfaces: NDArray[np.float32]) -> NDArray[np.float32]:

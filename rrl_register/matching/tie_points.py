@@ -22,7 +22,7 @@ class TiePoints:
     Attributes:
         fixed: ``(N, 2)`` (x, y) in the fixed image.
         moving: ``(N, 2)`` (x, y) in the moving image.
-        score: ``(N,)`` probability by RRL-Net that they match.
+        score: ``(N,)`` probability by RRL-Net that they match; NaN where it was not asked.
         agreement_px: ``(N,)`` distance, fixed px, between the fixed point and where the search from the moving point
             back into the fixed image ends; NaN where that search finds nothing; None where it was not made.
     """
@@ -125,6 +125,8 @@ class Matches:
         n_candidates: Pairs that the network scored, controls not counted.
         controls: Wrong places scored beside them; None where there are none.
         rejected: The best candidates of the fixed keypoints for which the network accepted none.
+        vouched: Tie points of further keypoints, found back, that the network was not asked about.
+        n_unasked: Those further keypoints, with a place or without.
     """
 
     tie_points: TiePoints
@@ -133,24 +135,48 @@ class Matches:
     n_candidates: int
     controls: Controls | None = None
     rejected: TiePoints = field(default_factory=no_tie_points)
+    vouched: TiePoints = field(default_factory=no_tie_points)
+    n_unasked: int = 0
+
+    @property
+    def all_points(self) -> TiePoints:
+        """Tie points accepted by the network, then those vouched for."""
+        return TiePoints.joined([points for points in (self.tie_points, self.vouched) if len(points)])
+
+    @property
+    def fitted(self) -> TiePoints:
+        """The tie points that a transform is fitted to, all with a score.
+
+        Those that the network was not asked about have the score to be expected of them: the mean of all that it was
+        asked about, refused ones included.
+        """
+        points = self.all_points.found_back()
+        asked = np.concatenate([self.tie_points.score, self.rejected.score])
+        expected = float(asked.mean()) if len(asked) else 1.0
+        return replace(points, score=np.nan_to_num(points.score, nan=expected))
 
     @classmethod
     def joined(cls, parts: Sequence[Matches]) -> Matches:
         """What several passes over parts of one scene gave together."""
-        with_points = [part.tie_points for part in parts if len(part.tie_points)]
         return cls(
-            TiePoints.joined(with_points),
+            TiePoints.joined([part.tie_points for part in parts if len(part.tie_points)]),
             sum(part.n_fixed for part in parts),
             sum(part.n_moving for part in parts),
             sum(part.n_candidates for part in parts),
             Controls.joined([part.controls for part in parts if part.controls]),
             TiePoints.joined([part.rejected for part in parts if len(part.rejected)]),
+            TiePoints.joined([part.vouched for part in parts if len(part.vouched)]),
+            sum(part.n_unasked for part in parts),
         )
 
     def moved(self, fixed: tuple[float, float], moving: tuple[float, float]) -> Matches:
         """The same of images that those of the pass were cut out of; see ``TiePoints.moved``."""
-        tie_points, rejected = self.tie_points.moved(fixed, moving), self.rejected.moved(fixed, moving)
-        return replace(self, tie_points=tie_points, rejected=rejected)
+        return replace(
+            self,
+            tie_points=self.tie_points.moved(fixed, moving),
+            rejected=self.rejected.moved(fixed, moving),
+            vouched=self.vouched.moved(fixed, moving),
+        )
 
 
 def _log_odds(probability: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -29,7 +29,8 @@ from rrl_register.estimation.verdict import refusal
 from rrl_register.frames import Frames, Rectangle
 from rrl_register.keypoints import corner_response
 from rrl_register.matching.estimates import Estimate, estimate_from
-from rrl_register.matching.passes import Scene, guided_pass
+from rrl_register.matching.guided import guided_pass
+from rrl_register.matching.passes import Scene
 from rrl_register.matching.tie_points import Matches
 from rrl_register.raster.grid import rescale_matrix
 from rrl_register.structure import Image, Mask
