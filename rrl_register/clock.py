@@ -19,14 +19,18 @@ class StageClock:
     def __init__(self, watch: Watch | None = None) -> None:
         self.seconds: dict[str, float] = {}
         self._watch = watch
+        self._within = 0.0
 
     @contextmanager
     def __call__(self, name: str) -> Iterator[None]:
-        """Times what runs inside."""
+        """Times what runs inside; the seconds of a stage within a stage are counted for the inner one alone."""
         if self._watch:
             self._watch(name)
+        outer, self._within = self._within, 0.0
         start = time.perf_counter()
         try:
             yield
         finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+            elapsed = time.perf_counter() - start
+            self.seconds[name] = self.seconds.get(name, 0.0) + elapsed - self._within
+            self._within = outer + elapsed

@@ -6,6 +6,7 @@ import math
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,14 +20,18 @@ from rrl_register.estimation.verdict import refusal, refusal_without_transform
 from rrl_register.exchange.start import start_from_points
 from rrl_register.images import ImageLike, as_path
 from rrl_register.matching.estimates import Estimate
-from rrl_register.matching.passes import Scene
-from rrl_register.matching.scoring import Scorer, spectra
+from rrl_register.matching.late_scorer import LateScorer
+from rrl_register.matching.passes import PatchScorer, Scene
 from rrl_register.matching.search import Counts, Search
 from rrl_register.matching.tie_points import TiePoints, no_tie_points
 from rrl_register.pair_files import REACH_PX, PairFiles
 from rrl_register.patches import default_support
 from rrl_register.registration import Registration
+from rrl_register.spectrum import spectra
 from rrl_register.working import WorkingPair
+
+if TYPE_CHECKING:
+    from rrl_register.matching.scoring import Scorer
 
 __all__ = ["Registration", "register"]
 
@@ -68,14 +73,15 @@ class Searched:
 
     Attributes:
         scene: The pair.
-        scorer: The network.
+        device, weights: Where the network ran, and its name.
         estimate: The best transform found, right or wrong; None if there is none.
         counts: Points looked at and pairs scored.
         seconds: By stage.
     """
 
     scene: Scene
-    scorer: Scorer
+    device: str
+    weights: str
     estimate: Estimate | None
     counts: Counts
     seconds: dict[str, float]
@@ -90,19 +96,19 @@ def search(
         InputError, UsageError: As ``register``.
     """
     clock, counts = StageClock(watch), Counts()
-    with clock("load"):
-        scorer = scorer or Scorer(config.match.weights, config.match.device)
+    network = scorer or LateScorer(config.match.weights, config.match.device, clock)
     with bounded_block_cache(config.resources.max_memory):
-        first = _prepared(fixed, moving, config, scorer, clock, counts)
+        first = _prepared(fixed, moving, config, network, clock, counts)
         estimate = first.run()
         if not (estimate and estimate.proven) and _may_be_sar(first.scene.pair, config.read):
             as_sar = replace(config, read=replace(config.read, moving_kind=Kind.SAR))
-            estimate = _prepared(fixed, moving, as_sar, scorer, clock, counts).run(thorough=False) or estimate
-    return Searched(first.scene, scorer, estimate, counts, clock.seconds)
+            estimate = _prepared(fixed, moving, as_sar, network, clock, counts).run(thorough=False) or estimate
+    loaded = network.loaded if isinstance(network, LateScorer) else network
+    return Searched(first.scene, str(loaded.device), loaded.name, estimate, counts, clock.seconds)
 
 
 def _prepared(
-    fixed: Path, moving: Path, config: RegisterConfig, scorer: Scorer, clock: StageClock, counts: Counts
+    fixed: Path, moving: Path, config: RegisterConfig, scorer: PatchScorer, clock: StageClock, counts: Counts
 ) -> Search:
     """The search for a pair, about to begin."""
     with clock("read"):
@@ -206,8 +212,8 @@ def _result(searched: Searched, config: RegisterConfig) -> Registration:
         confidence=round(estimate.confidence, 4) if estimate else 0.0,
         evidence=evidence.figures(frames.fixed.factor) if evidence else {},
         seconds=searched.seconds,
-        device=str(searched.scorer.device),
-        weights=searched.scorer.name,
+        device=searched.device,
+        weights=searched.weights,
         fixed_kind=pair.fixed_kind.value,
         moving_kind=pair.moving_kind.value,
         support_px=scene.support,

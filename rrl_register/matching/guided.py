@@ -27,6 +27,8 @@ KEYPOINTS_PER_CONTROL = 6
 """One in six keypoints shows how the network errs, and costs it less than a tenth of the pass."""
 CONTROL_OFFSET = 10.0
 """Patch px between a candidate and its control: beyond what a right match may be off, within one neighbourhood."""
+LEAST_ACCEPTED = 0.3
+"""Of a sample, to go on with it: less proves nothing whatever the rest may be."""
 _GOLDEN_ANGLE = np.pi * (3 - np.sqrt(5))
 
 
@@ -108,7 +110,8 @@ class Located:
             yield self.judged()
             return
         asked = self.judged(0, sample)
-        yield replace(asked, vouched=self._vouched(sample), n_unasked=len(self.points) - sample)
+        if len(asked.tie_points) >= LEAST_ACCEPTED * sample:
+            yield replace(asked, vouched=self._vouched(sample), n_unasked=len(self.points) - sample)
         yield Matches.joined([asked, self.judged(sample)])
 
     def judged(self, first: int = 0, last: int | None = None) -> Matches:

@@ -16,8 +16,8 @@ from rrl_register.estimation.transforms import Matrix, invert, project
 from rrl_register.keypoints import detect
 from rrl_register.matching.refine import Structure
 from rrl_register.matching.tie_points import Matches, TiePoints, no_tie_points
-from rrl_register.nn import Spectrum
 from rrl_register.patches import PatchCutter
+from rrl_register.spectrum import Spectrum
 from rrl_register.structure import Image, Mask, oriented_gradients
 from rrl_register.working import WorkingPair
 

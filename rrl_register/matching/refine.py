@@ -141,9 +141,7 @@ def local_peaks(
     return peaks_between(fixed, moving, points, radius, k)
 
 
-def peaks_between(
-    fixed: Structure, moving: Structure, points: NDArray[np.float64], radius: int, k: int
-) -> LocalPeaks:
+def peaks_between(fixed: Structure, moving: Structure, points: NDArray[np.float64], radius: int, k: int) -> LocalPeaks:
     """As ``local_peaks``, of images that are prepared for many searches. Correlations are computed by batched FFT.
 
     Args:

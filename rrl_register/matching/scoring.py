@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from rrl_register.config import Device, Kind
+from rrl_register.config import Device
 from rrl_register.errors import UsageError
 from rrl_register.nn import RRLNet, Spectrum
 from rrl_register.nn.folding import fold_batch_norms
@@ -99,13 +99,6 @@ def _distinct(index: NDArray[np.int64]) -> tuple[NDArray[np.int64], torch.Tensor
     """Each patch once, and where each pair finds its own; None where no two share one, for then nothing is copied."""
     patches, place = np.unique(index, return_inverse=True)
     return (index, None) if len(patches) == len(index) else (patches, torch.from_numpy(place))
-
-
-def spectra(fixed_kind: Kind, moving_kind: Kind) -> tuple[Spectrum, Spectrum]:
-    """The encoders of a pair: the optical image takes the visible one; between two alike the fixed image does."""
-    if moving_kind is Kind.OPTICAL and fixed_kind is not Kind.OPTICAL:
-        return Spectrum.OTHER, Spectrum.VISIBLE
-    return Spectrum.VISIBLE, Spectrum.OTHER
 
 
 def _device(device: Device) -> torch.device:

@@ -221,9 +221,7 @@ class Search:
         """How many keypoints the network is asked about first; None: all."""
         return sample.n_keypoints if sample and self.effort is not Effort.THOROUGH else None
 
-    def _estimate(
-        self, scene: Scene, matches: Matches, models: tuple[Candidate, ...], radius: int
-    ) -> Estimate | None:
+    def _estimate(self, scene: Scene, matches: Matches, models: tuple[Candidate, ...], radius: int) -> Estimate | None:
         with self.stage("estimate"):
             estimate = estimate_from(scene, matches, self.config, models, radius)
         logger.info("guided: %d asked, %s", matches.n_fixed, estimate and (estimate.model, estimate.evidence))

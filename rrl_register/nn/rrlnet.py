@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import StrEnum
 
 import torch
 from torch import Tensor, nn
@@ -19,13 +18,7 @@ from rrl_register.nn.architecture import PAPER, Architecture
 from rrl_register.nn.blocks import PATCH_SIZE, dense_head
 from rrl_register.nn.decoder import Decoder
 from rrl_register.nn.interaction import Gated, Plain, feature_gate, interact, private
-
-
-class Spectrum(StrEnum):
-    """Which of the two encoders a patch goes through."""
-
-    VISIBLE = "visible"
-    OTHER = "other"
+from rrl_register.spectrum import Spectrum
 
 
 @dataclass(frozen=True)
