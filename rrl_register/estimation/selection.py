@@ -25,6 +25,7 @@ Candidate = Model | Displaced
 CANDIDATES: tuple[Candidate, ...] = (*Model, *DISPLACED)
 """From stiff to flexible."""
 _Found = tuple[Transform, NDArray[np.bool_]]
+_Losses = dict[Candidate, NDArray[np.float64]]
 
 _OUTLIER = 2.0
 """Thresholds from which a point costs no more: those judged lie within one of some model, so that a miss by more is the
@@ -160,20 +161,21 @@ def _stiffest(
     judged = np.any([inliers for _, inliers in found.values()], axis=0)
     m, f, w = moving[judged], fixed[judged], trust[judged]
     blocks = spatial_blocks(f)
-    losses = {model: _held_out_loss(model, fit, m, f, w, blocks, threshold) for model, (fit, _) in found.items()}
-    displaced: dict[Candidate, NDArray[np.float64]] = {
-        model: loss for model, loss in losses.items() if isinstance(model, Displaced)
-    }
-    plain = {model: loss for model, loss in losses.items() if model not in displaced}
-    if not plain or (displaced and _is_worth_it(_least(plain, w) - _least(displaced, w), w, blocks)):
-        family, errors = displaced, _CLEARLY
-    else:
-        family, errors = plain, 1.0
+
+    def losses(kind: type[Candidate]) -> _Losses:
+        fits = {model: fit for model, (fit, _) in found.items() if isinstance(model, kind)}
+        return {model: _held_out_loss(model, fit, m, f, w, blocks, threshold) for model, fit in fits.items()}
+
+    family, errors = losses(Model), 1.0
+    if not family or np.average(_least(family, w), weights=w) >= _WORTH**2:  # else no displacement gains enough
+        displaced = losses(Displaced)
+        if displaced and (not family or _is_worth_it(_least(family, w) - _least(displaced, w), w, blocks)):
+            family, errors = displaced, _CLEARLY
     least = _least(family, w)
     return next(model for model, loss in family.items() if _as_good(loss - least, w, blocks, errors))
 
 
-def _least(losses: dict[Candidate, NDArray[np.float64]], trust: NDArray[np.float64]) -> NDArray[np.float64]:
+def _least(losses: _Losses, trust: NDArray[np.float64]) -> NDArray[np.float64]:
     """The losses of the model that has the least in all."""
     return min(losses.values(), key=lambda loss: float(loss @ trust))
 

@@ -17,7 +17,7 @@ from rrl_register.estimation.transforms import Matrix, invert, project
 from rrl_register.keypoints import detect
 from rrl_register.matching.passes import Indices, Scene, best_of_left
 from rrl_register.matching.refine import Structure, peaks_between
-from rrl_register.matching.tie_points import Controls, Matches, TiePoints
+from rrl_register.matching.tie_points import Controls, Matches, TiePoints, no_tie_points
 from rrl_register.patches import PATCH_SIZE, PatchCutter
 
 BACK_RADIUS = 8
@@ -28,7 +28,7 @@ KEYPOINTS_PER_CONTROL = 6
 CONTROL_OFFSET = 10.0
 """Patch px between a candidate and its control: beyond what a right match may be off, within one neighbourhood."""
 LEAST_ACCEPTED = 0.3
-"""Of a sample, to go on with it: less proves nothing whatever the rest may be."""
+"""Of a sample, for the others to be searched back: less proves nothing whatever they may be."""
 _GOLDEN_ANGLE = np.pi * (3 - np.sqrt(5))
 
 
@@ -110,8 +110,9 @@ class Located:
             yield self.judged()
             return
         asked = self.judged(0, sample)
-        if len(asked.tie_points) >= LEAST_ACCEPTED * sample:
-            yield replace(asked, vouched=self._vouched(sample), n_unasked=len(self.points) - sample)
+        promising = len(asked.tie_points) >= LEAST_ACCEPTED * sample
+        vouched = self._vouched(sample) if promising else no_tie_points()
+        yield replace(asked, vouched=vouched, n_unasked=len(self.points) - sample)
         yield Matches.joined([asked, self.judged(sample)])
 
     def judged(self, first: int = 0, last: int | None = None) -> Matches:

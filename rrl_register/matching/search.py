@@ -33,13 +33,14 @@ GLANCE_SHARE = 0.16
 TRIAL_SHARE = 0.4
 """Of the keypoints asked for; enough to tell a right proposal from a wrong one, at a glance in most cases."""
 GLANCE_SAMPLE = 32
-LAST_SAMPLE = 64
+LAST_SAMPLE = 48
 """Keypoints of a glance and of the last search that the network is asked about first. How many hardly matters to the
 error, for those vouched for are fitted as well: 48 and 150 of 400 give the same."""
 CERTAIN = 0.9
 """Confidence from which the network is not asked about the other keypoints of the last search."""
-FAST_SHARE = 0.5
-"""Of the keypoints of the last search, where haste is asked for."""
+SURE_SHARE = 0.75
+FAST_SHARE = 0.4
+"""Of the keypoints, those of a last search that nothing came before, and of any where haste is asked for."""
 TRIAL_MODELS = (Model.AFFINE, Model.HOMOGRAPHY)
 HOPELESS_CONFIDENCE = 0.1
 """More points do not save an estimate as unsure as this; its evidence says why."""
@@ -103,6 +104,8 @@ class Search:
         """
         glanced: list[tuple[Estimate | None, Proposal]] = []
         for proposal in self._proposals():
+            if not glanced and (settled := self._settled_at_once(proposal)):
+                return settled
             estimate = self._glance(proposal)
             if estimate and estimate.proven:
                 return self._refine(estimate)
@@ -130,6 +133,18 @@ class Search:
             if group is None:
                 return
             yield from group
+
+    def _settled_at_once(self, proposal: Proposal) -> Estimate | None:
+        """The last search around the first proposal, which mostly is right to a few px; None unless that is certain."""
+        if self.effort is Effort.THOROUGH:
+            return None
+        scene, sample = proposal.scene, Sample(LAST_SAMPLE, _certain, final=True)
+        n_points = round((FAST_SHARE if self.effort is Effort.FAST else SURE_SHARE) * scene.config.n_keypoints)
+        estimate = self._guided(scene, proposal.matrix, WIDE_RADIUS, n_points, self._models(), 1, sample)
+        if estimate is None or not _certain(estimate):
+            return None
+        settled = _moved(scene, proposal.matrix, estimate.matrix) < SETTLED
+        return self._in_windows(estimate) if settled else self._refine(estimate)
 
     def _glance(self, proposal: Proposal) -> Estimate | None:
         """The guided search around a proposal, with few points and one place for each."""
@@ -209,7 +224,7 @@ class Search:
             rounds = locate(scene, matrix, radius, n_points, n_peaks).rounds(self._first(sample))
             matches = next(rounds)
         estimate = self._estimate(scene, matches, models, radius)
-        if not (matches.n_unasked and sample and estimate and sample.enough(estimate)):
+        if sample and not (sample.final or (matches.n_unasked and estimate and sample.enough(estimate))):
             with self.stage("guided"):
                 everything = next(rounds, None)
             if everything:
@@ -235,10 +250,12 @@ class Sample:
     Attributes:
         n_keypoints: How many the network is asked about.
         enough: Whether an estimate leaves nothing to ask.
+        final: Whether nothing is asked in any case.
     """
 
     n_keypoints: int
     enough: Callable[[Estimate], bool]
+    final: bool = False
 
 
 def _certain(estimate: Estimate) -> bool:
