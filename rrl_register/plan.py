@@ -12,10 +12,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl_register.config import Kind, RegisterConfig
+from rrl_register.config import Effort, Kind, MatchConfig, RegisterConfig
 from rrl_register.estimation.transforms import Matrix, corners_of, decompose, project
 from rrl_register.matching.coarse import search_grids
+from rrl_register.matching.guided import KEYPOINTS_PER_CONTROL
 from rrl_register.matching.scoring import Scorer
+from rrl_register.matching.search import LAST_SAMPLE
 from rrl_register.pair_files import PairFiles
 from rrl_register.patches import PATCH_SIZE, default_support
 from rrl_register.pipeline import read_overview
@@ -25,9 +27,11 @@ from rrl_register.raster.reader import RasterInfo, open_info, read_bands
 from rrl_register.working import WorkingPair
 
 PAIRS_PER_KEYPOINT = 1.35
-"""Pairs scored for each keypoint where the first glance settles it: 539 for 400 in all of four real pairs."""
-NETWORK_SHARE = 0.8
-"""The network's share of the time then: 0.75 to 0.84."""
+"""Pairs scored for each keypoint by a thorough search that a glance settles: 539 for 400 in all of four real pairs."""
+SAMPLED_PAIRS = LAST_SAMPLE + math.ceil(LAST_SAMPLE / KEYPOINTS_PER_CONTROL)
+"""Pairs scored where a sample settles it, controls included."""
+NETWORK_SHARE = {Effort.FAST: 0.4, Effort.NORMAL: 0.35, Effort.THOROUGH: 0.8}
+"""The network's share of the time then; of scenes of half a megapixel to one."""
 _PROBE_PAIRS = 32
 _UNFOUNDED = "one grey band, taken for the optical one of the two"
 
@@ -184,7 +188,7 @@ def plan_registration(fixed: Path, moving: Path, config: RegisterConfig, scorer:
         model=config.estimate.model.value,
         device=str(scorer.device),
         weights=scorer.name,
-        seconds=PAIRS_PER_KEYPOINT * config.match.n_keypoints / pairs_per_second(scorer) / NETWORK_SHARE,
+        seconds=expected_pairs(config.match) / pairs_per_second(scorer) / NETWORK_SHARE[config.match.effort],
     )
 
 
@@ -199,6 +203,11 @@ def plan_image(path: Path, config: RegisterConfig) -> ImagePlan:
     guess = look(path, bands, config.read.fixed_kind)
     read = read_bands(path, bands, max_side=config.read.max_side)
     return _image_plan(path, bands, guess, guess.kind, read.factor, read.valid)
+
+
+def expected_pairs(config: MatchConfig) -> float:
+    """How many pairs the network scores where the first look settles it."""
+    return PAIRS_PER_KEYPOINT * config.n_keypoints if config.effort is Effort.THOROUGH else SAMPLED_PAIRS
 
 
 def pairs_per_second(scorer: Scorer) -> float:

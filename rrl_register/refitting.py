@@ -79,7 +79,8 @@ def refit(points: PointTable, fixed: Path, moving: Path, config: RegisterConfig 
 
 
 def _fitted(points: TiePoints, pair: WorkingPair, config: EstimateConfig) -> Refitted | None:
-    trust = np.nan_to_num(points.score, nan=1.0)
+    known = points.score[np.isfinite(points.score)]
+    trust = np.nan_to_num(points.score, nan=float(known.mean()) if len(known) else 1.0)
     models = candidates(None if config.model is ModelChoice.AUTO else config.model.value)
     fit = choose_model(points.moving, points.fixed, config.threshold, models, trust, pair.prior, config.seed)
     if fit is None:

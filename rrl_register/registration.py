@@ -57,7 +57,7 @@ class Registration:
         fixed_kind, moving_kind: What the images were taken for.
         support_px: Ground under a patch, working px; None where no network was asked.
         fixed_grid, moving_grid: Of the files.
-        tie_points: Of the last pass, px of the files.
+        tie_points: Of the last pass, px of the files; those that the network was not asked about have no score (NaN).
         inlier: ``(N,)`` bool, which tie points agree with the transform.
         version: Of the package.
         displacement: What is to be added to the matrix, px of the fixed file; None for the models that are a matrix.

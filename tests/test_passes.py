@@ -10,7 +10,7 @@ import pytest
 
 from rrl_register.config import Kind, MatchConfig
 from rrl_register.estimation.transforms import project
-from rrl_register.matching.guided import guided_pass
+from rrl_register.matching.guided import guided_pass, locate
 from rrl_register.matching.passes import Scene, keypoint_pass
 from rrl_register.matching.tie_points import Matches
 from rrl_register.nn import Spectrum
@@ -217,3 +217,39 @@ def test_tie_points_lie_where_both_images_have_data() -> None:
     assert len(points) > 10
     assert points.fixed[:, 0].min() >= 100
     assert np.all(project(STILL, points.moving) >= 0)
+
+
+def test_the_network_is_asked_about_a_sample_and_the_search_back_vouches_for_the_rest() -> None:
+    scorer = FakeScorer()
+    first, everything = locate(scene_of(scorer=scorer), STILL, radius=10, n_points=60, n_peaks=1).rounds(20)
+    assert (first.n_fixed, first.n_unasked, everything.n_fixed) == (20, 40, 60)
+    assert len(first.vouched) >= 20
+    assert np.isnan(first.vouched.score).all() and (first.vouched.agreement_px <= 1).all()
+    np.testing.assert_allclose(
+        first.vouched.fixed - first.vouched.moving, np.tile(SHIFT, (len(first.vouched), 1)), atol=0.3
+    )
+    fitted = first.fitted
+    assert len(fitted) == len(first.tie_points.found_back()) + len(first.vouched) == len(first.all_points.found_back())
+    assert np.isfinite(fitted.score).all()
+    assert len(scorer.pairs) == 2
+
+
+def test_both_rounds_together_are_the_whole_pass() -> None:
+    whole = guided_pass(scene_of(), STILL, radius=10, n_points=60, n_peaks=1)
+    *_, everything = locate(scene_of(), STILL, radius=10, n_points=60, n_peaks=1).rounds(20)
+    np.testing.assert_allclose(everything.tie_points.fixed, whole.tie_points.fixed)
+    np.testing.assert_allclose(everything.tie_points.moving, whole.tie_points.moving, atol=1e-6)
+    assert len(everything.vouched) == everything.n_unasked == 0
+
+
+def test_nothing_is_vouched_for_where_the_network_refuses_the_sample() -> None:
+    first, _ = locate(scene_of(scorer=FakeScorer(ceiling=0.4)), STILL, radius=10, n_points=60, n_peaks=1).rounds(20)
+    assert len(first.all_points) == 0
+    assert first.n_unasked == 40
+
+
+@pytest.mark.parametrize("sample", [None, 60])
+def test_a_sample_of_everything_is_one_round(sample: int | None) -> None:
+    (only,) = locate(scene_of(), STILL, radius=10, n_points=60, n_peaks=1).rounds(sample)
+    assert only.n_unasked == 0
+    assert len(only.tie_points) >= 30

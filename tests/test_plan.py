@@ -13,9 +13,17 @@ import numpy as np
 import pytest
 from affine import Affine
 
-from rrl_register.config import Kind, MatchConfig, ReadConfig, RegisterConfig
+from rrl_register.config import Effort, Kind, MatchConfig, ReadConfig, RegisterConfig
 from rrl_register.errors import InputError, UsageError
-from rrl_register.plan import PAIRS_PER_KEYPOINT, Plan, pairs_per_second, plan_image, plan_registration
+from rrl_register.plan import (
+    NETWORK_SHARE,
+    PAIRS_PER_KEYPOINT,
+    SAMPLED_PAIRS,
+    Plan,
+    pairs_per_second,
+    plan_image,
+    plan_registration,
+)
 
 Make = Callable[..., Path]
 CONFIG = RegisterConfig()
@@ -127,8 +135,13 @@ def test_more_keypoints_take_longer(
 ) -> None:
     monkeypatch.setattr("rrl_register.plan.pairs_per_second", lambda scorer: 10.0)
     fixed, moving = make_raster(colour, "fixed.tif"), make_raster(grey, "moving.tif")
-    few, many = (plan(fixed, moving, replace(CONFIG, match=MatchConfig(n_keypoints=n))) for n in (100, 400))
+    few, many, sampled = (
+        plan(fixed, moving, replace(CONFIG, match=MatchConfig(n_keypoints=n, effort=effort)))
+        for n, effort in ((100, Effort.THOROUGH), (400, Effort.THOROUGH), (400, Effort.NORMAL))
+    )
     assert many.seconds == pytest.approx(4 * few.seconds) == pytest.approx(PAIRS_PER_KEYPOINT * 40 / 0.8)
+    assert sampled.seconds == pytest.approx(SAMPLED_PAIRS / 10 / NETWORK_SHARE[Effort.NORMAL])
+    assert sampled.seconds < many.seconds
 
 
 def test_what_register_would_refuse_is_refused(make_raster: Make, colour: np.ndarray, tmp_path: Path) -> None:

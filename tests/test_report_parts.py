@@ -180,6 +180,16 @@ def test_a_displacement_counts_as_the_fit_counts_it(make_registration: Build) ->
     )
 
 
+def test_points_that_the_network_was_not_asked_about_are_shown_without_a_score(make_registration: Build) -> None:
+    points = make_registration().tie_points
+    score = np.r_[np.nan, points.score[1:]]
+    marks = marks_of(make_registration(tie_points=TiePoints(points.fixed, points.moving, score)))
+    assert marks.rows(1.0)[0][5] is None
+    assert marks.rows(1.0)[1][5] == round(points.score[1], 3)
+    chart = score_histogram(marks)
+    assert sum(bar.inliers + bar.others for bar in chart.bins) == len(points) - 1
+
+
 def test_marks_of_a_failure_have_no_residual(make_registration: Build) -> None:
     marks = marks_of(make_registration(matrix=None, status="failed", reason="dark"))
     assert np.isnan(marks.residual).all()

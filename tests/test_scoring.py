@@ -12,9 +12,10 @@ import torch
 from rrl_register.config import Device, Kind
 from rrl_register.errors import InputError, UsageError
 from rrl_register.matching import scoring
-from rrl_register.matching.scoring import Scorer, spectra
+from rrl_register.matching.scoring import Scorer
 from rrl_register.nn import RRLNet, Spectrum, precision
 from rrl_register.nn.weights import save_weights
+from rrl_register.spectrum import spectra
 
 torch.set_num_threads(1)
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from rrl_register.config import EstimateConfig, Kind, MatchConfig, ModelChoice
+from rrl_register.config import Effort, EstimateConfig, Kind, MatchConfig, ModelChoice
 from rrl_register.estimation.displaced import DisplacedModel
 from rrl_register.estimation.ransac import Model
 from rrl_register.estimation.transforms import compose, project, similarity, translation
@@ -17,14 +18,29 @@ from rrl_register.matching import search
 from rrl_register.matching.estimates import Estimate
 from rrl_register.matching.proposals import Proposal
 from rrl_register.matching.search import Counts, Search
-from rrl_register.matching.tie_points import Matches, TiePoints
+from rrl_register.matching.tie_points import Controls, Matches, TiePoints
 from rrl_register.raster.grid import Grid
 from rrl_register.working import WorkingPair
 
 SIDE = 256
 PRIOR = similarity(1.5, 20, (-60, 10))
 SHIFTED = compose(translation(6, -4), PRIOR)
+NEAR = compose(translation(2, -1), PRIOR)
 TILTED = compose(np.array([[1, 0.01, 6], [-0.01, 1, -4], [8e-5, -5e-5, 1]]), PRIOR)
+
+
+def _rounds(matches: Matches, sample: int | None) -> Iterator[Matches]:
+    """Of known tie points, first some with the others vouched for, then all, as ``Located.rounds`` gives them."""
+    n = matches.n_fixed
+    if sample is not None and sample < n:
+        points = matches.tie_points
+        if points.agreement_px is None:
+            points = replace(points, agreement_px=np.zeros(n))
+        asked, rest = points.at(np.arange(n) < sample), points.at(np.arange(n) >= sample)
+        vouched = replace(rest, score=np.full(len(rest), np.nan)).found_back()
+        controls = Controls(np.full(8, 0.9), np.full(8, 0.01), 0.5)
+        yield Matches(asked, sample, sample, sample, controls, vouched=vouched, n_unasked=n - sample)
+    yield matches
 
 
 def estimated(
@@ -34,6 +50,8 @@ def estimated(
     n_refined: int = 150,
     guided: Callable[..., Matches] | None = None,
     initial: np.ndarray | None = None,
+    effort: Effort = Effort.NORMAL,
+    counts: Counts | None = None,
 ) -> Estimate | None:
     """What the search makes of passes that tie points by a known transform, half a px off, or of ``guided``."""
 
@@ -45,15 +63,16 @@ def estimated(
         return Matches(TiePoints(fixed, moving, np.full(n, 0.9)), n, n, n)
 
     monkeypatch.setattr(search, "keypoint_pass", lambda scene, matrix, radius: tied(None))
-    monkeypatch.setattr(search, "guided_pass", guided or tied)
+    find = guided or tied
+    monkeypatch.setattr(search, "locate", lambda *a: SimpleNamespace(rounds=lambda sample: _rounds(find(*a), sample)))
     image, valid = np.zeros((SIDE, SIDE), np.float32), np.ones((SIDE, SIDE), bool)
     grid = Grid(SIDE, SIDE)
     pair = WorkingPair(image, valid, image, valid, PRIOR, 1.0, 1.0, Kind.OPTICAL, Kind.IR, grid, grid)
-    scene = SimpleNamespace(pair=pair, config=MatchConfig())
+    scene = SimpleNamespace(pair=pair, config=MatchConfig(effort=effort))
     start = [Proposal(scene, PRIOR, 50.0)]
     monkeypatch.setattr(search, "proposals", lambda *_: iter([start]))
     monkeypatch.setattr(search, "prior_proposal", lambda *_: start[0])
-    return Search(scene, config, 50.0, lambda name: nullcontext(), Counts(), initial).run()
+    return Search(scene, config, 50.0, lambda name: nullcontext(), counts or Counts(), initial).run()
 
 
 @pytest.mark.parametrize(("true", "model"), [(SHIFTED, Model.TRANSLATION), (TILTED, Model.HOMOGRAPHY)])
@@ -98,7 +117,7 @@ def test_points_that_are_not_found_back_are_not_fitted(monkeypatch: pytest.Monke
         points = TiePoints(fixed, moving, np.full(150, 0.9), np.where(confirmed, 0.1, 3.0))
         return Matches(points, 150, 150, 150)
 
-    estimate = estimated(monkeypatch, SHIFTED, EstimateConfig(), guided=half_found_back)
+    estimate = estimated(monkeypatch, SHIFTED, EstimateConfig(), guided=half_found_back, effort=Effort.THOROUGH)
     assert estimate is not None
     np.testing.assert_allclose(project(estimate.matrix, [(0, 0)]), project(SHIFTED, [(0, 0)]), atol=1e-6)
     assert len(estimate.matches.tie_points) == len(estimate.residual) == estimate.evidence.n_inliers == 150
@@ -134,3 +153,51 @@ def test_points_too_few_for_the_model_asked_for_end_without_an_estimate(monkeypa
     estimate = estimated(monkeypatch, SHIFTED, EstimateConfig(), n_refined=3)
     assert estimate is not None
     assert estimate.model is Model.TRANSLATION
+
+
+def asked_about(monkeypatch: pytest.MonkeyPatch, effort: Effort, n_tied: int = 300) -> tuple[Estimate | None, Counts]:
+    """The estimate, and how many pairs the network scored for it, when ``n_tied`` keypoints are tied rightly."""
+
+    def some_right(scene: object, matrix: object, radius: int, n_points: int, n_peaks: int) -> Matches:
+        n = min(n_points, n_tied)
+        rng = np.random.default_rng(n_points)
+        moving = rng.uniform(0, SIDE, (n, 2))
+        points = TiePoints(project(NEAR, moving), moving, np.full(n, 0.9), np.zeros(n))
+        controls = Controls(np.full(8, 0.9), np.full(8, 0.01), 0.5)
+        return Matches(points, n, n, n, controls)
+
+    counts = Counts()
+    return estimated(monkeypatch, NEAR, EstimateConfig(), guided=some_right, effort=effort, counts=counts), counts
+
+
+@pytest.mark.parametrize("effort", [Effort.FAST, Effort.NORMAL])
+def test_a_sample_is_enough_where_it_proves_the_transform(monkeypatch: pytest.MonkeyPatch, effort: Effort) -> None:
+    estimate, counts = asked_about(monkeypatch, effort)
+    assert estimate is not None
+    np.testing.assert_allclose(project(estimate.matrix, [(9, 9)]), project(NEAR, [(9, 9)]), atol=1e-6)
+    assert counts.n_candidates == search.LAST_SAMPLE == estimate.evidence.n_points
+    share = search.FAST_SHARE if effort is Effort.FAST else search.SURE_SHARE
+    assert counts.n_fixed == counts.n_tie_points == len(estimate.residual) == round(share * 400)
+
+
+def test_the_network_is_asked_about_every_keypoint_where_that_is_wished(monkeypatch: pytest.MonkeyPatch) -> None:
+    estimate, counts = asked_about(monkeypatch, Effort.THOROUGH, n_tied=400)
+    assert estimate is not None
+    assert counts.n_candidates == counts.n_fixed == 64 + 400
+    assert estimate.evidence.n_points == estimate.evidence.n_tie_points == 400
+
+
+def test_haste_gives_up_where_no_glance_proves_anything(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tie points at random: a thorough search tries keypoints as well, a hasty one does not."""
+
+    def nonsense(scene: object, matrix: object, radius: int, n_points: int, n_peaks: int) -> Matches:
+        points = np.random.default_rng(n_points).uniform(0, SIDE, (2, n_points, 2))
+        tied = TiePoints(*points, np.full(n_points, 0.9), np.zeros(n_points))
+        return Matches(tied, n_points, n_points, n_points)
+
+    tried = {}
+    for effort in Effort:
+        counts = Counts()
+        estimated(monkeypatch, SHIFTED, EstimateConfig(), guided=nonsense, effort=effort, counts=counts)
+        tried[effort] = counts.n_moving
+    assert tried[Effort.FAST] < tried[Effort.NORMAL]

@@ -120,8 +120,10 @@ def residual_histogram(marks: Marks, registration: Registration) -> Histogram:
 
 def score_histogram(marks: Marks) -> Histogram:
     """Probabilities that the network gives the tie points, from 0 to 1; from 0.5 where none is lower."""
-    low = 0.5 if not len(marks.score) or marks.score.min() >= 0.5 else 0.0
-    return Histogram(_bins(marks.score, marks.inlier, np.linspace(low, 1, _SCORE_BINS + 1)))
+    known = np.isfinite(marks.score)
+    score, inlier = marks.score[known], marks.inlier[known]
+    low = 0.5 if not len(score) or score.min() >= 0.5 else 0.0
+    return Histogram(_bins(score, inlier, np.linspace(low, 1, _SCORE_BINS + 1)))
 
 
 def confidence_histogram(confidences: list[float]) -> Histogram:

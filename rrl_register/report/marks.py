@@ -61,13 +61,16 @@ class Marks:
     def rows(self, factor: float) -> list[list[float | None]]:
         """What a viewer draws: x, y (px of the picture, from its corner), miss x, y (fixed px), colour, score.
 
+        What is not known is None.
+
         Args:
             factor: File px per px of the fixed picture.
         """
         places = ((self.fixed + 0.5) / factor).round(2).tolist()
         known = np.isfinite(self.miss[:, 0]).tolist()
         misses = [miss if k else [None, None] for miss, k in zip(self.miss.round(3).tolist(), known, strict=True)]
-        levels, scores = self.level.tolist(), self.score.round(3).tolist()
+        levels = self.level.tolist()
+        scores = [None if math.isnan(score) else score for score in self.score.round(3).tolist()]
         return [[*at, *miss, *rest] for at, miss, *rest in zip(places, misses, levels, scores, strict=True)]
 
 

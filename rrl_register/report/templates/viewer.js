@@ -381,7 +381,8 @@
       if (!near) return;
       const [x, y] = [near[0], near[1]].map((place) => (place * this.data.factor - 0.5).toFixed(1));
       const miss = near[2] === null ? "" : `, misses by ${Math.hypot(near[2], near[3]).toFixed(2)} px`;
-      tip.textContent = `(${x}, ${y})${miss}, score ${near[5].toFixed(2)}${near[4] < 0 ? ", does not agree" : ""}`;
+      const score = near[5] === null ? "not scored" : `score ${near[5].toFixed(2)}`;
+      tip.textContent = `(${x}, ${y})${miss}, ${score}${near[4] < 0 ? ", does not agree" : ""}`;
       tip.style.left = `${clamp(at[0] + 14, 0, Math.max(0, this.width - tip.offsetWidth))}px`;
       tip.style.top = `${at[1] + (at[1] > this.height - 50 ? -34 : 14)}px`;
     }
