@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from rrl_register.clock import StageClock
 from rrl_register.config import EstimateConfig, ModelChoice, RegisterConfig
 from rrl_register.errors import InputError
+from rrl_register.estimation.blas import one_blas_thread
 from rrl_register.estimation.covariance import Uncertainty, in_file_px, matrix_covariance, replicates, uncertainty
 from rrl_register.estimation.displacement import Transform
 from rrl_register.estimation.evidence import Evidence, gather_evidence
@@ -73,7 +74,7 @@ def refit(points: PointTable, fixed: Path, moving: Path, config: RegisterConfig 
     given = points.enabled
     if not len(given):
         raise InputError(f"none of {len(points)} points is enabled; needed some to fit; switch points on")
-    with clock("estimate"):
+    with clock("estimate"), one_blas_thread():
         found = _fitted(reduced_points(given, pair), pair, config.estimate)
     return _result(found, given, pair, config.estimate, clock.seconds)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rrl_register.config import Effort, EstimateConfig, ModelChoice
+from rrl_register.estimation.blas import one_blas_thread
 from rrl_register.estimation.ransac import Model, RobustFit, robust_fit
 from rrl_register.estimation.selection import Candidate, candidates
 from rrl_register.estimation.transforms import Matrix, corners_of, is_sane, project
@@ -38,7 +39,7 @@ LAST_SAMPLE = 48
 error, for those vouched for are fitted as well: 48 and 150 of 400 give the same."""
 CERTAIN = 0.9
 """Confidence from which the network is not asked about the other keypoints of the last search."""
-SURE_SHARE = 0.75
+SURE_SHARE = 0.6
 FAST_SHARE = 0.4
 """Of the keypoints, those of a last search that nothing came before, and of any where haste is asked for."""
 TRIAL_MODELS = (Model.AFFINE, Model.HOMOGRAPHY)
@@ -237,7 +238,7 @@ class Search:
         return sample.n_keypoints if sample and self.effort is not Effort.THOROUGH else None
 
     def _estimate(self, scene: Scene, matches: Matches, models: tuple[Candidate, ...], radius: int) -> Estimate | None:
-        with self.stage("estimate"):
+        with self.stage("estimate"), one_blas_thread():
             estimate = estimate_from(scene, matches, self.config, models, radius)
         logger.info("guided: %d asked, %s", matches.n_fixed, estimate and (estimate.model, estimate.evidence))
         return estimate

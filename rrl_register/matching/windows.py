@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rrl_register.config import EstimateConfig
+from rrl_register.estimation.blas import one_blas_thread
 from rrl_register.estimation.displacement import Transform
 from rrl_register.estimation.selection import Candidate
 from rrl_register.estimation.transforms import Matrix, compose, fit_homography, translation
@@ -114,7 +115,7 @@ class WindowSearch:
             frames = estimate.scene.pair.frames.finer(step)
             found = [self._tied(estimate.scene, frames, start, window, step, radius, each) for window in windows]
             matches = Matches.joined([matches for matches in found if matches])
-        with self.stage("estimate"):
+        with self.stage("estimate"), one_blas_thread():
             finer = estimate_from(estimate.scene, matches, self.config, self.models, radius, step)
         logger.info(
             "%d windows of 1/%.3g px, radius %d: %s",
