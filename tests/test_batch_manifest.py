@@ -16,6 +16,7 @@ from rrl_register.batch import Manifest, Scene, match_files, read_manifest
 from rrl_register.config import (
     Crop,
     Device,
+    Effort,
     Kind,
     MatchConfig,
     ModelChoice,
@@ -40,6 +41,7 @@ VALUES = [
     ("init-points", "/mine.points", "match.init_points", Path("/mine.points")),
     ("support", "96", "match.support", 96),
     ("keypoints", "800", "match.n_keypoints", 800),
+    ("effort", "fast", "match.effort", Effort.FAST),
     ("min-score", "0", "match.min_score", 0.0),
     ("max-side", "1024", "read.max_side", 1024),
     ("candidates", "3", "match.n_candidates", 3),

@@ -13,7 +13,7 @@ from types import ModuleType
 import pytest
 import torch
 
-from rrl_register.matching import passes
+from rrl_register.matching import guided
 from rrl_register.nn import RRLNet, Spectrum
 from rrl_register.nn.mgla import MGLA
 
@@ -114,13 +114,13 @@ def test_figures_are_the_numbers_of_the_last_line(load: Load, printed: str, figu
 
 def test_stages_are_watched_for_a_while_and_add_up(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
     stages = load("stages")
-    monkeypatch.setattr(passes, "detect", lambda: "points")
+    monkeypatch.setattr(guided, "detect", lambda: "points")
     ticks = count()
     seconds = {"import": 4.0}
     with stages.watched(seconds, lambda: float(next(ticks))):
-        assert passes.detect() == passes.detect() == "points"
+        assert guided.detect() == guided.detect() == "points"
     assert seconds == {"import": 4.0, "detect": 2.0}
-    passes.detect()
+    guided.detect()
     assert seconds["detect"] == 2
     rows = {
         line.split("|")[1].strip(): line.split("|")[2].strip() for line in stages.report(seconds, 10).split("\n")[:-2]

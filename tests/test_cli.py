@@ -18,6 +18,7 @@ from rrl_register.cli import main
 from rrl_register.config import (
     Crop,
     Device,
+    Effort,
     Kind,
     ModelChoice,
     OutputGrid,
@@ -47,6 +48,7 @@ OPTIONS = [
     ("--init-points {weights}", "match.init_points", None),
     ("--support 96", "match.support", 96),
     ("--keypoints 800", "match.n_keypoints", 800),
+    ("--effort thorough", "match.effort", Effort.THOROUGH),
     ("--min-score 0", "match.min_score", 0.0),
     ("--device cuda", "match.device", Device.CUDA),
     ("--weights {weights}", "match.weights", None),

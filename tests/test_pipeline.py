@@ -17,6 +17,7 @@ from rrl_register.cli import main
 from rrl_register.errors import InputError, UsageError
 from rrl_register.estimation.transforms import corners_of, project
 from rrl_register.matching.scoring import Scorer
+from rrl_register.matching.tie_points import AGREEMENT_PX
 from rrl_register.pair_files import PairFiles
 from rrl_register.pipeline import max_shift_px, reach_px
 
@@ -53,7 +54,10 @@ def test_figures_of_a_result_agree_with_its_tie_points(nir: Registration) -> Non
     assert nir.n_tie_points == len(nir.tie_points) == len(nir.inlier)
     assert nir.n_inliers == nir.inlier.sum()
     assert nir.rmse_px == pytest.approx(np.sqrt((residual[nir.inlier] ** 2).mean()), abs=0.01)
-    assert np.all(nir.tie_points.score >= MatchConfig().min_score)
+    asked = np.isfinite(nir.tie_points.score)
+    assert np.all(nir.tie_points.score[asked] >= MatchConfig().min_score)
+    assert np.all(nir.tie_points.agreement_px[~asked] <= AGREEMENT_PX)
+    assert 0 < asked.sum() <= nir.evidence["n_points"] == nir.n_candidates < len(nir.tie_points)
     assert 0.5 < nir.confidence <= 1
     assert sum(nir.seconds.values()) > 0
 

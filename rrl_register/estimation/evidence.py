@@ -117,7 +117,8 @@ def gather_evidence(
     Args:
         matrix: ``(3, 3)`` moving -> fixed.
         matches: What the search gave, ``N`` tie points among it.
-        residual: ``(N,)`` their residuals under ``matrix``, fixed px.
+        residual: ``(N + V,)`` residuals of ``matches.all_points`` under the transform, fixed px. Those vouched for tell
+            how well it fits, and nothing of whether it is right.
         fit: Least-squares fit of the model that ``matrix`` was fitted as; the check error is this model's.
         threshold: Largest residual of an inlier.
         radius: Half the side of the square that was searched for each tie point.
@@ -127,11 +128,11 @@ def gather_evidence(
         overlap_factor: Fixed px per px of ``overlap``.
     """
     points, controls = matches.tie_points, matches.controls
-    inlier = residual <= threshold
-    n = int(inlier.sum())
-    fixed, moving = points.fixed[inlier], points.moving[inlier]
+    inlier = residual[: len(points)] <= threshold
+    n, fixed = int(inlier.sum()), points.fixed[inlier]
     chance = min(1.0, np.pi * threshold**2 / (2 * radius + 1) ** 2)
-    check = held_out_rmse(moving, fixed, fit=fit) if n >= MIN_TO_HOLD_OUT else float("nan")
+    explained = matches.all_points.at(residual <= threshold)
+    check = held_out_rmse(explained.moving, explained.fixed, fit=fit) if n >= MIN_TO_HOLD_OUT else float("nan")
     agreeing, agreement_px = _agreement(None if points.agreement_px is None else points.agreement_px[inlier])
     return Evidence(
         n_points=matches.n_fixed,
@@ -139,7 +140,7 @@ def gather_evidence(
         n_inliers=n,
         over_chance=n / max(1, len(points)) / chance,
         coverage=_hull_area(fixed) / (max(1, int(overlap.sum())) * overlap_factor**2),
-        rmse_px=float(np.sqrt(np.mean(residual[inlier] ** 2))) if n else float("nan"),
+        rmse_px=float(np.sqrt(np.mean(residual[residual <= threshold] ** 2))) if n else float("nan"),
         check_rmse_px=check,
         mean_score=float(points.score[inlier].mean()) if n else 0.0,
         implausible=is_sane(matrix, moving_shape),

@@ -117,7 +117,7 @@ def estimate_from(
     evidence = gather_evidence(
         fit.matrix,
         matches,
-        residual[: len(matches.tie_points)],
+        residual,
         fit=fit.fit,
         threshold=config.threshold,
         radius=radius,
