@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 from distributed import Client
+from distributed.core import error_message
+from distributed.protocol.pickle import loads
 
 from rrl_register.batch import Outcome, Scene, dask_cluster, dask_local
 from rrl_register.batch.dask_cluster import GPU, DaskCluster
@@ -61,7 +63,17 @@ def fail_all(scene: Scene, folder: Path) -> Outcome:
 
 
 def give_up(scene: Scene, folder: Path) -> Outcome:
-    raise WriteError(f"the disk of {folder} is full")
+    try:
+        raise CannotBeSent
+    except CannotBeSent as error:
+        raise WriteError(f"the disk of {folder} is full") from error
+
+
+class CannotBeSent(Exception):
+    """As GDAL's errors are."""
+
+    def __reduce__(self) -> str:
+        raise TypeError
 
 
 @pytest.fixture
@@ -78,6 +90,19 @@ def test_errors_speak_of_the_output_folder_and_not_of_an_attempts(attempts: Path
     assert f'"{outcome.reason}"' in (attempt / "a.json").read_text()
     with pytest.raises(WriteError, match=r"^the disk of out is full$"):
         attempt_scene(SCENE, give_up, attempts, versions(), told, distant=False)
+
+
+def test_an_error_that_ends_the_batch_can_be_sent(attempts: Path) -> None:
+    with pytest.raises(WriteError) as raised:
+        attempt_scene(SCENE, give_up, attempts, versions(), distant=False)
+    arrived = as_sent(raised.value)
+    assert type(arrived) is WriteError
+    assert str(arrived) == f"the disk of {attempts.parent} is full"
+
+
+def as_sent(error: BaseException) -> object:
+    """What comes of an error on its way from a worker."""
+    return loads(error_message(error)["exception"].data)
 
 
 def seen_by_a_worker() -> dict[str, object]:

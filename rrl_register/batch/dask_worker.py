@@ -58,10 +58,10 @@ def attempt_scene(
         )
         return fail_scene(scene.id, error, folder), folder
     try:
-        outcome = work(scene, folder)
+        return _told(work(scene, folder), folder, told), folder
     except WriteError as error:
-        raise WriteError(str(error).replace(str(folder), str(told))) from error
-    return _told(outcome, folder, told), folder
+        end = WriteError(str(error).replace(str(folder), str(told)))
+    raise end  # after the handler: GDAL's error, which would hang on it, cannot be sent to another process
 
 
 def _unseen(scene: Scene) -> list[Path]:
