@@ -15,7 +15,7 @@ from scipy.ndimage import maximum_filter
 
 from rrl_register.structure import Image
 
-_BATCH_BYTES = 16_000_000
+_BATCH_BYTES = 8_000_000
 """Memory of the windows of one batch: small enough to stay near the processor's caches."""
 _MAX_THREADS = 8
 """Batches at a time, each with its memory."""
