@@ -107,7 +107,7 @@ class Structure:
         present = (self._energy > 0).astype(np.float32)
         return np.asarray(self._box_sum(present, cv2.CV_32F) / (2 * self.half + 1) ** 2, np.float32)
 
-    @cached_property
+    @property
     def _energy(self) -> Image:
         return np.asarray(np.einsum("ijk,ijk->ij", self.framed, self.framed), np.float32)
 

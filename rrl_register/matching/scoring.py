@@ -17,7 +17,7 @@ from rrl_register.nn.quick import quicken
 from rrl_register.nn.weights import load_weights
 
 PATCHES_PER_BATCH = {"cpu": 64, "cuda": 2048}
-PAIRS_PER_BATCH = {"cpu": 96, "cuda": 2048}
+PAIRS_PER_BATCH = {"cpu": 32, "cuda": 2048}
 Patches = NDArray[np.float32]
 
 
