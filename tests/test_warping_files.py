@@ -1,10 +1,8 @@
-"""Warping files: what is written, what is kept of the bands, and what happens when it goes wrong."""
+"""Warping files: what is written, and what is kept of the bands."""
 
 from __future__ import annotations
 
 import math
-import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +17,7 @@ from rasterio.enums import ColorInterp, MaskFlags
 
 from rrl_register import inverse_map, warping
 from rrl_register.config import Resampling, WarpConfig
-from rrl_register.errors import InputError, OutputExistsError, UsageError
+from rrl_register.errors import UsageError
 from rrl_register.estimation.displacement import Displacement
 from rrl_register.raster.grid import Grid
 from rrl_register.raster.reader import open_info
@@ -355,66 +353,10 @@ def test_a_mask_is_warped(make_raster: Make, rng: np.random.Generator) -> None:
         assert np.array_equal(valid, warp_array(image, TILTED, (60, 70), valid=known)[1])
 
 
-def test_an_existing_output_is_kept_unless_told(make_raster: Make, rng: np.random.Generator) -> None:
-    moving = make_raster(noise(rng, "uint8"))
-    output = moving.with_name("aligned.tif")
-    output.write_text("precious")
-    with pytest.raises(OutputExistsError):
-        warp_to_file(moving, np.eye(3), Grid(70, 60), output)
-    assert output.read_text() == "precious"
-    warp_to_file(moving, np.eye(3), Grid(70, 60), output, overwrite=True)
-    assert open_info(output).count == 1
-
-
-def test_the_image_is_never_written_over(make_raster: Make, rng: np.random.Generator) -> None:
-    moving = make_raster(noise(rng, "uint8"))
-    before = moving.read_bytes()
-    with pytest.raises(UsageError, match="is the input"):
-        warp_to_file(moving, np.eye(3), Grid(70, 60), moving, overwrite=True)
-    assert moving.read_bytes() == before
-
-
-def test_a_damaged_image_leaves_no_output(make_raster: Make, rng: np.random.Generator) -> None:
-    moving = make_raster(rng.integers(0, 255, (400, 400), dtype=np.uint8))
-    moving.write_bytes(moving.read_bytes()[:90_000])
-    with pytest.raises(InputError, match="cannot read"):
-        warp(moving, np.eye(3), Grid(400, 400))
-    assert files_of(moving) == ["image.tif"]
-
-
 @pytest.mark.parametrize("size", [0, 8, 100])
 def test_blocks_are_multiples_of_a_tiff_tile(make_raster: Make, rng: np.random.Generator, size: int) -> None:
     with pytest.raises(UsageError, match="multiple of 16"):
         warp(make_raster(noise(rng, "uint8")), np.eye(3), block_size=size)
-
-
-FULL_DISK = """
-import resource, signal, sys
-from pathlib import Path
-import numpy as np
-from rrl_register.errors import InputError
-from rrl_register.raster.grid import Grid
-from rrl_register.warping import warp_to_file
-
-moving, limit = Path(sys.argv[1]), int(sys.argv[2])
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-try:
-    warp_to_file(moving, np.eye(3), Grid(300, 300), moving.with_name("aligned.tif"))
-except InputError as error:
-    sys.exit(3 if "cannot write" in str(error) else 1)
-"""
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="file sizes cannot be limited")
-@pytest.mark.parametrize("share", [0.05, 0.5, 0.99])
-def test_a_full_disk_is_an_error_and_leaves_nothing(make_raster: Make, rng: np.random.Generator, share: float) -> None:
-    """GDAL writes the last tiles when the file is closed, and reports to nobody if that fails."""
-    moving = make_raster(rng.integers(0, 255, (300, 300), dtype=np.uint8))
-    limit = round(share * 300 * 300)
-    done = subprocess.run([sys.executable, "-c", FULL_DISK, str(moving), str(limit)], capture_output=True, check=False)
-    assert done.returncode == 3, done.stderr.decode()
-    assert files_of(moving) == ["image.tif"]
 
 
 @pytest.mark.shared_data

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
 from threadpoolctl import threadpool_limits
 
 
-@contextmanager
-def one_blas_thread() -> Iterator[None]:
-    """Keeps BLAS to one thread: on two, products this small take twice as long."""
-    with threadpool_limits(limits=1, user_api="blas"):
-        yield
+def one_blas_thread() -> AbstractContextManager[object]:
+    """Keeps BLAS to one thread within a block: on two, products this small take twice as long."""
+    limits: AbstractContextManager[object] = threadpool_limits(limits=1, user_api="blas")
+    return limits

@@ -163,6 +163,7 @@ def _stiffest(
     blocks = spatial_blocks(f)
 
     def losses(kind: type[Candidate]) -> _Losses:
+        """Of the models of one kind."""
         fits = {model: fit for model, (fit, _) in found.items() if isinstance(model, kind)}
         return {model: _held_out_loss(model, fit, m, f, w, blocks, threshold) for model, fit in fits.items()}
 

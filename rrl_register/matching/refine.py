@@ -186,6 +186,7 @@ def _surfaces(
     window_corner, search_corner = fixed.margin - fixed.half, moving.margin - moving.half - reach
 
     def fill(start: int) -> None:
+        """One batch of points."""
         part = slice(start, start + batch)
         row, column = rows[part], columns[part]
         template = np.ascontiguousarray(windows[row + window_corner, column + window_corner])

@@ -35,8 +35,8 @@ TRIAL_SHARE = 0.4
 """Of the keypoints asked for; enough to tell a right proposal from a wrong one, at a glance in most cases."""
 GLANCE_SAMPLE = 32
 LAST_SAMPLE = 48
-"""Keypoints of a glance and of the last search that the network is asked about first. How many hardly matters to the
-error, for those vouched for are fitted as well: 48 and 150 of 400 give the same."""
+"""Keypoints of a glance and of the last search that the network is asked about first. Their number hardly matters to
+the error, for those vouched for are fitted as well."""
 CERTAIN = 0.9
 """Confidence from which the network is not asked about the other keypoints of the last search."""
 SURE_SHARE = 0.6
