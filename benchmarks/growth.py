@@ -18,12 +18,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import rasterio
-import torch
 from rasterio.windows import Window
 from tables import markdown_table
 
-from rrl_register.config import Effort, MatchConfig, RegisterConfig
-from rrl_register.matching.scoring import Scorer
+from rrl_register.config import Device, Effort, MatchConfig, RegisterConfig
+from rrl_register.matching.scorers import LoadedScorer, load_scorer
 from rrl_register.pipeline import register
 
 Pair = tuple[Path, Path]
@@ -38,9 +37,9 @@ def main() -> None:
     parser.add_argument("--sides", type=int, nargs="+", default=[256, 512, 1024], help="of the images, px")
     parser.add_argument("--rounds", type=int, default=2)
     arguments = parser.parse_args()
-    torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    pair, scorer, rounds = (arguments.fixed, arguments.moving), Scorer(), arguments.rounds
+    pair, rounds = (arguments.fixed, arguments.moving), arguments.rounds
+    scorer = load_scorer(None, Device.CPU, threads=1)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         crops = [(middle(pair[0], s, Path(folder)), middle(pair[1], s, Path(folder))) for s in arguments.sides]
@@ -63,7 +62,7 @@ def middle(image: Path, side: int, folder: Path) -> Path:
     return path
 
 
-def seconds(pair: Pair, config: MatchConfig, scorer: Scorer, rounds: int) -> float:
+def seconds(pair: Pair, config: MatchConfig, scorer: LoadedScorer, rounds: int) -> float:
     """The least processor seconds of some registrations."""
     taken = []
     for _ in range(rounds):

@@ -8,7 +8,8 @@ this adds hand-made descriptors.
 
 Printed is, in per cent, how many wrong pairs pass where 95 % of the right ones do, by
 
-* RRL-Net: its probabilities;
+* RRL-Net: its probabilities, in single precision;
+* int8: those of the integers that registrations on a CPU take, where the weights are those shipped;
 * descriptor: the cosine of its descriptors, without the relation part;
 * oriented gradients: the correlation of their channels (after CFOG, Ye et al. 2019), averaged over cells;
 * RootSIFT: one SIFT descriptor in the middle that covers the patch (Arandjelovic and Zisserman 2012).
@@ -29,6 +30,7 @@ from tables import markdown_table
 from rrl_register.errors import InputError, RegistrationError
 from rrl_register.evaluation.patch_set import Patches, PatchSet, load_patch_set
 from rrl_register.evaluation.scoring import score_patch_set
+from rrl_register.matching.onnx_scorer import OnnxScorer
 from rrl_register.matching.scoring import Scorer
 from rrl_register.patches import PATCH_SIZE
 from rrl_register.raster.writer import check_output, write_json
@@ -39,7 +41,7 @@ CELLS = 16
 """Cells a side that channels are averaged over: 8 a side, or 4, serve no family better."""
 SIFT_SIZE = PATCH_SIZE / 6
 """SIFT looks at four bins of three scales a side, and a keypoint's size is twice its scale."""
-METHODS = ("RRL-Net", "descriptor", "oriented gradients", "RootSIFT")
+METHODS = ("RRL-Net", "int8", "descriptor", "oriented gradients", "RootSIFT")
 
 
 def main() -> None:
@@ -63,30 +65,32 @@ def run(folder: Path, weights: Path | None, every: int, output: Path | None) -> 
     names = sorted(path.name.removesuffix("_images.npy") for path in folder.glob("*_images.npy"))
     if not names:
         raise InputError(f"no *_images.npy in {folder}: give a folder of patch sets")
-    scorer = Scorer(weights)
+    scorer, integers = Scorer(weights), None if weights else OnnxScorer()
     sets: dict[str, dict[str, float]] = {}
     for name in names:
         patches = load_patch_set(folder / f"{name}_images.npy", folder / f"{name}_labels.npy", every=every)
-        sets[name] = {"n": len(patches), **measure(patches, scorer)}
+        sets[name] = {"n": len(patches), **measure(patches, scorer, integers)}
         print(f"{name}: {len(patches)} pairs, the second patches are taken for {patches.taken_as}", file=sys.stderr)
-    rows = [[name, str(figures["n"]), *(f"{figures[m]:.2f}" for m in METHODS)] for name, figures in sets.items()]
-    print(markdown_table(["FPR95, %", "pairs", *METHODS], rows))
+    methods = [m for m in METHODS if all(m in figures for figures in sets.values())]
+    rows = [[name, str(figures["n"]), *(f"{figures[m]:.2f}" for m in methods)] for name, figures in sets.items()]
+    print(markdown_table(["FPR95, %", "pairs", *methods], rows))
     if output:
         result: dict[str, Any] = {"weights": scorer.name, "patches": str(folder), "every": every, "fpr95": sets}
         write_json(output, result, overwrite=True)
 
 
-def measure(patches: PatchSet, scorer: Scorer) -> dict[str, float]:
+def measure(patches: PatchSet, scorer: Scorer, integers: OnnxScorer | None) -> dict[str, float]:
     """FPR95 by method, per cent."""
     visible, other = patches.patches(slice(None))
-    scores = score_patch_set(patches, scorer)
-    similarities = (
-        scores.network,
-        scores.descriptor,
-        cosine(gradient_descriptors(visible), gradient_descriptors(other)),
-        cosine(root_sift(visible), root_sift(other)),
-    )
-    return {method: round(fpr95(patches.labels, s), 3) for method, s in zip(METHODS, similarities, strict=True)}
+    scores, row = score_patch_set(patches, scorer), np.arange(len(patches))
+    similarities = {
+        "RRL-Net": scores.network,
+        **({"int8": integers.score(visible, other, row, row)} if integers else {}),
+        "descriptor": scores.descriptor,
+        "oriented gradients": cosine(gradient_descriptors(visible), gradient_descriptors(other)),
+        "RootSIFT": cosine(root_sift(visible), root_sift(other)),
+    }
+    return {method: round(fpr95(patches.labels, s), 3) for method, s in similarities.items()}
 
 
 def cosine(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -2,10 +2,14 @@
 
 python benchmarks/speed.py [--device cpu|cuda] [--threads N] [--batch N] [--rounds N]
 
-Every row is the network of the row before with one change more; the first is written as the paper draws it
-(``plain_network.py``). All rows take turns in each round. A ratio is the median of the ratios to the plain form of the
-same round; a rate is the best. With one thread on the CPU processor seconds count, so that other programs disturb
-less; else seconds on the clock.
+Every row is the network of the row before with one change more, but for ONNX Runtime's; the first is written as the
+paper draws it (``plain_network.py``). All rows take turns in each round. A ratio is the median of the ratios to the
+plain form of the same round; a rate is the best. With one thread on the CPU processor seconds count, so that other
+programs disturb less; else seconds on the clock.
+
+ONNX Runtime has rows on the CPU alone. Its single precision is two graphs, one that encodes and one that relates. Its
+integers are the graph that is shipped, which encodes and scores at once: what it takes for patches without pairs is
+taken for encoding, and what it takes longer for the pairs of the same patches for relating.
 
 * encode: patches a second through an encoder, with FIL's half that depends on one patch alone.
 * relation: pairs a second whose patches are encoded already.
@@ -28,6 +32,7 @@ from functools import partial
 import torch
 from operations import Operations
 from plain_network import plain_encode, plain_form, plain_relation
+from runtime_forms import Integers, SinglePrecision
 from tables import markdown_table
 from torch import Tensor
 
@@ -61,32 +66,50 @@ def main() -> None:
     clock = _clock(device, arguments.threads)
     patches = torch.rand(2, arguments.batch or BATCH[device.type], 1, PATCH_SIZE, PATCH_SIZE).to(device)
     with torch.inference_mode():
-        forms = build_forms(load_weights()[0], device)
+        network = load_weights()[0]
+        forms = build_forms(network, device)
+        others = runtime_forms(network, patches, arguments.threads) if device.type == "cpu" else []
         for _ in range(arguments.rounds + 1):
-            for form in forms:
+            for form in (*forms, *others):
                 form.time(patches, clock)
-        print(report(forms, Floor.measure(forms[0], patches, clock)))
+        print(report([*forms, *others], Floor.measure(forms[0], patches, clock)))
 
 
 @dataclass
-class Form:
+class Timed:
     """One form of the network, and the seconds that it took in each round.
 
     Attributes:
         name: What it has that the form before has not.
+        encoding: Seconds a patch, by round.
+        relating: Seconds a pair, by round.
+    """
+
+    name: str
+    encoding: list[float] = field(default_factory=list, kw_only=True)
+    relating: list[float] = field(default_factory=list, kw_only=True)
+
+    def add(self, n_pairs: int, encoding: float, relating: float) -> None:
+        """Counts a round in: seconds for the patches of pairs, and for the pairs."""
+        self.encoding.append(encoding / (2 * n_pairs))
+        self.relating.append(relating / n_pairs)
+
+
+@dataclass
+class Form(Timed):
+    """A form that PyTorch computes.
+
+    Attributes:
         network: With these weights.
         plain: Whether it is the paper's.
         relation: Scores pairs of encoded patches.
         fastest: Whether it computes in the device's fastest format; else in single precision.
     """
 
-    name: str
     network: RRLNet
     plain: bool = False
     relation: Relation = plain_relation
     fastest: bool = False
-    encoding: list[float] = field(default_factory=list)
-    relating: list[float] = field(default_factory=list)
 
     def time(self, patches: Tensor, clock: Clock) -> None:
         """Encodes a batch of each spectrum, scores the pairs."""
@@ -96,14 +119,53 @@ class Form:
             between = clock()
             self.relation(self.network, visible, other)
             end = clock()
-        self.encoding.append((between - start) / (2 * patches.shape[1]))
-        self.relating.append((end - between) / patches.shape[1])
+        self.add(patches.shape[1], between - start, end - between)
 
     def encode(self, patches: Tensor, spectrum: Spectrum) -> PatchFeatures:
         """Encodes patches ``(N, 1, 64, 64)``."""
         if self.plain:
             return plain_encode(self.network, patches, spectrum)
         return self.network.encode(patches, spectrum)
+
+
+@dataclass
+class RuntimeForm(Timed):
+    """ONNX Runtime in single precision."""
+
+    graphs: SinglePrecision
+
+    def time(self, patches: Tensor, clock: Clock) -> None:
+        """As ``Form.time``."""
+        start = clock()
+        kept = self.graphs.encode(patches)
+        between = clock()
+        self.graphs.relate(kept)
+        self.add(patches.shape[1], between - start, clock() - between)
+
+
+@dataclass
+class IntegerForm(Timed):
+    """ONNX Runtime in integers."""
+
+    graph: Integers
+
+    def time(self, patches: Tensor, clock: Clock) -> None:
+        """As ``Form.time``, the relation being what pairs take longer than their patches."""
+        start = clock()
+        self.graph.encode(patches)
+        between = clock()
+        self.graph.score(patches)
+        self.add(patches.shape[1], between - start, (clock() - between) - (between - start))
+
+
+def runtime_forms(network: RRLNet, patches: Tensor, threads: int) -> list[RuntimeForm | IntegerForm]:
+    """The forms of ONNX Runtime, for as many patches as are given."""
+    folded = copy.deepcopy(network)
+    fold_batch_norms(folded)
+    return [
+        RuntimeForm("ONNX Runtime, single precision", SinglePrecision.of(folded, patches, threads)),
+        IntegerForm("ONNX Runtime, int8", Integers.shipped(threads)),
+    ]
 
 
 def build_forms(network: RRLNet, device: torch.device) -> list[Form]:
@@ -161,7 +223,7 @@ class Floor:
         )
 
 
-def report(forms: Sequence[Form], floor: Floor) -> str:
+def report(forms: Sequence[Timed], floor: Floor) -> str:
     """The rates of the machine, and a row for each form."""
     plain = forms[0]
     header = ["form", "encode, patches/s", "x plain", "relation, pairs/s", "x plain", "pair, pairs/s", "x plain"]
@@ -174,7 +236,7 @@ def report(forms: Sequence[Form], floor: Floor) -> str:
     )
 
 
-def _cells(form: Form, plain: Form) -> list[str]:
+def _cells(form: Timed, plain: Timed) -> list[str]:
     """Rate and ratio of encoding, of relating, and of both for a pair; the first round warms up."""
     columns = []
     for kind in (lambda f: f.encoding, lambda f: f.relating, _whole):
@@ -184,7 +246,7 @@ def _cells(form: Form, plain: Form) -> list[str]:
     return columns
 
 
-def _whole(form: Form) -> list[float]:
+def _whole(form: Timed) -> list[float]:
     return [2 * e + r for e, r in zip(form.encoding, form.relating, strict=True)]
 
 

@@ -2,8 +2,9 @@
 
 python benchmarks/stages.py FIXED MOVING [--threads N]
 
-Runs in this process what ``rrl-register FIXED MOVING -o OUT.tif`` does, in a temporary folder. With one thread,
-processor seconds are counted, which other programs disturb less; else seconds on the clock. No stage contains another.
+Runs in this process what ``rrl-register FIXED MOVING -o OUT.tif --device cpu`` does, in a temporary folder. With one
+thread, processor seconds are counted, which other programs disturb less; else seconds on the clock. No stage contains
+another.
 """
 
 from __future__ import annotations
@@ -35,8 +36,7 @@ STAGES = {
     "detect": "find keypoints",
     "cut": "cut patches",
     "describe": "network: descriptors, for candidates",
-    "encode": "network: encode patches of candidates",
-    "score": "network: score candidates",
+    "score": "network: encode and score candidates",
     "refine": "places of keypoints by correlation, there and back",
     "estimate": "fit and judge",
     "write": "warp and write",
@@ -60,16 +60,16 @@ def main() -> None:
 def measure(fixed: Path, moving: Path, threads: int, clock: Callable[[], float]) -> tuple[dict[str, float], float]:
     """Seconds by stage, and of the whole."""
     start = clock()
-    import torch
-
+    from rrl_register.config import Device, MatchConfig, RegisterConfig
+    from rrl_register.matching import onnx_scorer
     from rrl_register.pipeline import register
     from rrl_register.warping import warp_to_file
 
     seconds = {"import": clock() - start}
-    torch.set_num_threads(threads)
     # The program reads perf_counter for its own stages: they are to be told in the same seconds as the others.
-    with patch("time.perf_counter", clock), watched(seconds, clock), tempfile.TemporaryDirectory() as folder:
-        result = register(fixed, moving)
+    clocks, one = patch("time.perf_counter", clock), patch.object(onnx_scorer, "default_threads", lambda: threads)
+    with clocks, one, watched(seconds, clock), tempfile.TemporaryDirectory() as folder:
+        result = register(fixed, moving, RegisterConfig(match=MatchConfig(device=Device.CPU)))
         if result.matrix is not None:
             with timed(seconds, "write", clock):
                 warp_to_file(
@@ -87,14 +87,13 @@ def measure(fixed: Path, moving: Path, threads: int, clock: Callable[[], float])
 def watched(seconds: dict[str, float], clock: Callable[[], float]) -> Iterator[None]:
     """Times what the program does not tell by itself."""
     from rrl_register.matching import guided
-    from rrl_register.nn import RRLNet
+    from rrl_register.matching.onnx_scorer import OnnxScorer
 
     parts: dict[str, tuple[Any, str]] = {
         "detect": (guided, "detect"),
         "cut": (guided.PatchCutter, "cut"),
-        "describe": (RRLNet, "describe"),
-        "encode": (RRLNet, "encode"),
-        "score": (RRLNet, "score"),
+        "describe": (OnnxScorer, "describe"),
+        "score": (OnnxScorer, "score"),
         "refine": (guided, "peaks_between"),
     }
     with ExitStack() as stack:

@@ -24,6 +24,7 @@ import cv2
 import numpy as np
 
 from rrl_register import RegistrationError
+from rrl_register.config import Device, RegisterConfig
 from rrl_register.estimation.transforms import project
 from rrl_register.evaluation.calibration import ReliabilityBin, calibrate, trials_of
 from rrl_register.evaluation.hard_cases.difficulties import DIFFICULTIES, NEGATIVE
@@ -31,7 +32,7 @@ from rrl_register.evaluation.hard_cases.making import HardCase, Plan, make_case,
 from rrl_register.evaluation.hard_cases.scenes import validation_scenes
 from rrl_register.evaluation.hard_cases.writing import write_case
 from rrl_register.evaluation.plot import check_plot, draw_reliability
-from rrl_register.matching.scoring import Scorer
+from rrl_register.matching.scorers import LoadedScorer, load_scorer
 from rrl_register.matching.search import Estimate
 
 RIGHT_BELOW_PX = 5.0
@@ -63,7 +64,6 @@ def error_px(case: HardCase, matrix: np.ndarray) -> float | None:
 
 def _estimate(plan: Plan, case: HardCase) -> Estimate | None:
     """The best transform found, right or wrong; None if there is none."""
-    from rrl_register import RegisterConfig
     from rrl_register.pipeline import search
 
     with tempfile.TemporaryDirectory() as folder:
@@ -76,13 +76,10 @@ def _estimate(plan: Plan, case: HardCase) -> Estimate | None:
 
 
 @cache
-def _scorer() -> Scorer:
+def _scorer() -> LoadedScorer:
     """One network for each process, on one thread: there are as many processes as cores."""
-    import torch
-
-    torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    return Scorer()
+    return load_scorer(None, Device.AUTO, threads=1)
 
 
 def register_missing(plans: list[Plan], results: Path, workers: int) -> None:

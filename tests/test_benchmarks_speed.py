@@ -56,10 +56,25 @@ def test_every_form_of_the_network_says_the_same(load: Load, make_network: Calla
         torch.testing.assert_close(scores, answers[0][1], rtol=0, atol=1e-4)
 
 
+@torch.no_grad()
+def test_onnx_runtime_says_what_the_network_says(load: Load, make_network: Callable[..., RRLNet]) -> None:
+    network, patches = make_network(), torch.rand(2, 2, 1, 64, 64, generator=torch.Generator().manual_seed(2))
+    features = network.encode(patches[0], Spectrum.VISIBLE), network.encode(patches[1], Spectrum.OTHER)
+    expected = network.score(*features)
+    single, integers = load("speed").runtime_forms(network, patches, 1)
+    kept = single.graphs.encode(patches)
+    torch.testing.assert_close(torch.from_numpy(kept[0]), features[0].descriptors, rtol=0, atol=1e-5)
+    torch.testing.assert_close(torch.from_numpy(single.graphs.relate(kept)), expected, rtol=0, atol=1e-4)
+    assert integers.graph.score(patches).shape == (2,)
+    for form in (single, integers):
+        form.time(patches, iter((1.0, 3.0, 8.0)).__next__)
+        assert (form.encoding, form.relating[0]) == ([0.5], 2.5 if form is single else 1.5)
+
+
 def test_rates_are_best_and_ratios_are_of_the_same_round(load: Load) -> None:
     speed = load("speed")
-    plain = speed.Form("plain", RRLNet(training_heads=False), encoding=[9.0, 0.2, 0.4], relating=[9.0, 1.0, 1.0])
-    quick = speed.Form("quick", plain.network, encoding=[9.0, 0.1, 0.1], relating=[9.0, 0.5, 0.25])
+    plain = speed.Timed("plain", encoding=[9.0, 0.2, 0.4], relating=[9.0, 1.0, 1.0])
+    quick = speed.Timed("quick", encoding=[9.0, 0.1, 0.1], relating=[9.0, 0.5, 0.25])
     lines = speed.report([plain, quick], speed.Floor(1e9, 1e9, 0.1, 0.5)).splitlines()
     assert lines[0] == "matrix product 1.0 GFLOP/s, copying 1.0 GB/s"
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[-3:]]

@@ -58,7 +58,7 @@ class OnnxScorer:
 
     def __init__(self, threads: int | None = None, model: Path | None = None, weights: Path | None = None) -> None:
         with as_file(SHIPPED / INTEGERS) as shipped:
-            self._session = _session(model or shipped)
+            self._session = open_session(model or shipped)
         self._threads = threads or default_threads()
         made_from = self._session.get_modelmeta().custom_metadata_map
         with as_file(SHIPPED / SINGLE_PRECISION) as shipped:
@@ -137,9 +137,14 @@ def default_threads() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _session(model: Path) -> onnxruntime.InferenceSession:
+def open_session(model: Path, threads: int = 1) -> onnxruntime.InferenceSession:
+    """Makes a file of integers ready to be run.
+
+    Raises:
+        InputError: If it is no such file.
+    """
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
+    options.intra_op_num_threads = threads
     options.log_severity_level = _ERROR_LEVEL
     # The model has its integer operators already. What looks for places to put such copies the conversions to numbers
     # once for each operator that takes them.
