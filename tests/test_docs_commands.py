@@ -346,7 +346,8 @@ def lines_of_make(words: list[str]) -> list[list[str]]:
     """What a call of make would run, as words, in an environment that is set up."""
     if shutil.which("make") is None:
         pytest.skip("no make on PATH")
-    command = [*words, "--dry-run", "--directory", str(REPOSITORY), "VENV=VENV", "--assume-old", "VENV/.stamp"]
+    set_up = [f"--assume-old=VENV/{stamp}" for stamp in (".stamp", "schemas/.stamp")]
+    command = [*words, "--dry-run", "--directory", str(REPOSITORY), "VENV=VENV", *set_up]
     shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout.replace("\\\n", "")
     lines = [words_of(line) for line in shown.splitlines() if not line.startswith("make")]
     return [[line[0].removeprefix("VENV/bin/"), *line[1:]] for line in lines]
