@@ -31,7 +31,7 @@ from rrl_register.spectrum import spectra
 from rrl_register.working import WorkingPair
 
 if TYPE_CHECKING:
-    from rrl_register.matching.scoring import Scorer
+    from rrl_register.matching.scorers import LoadedScorer
 
 __all__ = ["Registration", "register"]
 
@@ -41,7 +41,7 @@ def register(
     moving: ImageLike,
     config: RegisterConfig | None = None,
     *,
-    scorer: Scorer | None = None,
+    scorer: LoadedScorer | None = None,
     watch: Watch | None = None,
 ) -> Registration:
     """Registers the moving image onto the fixed one.
@@ -88,7 +88,7 @@ class Searched:
 
 
 def search(
-    fixed: Path, moving: Path, config: RegisterConfig, scorer: Scorer | None = None, watch: Watch | None = None
+    fixed: Path, moving: Path, config: RegisterConfig, scorer: LoadedScorer | None = None, watch: Watch | None = None
 ) -> Searched:
     """Does all of ``register`` but judge: for those who study the evidence.
 

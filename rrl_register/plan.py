@@ -16,7 +16,7 @@ from rrl_register.config import Effort, Kind, MatchConfig, RegisterConfig
 from rrl_register.estimation.transforms import Matrix, corners_of, decompose, project
 from rrl_register.matching.coarse import search_grids
 from rrl_register.matching.guided import KEYPOINTS_PER_CONTROL
-from rrl_register.matching.scoring import Scorer
+from rrl_register.matching.scorers import LoadedScorer, load_scorer
 from rrl_register.matching.search import LAST_SAMPLE
 from rrl_register.pair_files import PairFiles
 from rrl_register.patches import PATCH_SIZE, default_support
@@ -150,7 +150,7 @@ class Plan:
         }
 
 
-def plan_registration(fixed: Path, moving: Path, config: RegisterConfig, scorer: Scorer | None = None) -> Plan:
+def plan_registration(fixed: Path, moving: Path, config: RegisterConfig, scorer: LoadedScorer | None = None) -> Plan:
     """Says what ``register`` would do.
 
     The images are read as for matching, and the network scores a few empty patches, which shows how fast it is here.
@@ -171,7 +171,7 @@ def plan_registration(fixed: Path, moving: Path, config: RegisterConfig, scorer:
     kinds = pair_kinds(*guesses)
     files = PairFiles.of(fixed, moving, replace(config.read, fixed_kind=kinds[0], moving_kind=kinds[1]))
     pair, max_shift = read_overview(files, config)
-    scorer = scorer or Scorer(config.match.weights, config.match.device)
+    scorer = scorer or load_scorer(config.match.weights, config.match.device)
     grids = search_grids(config.match.rotation, config.match.scale, pair.georeferenced)
     rotations = [rotation for grid in grids for rotation in grid.rotations]
     scales = [scale for grid in grids for scale in grid.scales]
@@ -210,7 +210,7 @@ def expected_pairs(config: MatchConfig) -> float:
     return PAIRS_PER_KEYPOINT * config.n_keypoints if config.effort is Effort.THOROUGH else SAMPLED_PAIRS
 
 
-def pairs_per_second(scorer: Scorer) -> float:
+def pairs_per_second(scorer: LoadedScorer) -> float:
     """How many pairs of patches the network scores in a second on this machine."""
     patches = np.zeros((_PROBE_PAIRS, 1, PATCH_SIZE, PATCH_SIZE), np.float32)
     index = np.arange(_PROBE_PAIRS)

@@ -123,7 +123,7 @@ def scene_work(
         return desk.registration
 
     monkeypatch.setattr(pipeline, "register", register)
-    monkeypatch.setattr(work, "_scorer", lambda weights, device: None)
+    monkeypatch.setattr(work, "_scorer", lambda weights, device, threads: None)
     desk.run = lambda: register_scene(desk.scene, desk.folder, threads=1)
     desk.names = lambda: sorted(path.name for path in desk.folder.iterdir())
     desk.result = lambda: json.loads((desk.folder / "a.json").read_text())

@@ -28,7 +28,7 @@ def pair(make_raster: Make, rng: np.random.Generator, monkeypatch: pytest.Monkey
     def scorer(weights: Path | None, device: Device) -> Any:
         return SimpleNamespace(device="cpu", name=weights.stem if weights else "shipped")
 
-    monkeypatch.setattr(rrl_register.plan, "Scorer", scorer)
+    monkeypatch.setattr(rrl_register.plan, "load_scorer", scorer)
     monkeypatch.setattr(rrl_register.plan, "pairs_per_second", lambda scorer: 20.0)
     fixed = make_raster(rng.integers(1, 255, (3, 100, 120), dtype=np.uint8), "fixed.tif", **GEO)
     moving = make_raster(rng.integers(1, 255, (100, 120), dtype=np.uint8), "nir.tif", nodata=0, **GEO)

@@ -13,14 +13,14 @@ from rrl_register.clock import StageClock
 from rrl_register.config import Device
 from rrl_register.errors import InputError
 from rrl_register.matching.late_scorer import LateScorer
-from rrl_register.matching.scoring import Scorer
+from rrl_register.matching.scorers import load_scorer
 from rrl_register.spectrum import Spectrum
 
 
 def test_it_answers_as_the_network_does() -> None:
     patches = np.random.default_rng(3).random((3, 1, 64, 64), dtype=np.float32)
     index = np.arange(3)
-    late, network = LateScorer(None, Device.CPU, StageClock()), Scorer(None, Device.CPU)
+    late, network = LateScorer(None, Device.CPU, StageClock()), load_scorer(None, Device.CPU)
     np.testing.assert_array_equal(
         late.score(patches, patches, index, index), network.score(patches, patches, index, index)
     )

@@ -17,7 +17,7 @@ from rrl_register.config import Device
 from rrl_register.errors import NotRegisteredError, RegistrationError, WriteError
 
 if TYPE_CHECKING:
-    from rrl_register.matching.scoring import Scorer
+    from rrl_register.matching.scorers import LoadedScorer
     from rrl_register.registration import Registration
 
 _BUG = 1
@@ -36,7 +36,7 @@ def register_scene(scene: Scene, folder: Path, threads: int) -> Outcome:
     Args:
         scene: What to register.
         folder: Where to write.
-        threads: At most, for PyTorch, OpenCV and the warp each.
+        threads: At most, for the network, OpenCV and the warp each.
 
     Raises:
         WriteError: The folder cannot be written to, or is too full for the output: the next scene would fail likewise.
@@ -88,7 +88,7 @@ def _done(scene: Scene, folder: Path, threads: int) -> Outcome:
     match, warp = scene.config.match, scene.config.warp
     warp = replace(warp, threads=min(threads, warp.threads or threads))
     require_writable_grid(scene.fixed, warp)
-    found = register(scene.fixed, scene.moving, scene.config, scorer=_scorer(match.weights, match.device))
+    found = register(scene.fixed, scene.moving, scene.config, scorer=_scorer(match.weights, match.device, threads))
     if found.matrix is not None:
         with bounded_block_cache(scene.config.resources.max_memory):
             apply_transform(found, scene.moving, raster, warp, overwrite=True)
@@ -147,15 +147,13 @@ def _require_usable(folder: Path, size: int) -> None:
 
 def _limit_threads(threads: int) -> None:
     import cv2
-    import torch
 
-    torch.set_num_threads(min(threads, torch.get_num_threads()))
     cv2.setNumThreads(min(threads, cv2.getNumThreads()))
 
 
 @lru_cache(maxsize=2)
-def _scorer(weights: Path | None, device: Device) -> Scorer:
+def _scorer(weights: Path | None, device: Device, threads: int) -> LoadedScorer:
     """The network, loaded once per process and not once per scene."""
-    from rrl_register.matching.scoring import Scorer
+    from rrl_register.matching.scorers import load_scorer
 
-    return Scorer(weights, device)
+    return load_scorer(weights, device, threads)

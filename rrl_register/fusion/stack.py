@@ -14,7 +14,7 @@ from rrl_register.errors import InputError, NotRegisteredError, UsageError
 from rrl_register.fusion.layers import as_arrays, check_layers, open_layer, write_layers
 from rrl_register.fusion.stack_result import AlignedStack, StackBand, StackMember
 from rrl_register.images import ImageArray, ImageLike, as_image
-from rrl_register.matching.scoring import Scorer
+from rrl_register.matching.scorers import LoadedScorer, load_scorer
 from rrl_register.pipeline import register
 from rrl_register.raster.grid import Grid
 from rrl_register.raster.reader import open_info
@@ -34,7 +34,7 @@ def align_stack(
     registrations: Sequence[Registration | None] | None = None,
     on_failure: OnFailure = "raise",
     overwrite: bool = False,
-    scorer: Scorer | None = None,
+    scorer: LoadedScorer | None = None,
 ) -> AlignedStack:
     """Registers images onto the first one and stacks the bands of all of them on its grid.
 
@@ -144,11 +144,11 @@ def _require_possible(
 
 
 def _register_all(
-    request: _Request, config: RegisterConfig, on_failure: OnFailure, scorer: Scorer | None
+    request: _Request, config: RegisterConfig, on_failure: OnFailure, scorer: LoadedScorer | None
 ) -> tuple[StackMember, ...]:
     """All images with what came of them, the reference first."""
     if scorer is None and not all(request.registrations[1:]):
-        scorer = Scorer(config.match.weights, config.match.device)
+        scorer = load_scorer(config.match.weights, config.match.device)
     members = [StackMember(request.labels[0], None, "")]
     for place in range(1, len(request.images)):
         member = _member(request, place, config, on_failure, scorer)
@@ -161,7 +161,7 @@ def _register_all(
 
 
 def _member(
-    request: _Request, place: int, config: RegisterConfig, on_failure: OnFailure, scorer: Scorer | None
+    request: _Request, place: int, config: RegisterConfig, on_failure: OnFailure, scorer: LoadedScorer | None
 ) -> StackMember:
     label, known = request.labels[place], request.registrations[place]
     if known is not None:

@@ -1,4 +1,4 @@
-"""A network that is loaded while the images are read: torch alone takes seconds to import."""
+"""A network that is loaded while the images are read: PyTorch, where it is needed, takes seconds to import."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from rrl_register.matching.scoring import Scorer
+    from rrl_register.matching.scorers import LoadedScorer
 
 
 class LateScorer:
-    """Stands in for a ``Scorer`` that is loaded in a thread of its own, and waits for it when it is first needed.
+    """Stands in for a network that is loaded in a thread of its own, and waits for it when it is first needed.
 
     Args:
-        weights, device: As of ``Scorer``; what is wrong with them is raised when it is first needed.
+        weights, device: As of ``scorers.load_scorer``; what is wrong with them is raised when it is first needed.
         stage: Times the waiting, as ``load``.
     """
 
@@ -36,7 +36,7 @@ class LateScorer:
         pool.shutdown(wait=False)
 
     @property
-    def loaded(self) -> Scorer:
+    def loaded(self) -> LoadedScorer:
         """The network."""
         with self._stage("load"):
             return self._loading.result()
@@ -50,7 +50,7 @@ class LateScorer:
         return self.loaded.score(visible, other, left, right)
 
 
-def _load(weights: Path | None, device: Device) -> Scorer:
-    from rrl_register.matching.scoring import Scorer
+def _load(weights: Path | None, device: Device) -> LoadedScorer:
+    from rrl_register.matching.scorers import load_scorer
 
-    return Scorer(weights, device)
+    return load_scorer(weights, device)
