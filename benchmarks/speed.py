@@ -49,6 +49,7 @@ MATRIX_SIDE = {"cpu": 1024, "cuda": 8192}
 COPIED_BYTES = 2**28
 TIMES_MEASURED = 5
 
+Encoder = Callable[[RRLNet, Tensor, Spectrum], PatchFeatures]
 Relation = Callable[[RRLNet, PatchFeatures, PatchFeatures], Tensor]
 Clock = Callable[[], float]
 
@@ -101,14 +102,14 @@ class Form(Timed):
 
     Attributes:
         network: With these weights.
-        plain: Whether it is the paper's.
+        encoder: Encodes patches of a spectrum.
         relation: Scores pairs of encoded patches.
         fastest: Whether it computes in the device's fastest format; else in single precision.
     """
 
     network: RRLNet
-    plain: bool = False
-    relation: Relation = plain_relation
+    encoder: Encoder = RRLNet.encode
+    relation: Relation = RRLNet.score
     fastest: bool = False
 
     def time(self, patches: Tensor, clock: Clock) -> None:
@@ -123,9 +124,7 @@ class Form(Timed):
 
     def encode(self, patches: Tensor, spectrum: Spectrum) -> PatchFeatures:
         """Encodes patches ``(N, 1, 64, 64)``."""
-        if self.plain:
-            return plain_encode(self.network, patches, spectrum)
-        return self.network.encode(patches, spectrum)
+        return self.encoder(self.network, patches, spectrum)
 
 
 @dataclass
@@ -175,19 +174,24 @@ def build_forms(network: RRLNet, device: torch.device) -> list[Form]:
     folded = copy.deepcopy(laid_out)
     fold_batch_norms(folded)
     forms = [
-        Form("plain", plain, plain=True),
-        Form("MGLA without copies, channels-last", laid_out),
-        Form("batch norms folded", folded),
-        Form("private features alone", folded, relation=RRLNet.score),
+        Form("plain", plain, plain_encode, plain_relation),
+        Form("MGLA without copies, channels-last", laid_out, relation=plain_relation),
+        Form("batch norms folded", folded, relation=plain_relation),
+        Form("private features alone", folded),
     ]
     if fastest_dtype(device) != torch.float32:
-        return [*forms, Form("bfloat16", folded, relation=RRLNet.score, fastest=True)]
-    if device.type == "cpu":
+        forms.append(Form("bfloat16", folded, fastest=True))
+    if device.type == "cuda":
+        whole = copy.deepcopy(folded).on(device, fastest_dtype(device))
+        forms.append(Form("weights in bfloat16, too", whole))
+        made = torch.compile(RRLNet.encode), torch.compile(RRLNet.score)
+        forms.append(Form("compiled by PyTorch", whole, *made))
+    elif fastest_dtype(device) == torch.float32:
         filtered, quick = copy.deepcopy(folded), copy.deepcopy(folded)
         quicken_convolutions(filtered)
         quicken(quick)
-        forms.append(Form("Winograd's filtering", filtered, relation=RRLNet.score))
-        forms.append(Form("MGLA some patches at a time", quick, relation=RRLNet.score))
+        forms.append(Form("Winograd's filtering", filtered))
+        forms.append(Form("MGLA some patches at a time", quick))
     return forms
 
 

@@ -1,10 +1,10 @@
 """Where the seconds of one registration go, stage by stage, and the memory that it takes at its peak.
 
-python benchmarks/stages.py FIXED MOVING [--threads N]
+python benchmarks/stages.py FIXED MOVING [--threads N] [--device auto|cpu|cuda] [--warm N]
 
-Runs in this process what ``rrl-register FIXED MOVING -o OUT.tif --device cpu`` does, in a temporary folder. With one
-thread, processor seconds are counted, which other programs disturb less; else seconds on the clock. No stage contains
-another.
+Runs in this process what ``rrl-register FIXED MOVING -o OUT.tif`` does, in a temporary folder. With one thread on the
+CPU, processor seconds are counted, which other programs disturb less; else seconds on the clock. No stage contains
+another. ``--warm`` registers the pair so many times before: a long-lived program, as a batch is.
 """
 
 from __future__ import annotations
@@ -18,13 +18,17 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 from resources import MAXRSS_PER_MIB
 from tables import markdown_table
 
 from rrl_register.errors import RegistrationError
+
+if TYPE_CHECKING:
+    from rrl_register.config import RegisterConfig
+    from rrl_register.matching.scorers import LoadedScorer
 
 TIMED_BY_THE_PROGRAM = ("load", "read", "prepare", "coarse", "estimate")
 STAGES = {
@@ -36,7 +40,8 @@ STAGES = {
     "detect": "find keypoints",
     "cut": "cut patches",
     "describe": "network: descriptors, for candidates",
-    "score": "network: encode and score candidates",
+    "encode": "network: encode patches of candidates",
+    "score": "network: score candidates (integers: encode them, too)",
     "refine": "places of keypoints by correlation, there and back",
     "estimate": "fit and judge",
     "write": "warp and write",
@@ -49,53 +54,83 @@ def main() -> None:
     parser.add_argument("fixed", type=Path, metavar="FIXED")
     parser.add_argument("moving", type=Path, metavar="MOVING")
     parser.add_argument("--threads", type=int, default=1, help="of the network; default: %(default)s")
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="cpu", help="default: %(default)s")
+    parser.add_argument("--warm", type=int, default=0, help="registrations before; default: %(default)s")
     arguments = parser.parse_args()
-    clock = time.process_time if arguments.threads == 1 else time.perf_counter
+    by_processor = arguments.threads == 1 and arguments.device == "cpu"
+    clock = time.process_time if by_processor else time.perf_counter
     try:
-        print(report(*measure(arguments.fixed, arguments.moving, arguments.threads, clock)))
+        print(report(*measure(arguments, clock)))
     except RegistrationError as error:
         sys.exit(f"Error: {error}")
 
 
-def measure(fixed: Path, moving: Path, threads: int, clock: Callable[[], float]) -> tuple[dict[str, float], float]:
+def measure(arguments: argparse.Namespace, clock: Callable[[], float]) -> tuple[dict[str, float], float]:
     """Seconds by stage, and of the whole."""
     start = clock()
     from rrl_register.config import Device, MatchConfig, RegisterConfig
-    from rrl_register.matching import onnx_scorer
-    from rrl_register.pipeline import register
-    from rrl_register.warping import warp_to_file
+    from rrl_register.matching import onnx_scorer, scorers
 
+    config = RegisterConfig(match=MatchConfig(device=Device(arguments.device)))
+    if config.match.device is not Device.CPU:
+        import torch
+
+        torch.set_num_threads(arguments.threads)
     seconds = {"import": clock() - start}
+    scorer = scorers.load_scorer(None, config.match.device, arguments.threads) if arguments.warm else None
+    for _ in range(arguments.warm):
+        seconds = {}
+        _register(arguments, config, scorer, {}, clock)
     # The program reads perf_counter for its own stages: they are to be told in the same seconds as the others.
-    clocks, one = patch("time.perf_counter", clock), patch.object(onnx_scorer, "default_threads", lambda: threads)
-    with clocks, one, watched(seconds, clock), tempfile.TemporaryDirectory() as folder:
-        result = register(fixed, moving, RegisterConfig(match=MatchConfig(device=Device.CPU)))
-        if result.matrix is not None:
-            with timed(seconds, "write", clock):
-                warp_to_file(
-                    moving,
-                    result.matrix,
-                    result.fixed_grid,
-                    Path(folder, "aligned.tif"),
-                    displacement=result.displacement,
-                )
-    seconds |= {stage: result.seconds.get(stage, 0.0) for stage in TIMED_BY_THE_PROGRAM}
+    start = clock() if arguments.warm else start
+    threads = patch.object(onnx_scorer, "default_threads", lambda: arguments.threads)
+    with patch("time.perf_counter", clock), threads, watched(seconds, clock, config.match.device is Device.CPU):
+        _register(arguments, config, scorer, seconds, clock)
     return seconds, clock() - start
 
 
+def _register(
+    arguments: argparse.Namespace,
+    config: RegisterConfig,
+    scorer: LoadedScorer | None,
+    seconds: dict[str, float],
+    clock: Callable[[], float],
+) -> None:
+    """Registers and warps once; adds the seconds of each stage."""
+    from rrl_register.pipeline import register
+    from rrl_register.warping import warp_to_file
+
+    result = register(arguments.fixed, arguments.moving, config, scorer=scorer)
+    with tempfile.TemporaryDirectory() as folder, timed(seconds, "write", clock):
+        if result.matrix is not None:
+            warp_to_file(
+                arguments.moving,
+                result.matrix,
+                result.fixed_grid,
+                Path(folder, "aligned.tif"),
+                displacement=result.displacement,
+            )
+    seconds |= {stage: result.seconds.get(stage, 0.0) for stage in TIMED_BY_THE_PROGRAM}
+
+
 @contextmanager
-def watched(seconds: dict[str, float], clock: Callable[[], float]) -> Iterator[None]:
-    """Times what the program does not tell by itself."""
+def watched(seconds: dict[str, float], clock: Callable[[], float], integers: bool = True) -> Iterator[None]:
+    """Times what the program does not tell by itself; of the network its integers, or else its modules."""
     from rrl_register.matching import guided
-    from rrl_register.matching.onnx_scorer import OnnxScorer
 
     parts: dict[str, tuple[Any, str]] = {
         "detect": (guided, "detect"),
         "cut": (guided.PatchCutter, "cut"),
-        "describe": (OnnxScorer, "describe"),
-        "score": (OnnxScorer, "score"),
         "refine": (guided, "peaks_between"),
     }
+    if integers:
+        from rrl_register.matching.onnx_scorer import OnnxScorer
+
+        parts |= {name: (OnnxScorer, name) for name in ("describe", "score")}
+    else:
+        from rrl_register.nn import RRLNet
+
+        parts |= {name: (RRLNet, name) for name in ("describe", "encode", "score")}
     with ExitStack() as stack:
         for stage, (owner, name) in parts.items():
             stack.enter_context(patch.object(owner, name, _timing(getattr(owner, name), seconds, stage, clock)))

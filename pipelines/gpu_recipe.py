@@ -50,6 +50,7 @@ def pack(args: argparse.Namespace) -> None:
 def train(args: argparse.Namespace) -> None:
     """Trains one slice and leaves what the next one needs."""
     from rrl_register.training.config import load_training_config
+    from rrl_register.training.fitting import fit_steps
     from rrl_register.training.loop import CHECKPOINT
     from rrl_register.training.loop import train as run_training
     from rrl_register.training.slices import read_slice, write_slice
@@ -57,8 +58,11 @@ def train(args: argparse.Namespace) -> None:
     if args.slice and not (args.state / CHECKPOINT).is_file():
         print(f"going on after step {read_slice(args.slice, args.state)}", flush=True)
     config = load_training_config(args.config, data=str(args.pack), output=str(args.state))
+    if args.fit:
+        config = fit_steps(config, args.seconds)
+        print(f"{config.descriptor_phase.steps} and {config.joint_phase.steps} steps", flush=True)
     finished = run_training(config, args.seconds)
-    for file in write_slice(args.state, args.out):
+    for file in write_slice(args.state, args.out, finished is not None):
         print(f"{file} {file.stat().st_size / 2**20:.1f} MiB")
     print("finished" if finished else "out of time: call again to go on")
 
@@ -97,6 +101,9 @@ def _parser() -> argparse.ArgumentParser:
     step.add_argument("--config", type=Path, required=True, help="recipe; its data and output are not used")
     step.add_argument(
         "--seconds", type=float, default=540.0, help="time to train, without start and end (default: 540)"
+    )
+    step.add_argument(
+        "--fit", action="store_true", help="as many steps as fit into --seconds, in the recipe's proportion; one slice"
     )
     step.add_argument("--state", type=Path, required=True, help="folder of the run; goes on from a checkpoint in it")
     step.add_argument("--slice", type=Path, help="files of the slice before, where --state holds no checkpoint")

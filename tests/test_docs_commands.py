@@ -1,8 +1,9 @@
 """Every command that README and docs show is run, on small files of the names that it uses.
 
 What takes long is stood in for: the search for a transform by the known one of a sample pair, trainings and scores by
-saved ones. Everything else, from the command line to the files written, is the real thing. Scripts of the repository
-read the options shown by their own parsers, and stop there.
+saved ones. Everything else, from the command line to the files written, is the real thing. Of what make does, the
+installation and the tests are left out. Scripts of the repository read the options shown by their own parsers, and stop
+there. Commands of a Dask cluster are run in test_docs_dask.py.
 """
 
 from __future__ import annotations
@@ -14,14 +15,15 @@ import re
 import runpy
 import shlex
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NoReturn
 
-import click
 import numpy as np
 import pytest
 import rasterio
@@ -29,7 +31,7 @@ from click.testing import CliRunner
 from rasterio.rio.main import main_group as rio
 
 from rrl_register import pipeline, plan
-from rrl_register.batch import dask_cluster, running
+from rrl_register.batch import dask_local, running
 from rrl_register.batch.executors import in_turn
 from rrl_register.cli import main
 from rrl_register.cli.register import register as register_command
@@ -58,11 +60,6 @@ OUTPUT_FLAGS = (
     "--roc",
     "--save-patches",
 )
-
-READ_ONLY = {
-    "--scheduler": "needs a scheduler that is running",
-}
-"""Commands that are not run, by a word in them, and why; their options are read nevertheless."""
 
 FIXED, MOVING = ("rgb_nir_fixed.tif", "rgb_nir_moving.tif")
 IMAGES = {
@@ -110,7 +107,7 @@ def shown_commands() -> Iterator[Any]:
         for number, text in commands_of(page):
             inner = re.search(r"\$\((rrl-register [^)]*)\)", text)
             words = words_of(inner[1] if inner else text)
-            if words and words[0] in PROGRAMS:
+            if words and words[0] in PROGRAMS and "--scheduler" not in words:
                 yield pytest.param(words, id=f"{page.name}:{number}")
 
 
@@ -160,7 +157,8 @@ def originals(samples: Path, registration: Registration, tmp_path_factory: pytes
     """A folder with every file that a command of the documentation reads."""
     folder = tmp_path_factory.mktemp("originals")
     (folder / "data").symlink_to(samples)
-    (folder / "pipelines").symlink_to(REPOSITORY / "pipelines")
+    for name in ("examples", "pipelines"):
+        (folder / name).symlink_to(REPOSITORY / name)
     for name, source in IMAGES.items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).symlink_to(samples / source)
@@ -246,8 +244,8 @@ def quick(monkeypatch: pytest.MonkeyPatch, registration: Registration) -> None:
 
     monkeypatch.setattr(pipeline, "register", lambda *arguments, **more: registration)
     monkeypatch.setattr(stack, "register", lambda *arguments, **more: registration)
-    monkeypatch.setattr(dask_cluster, "extra_installed", lambda: False)
     monkeypatch.setattr(running, "ProcessPool", lambda work, workers: in_turn(work))
+    monkeypatch.setattr(dask_local, "DaskWorkers", lambda work, folder, workers: in_turn(partial(work, folder=folder)))
     monkeypatch.setattr(plan, "pairs_per_second", lambda scorer: 20.0)
     scorer = SimpleNamespace(name="test", device=torch.device("cpu"), score=guess, describe=describe)
     monkeypatch.setattr(plan, "Scorer", lambda *arguments: scorer)
@@ -284,15 +282,15 @@ def describe(patches: np.ndarray, spectrum: object) -> np.ndarray:
 def test_commands_do_what_the_documentation_says(
     words: list[str], world: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    only_read = any(word in words for word in READ_ONLY)
-    if only_read:
-        monkeypatch.setattr(click.Command, "invoke", stop)
     monkeypatch.setitem(rio.commands, "register", register_command)
     clear_way(world, words)
-    group = rio if words[0] == "rio" else main
-    result = CliRunner(catch_exceptions=False).invoke(group, words[1:]) if not only_read else read(group, words[1:])
+    do(words, world)
+
+
+def do(words: list[str], world: Path) -> None:
+    result = CliRunner(catch_exceptions=False).invoke(rio if words[0] == "rio" else main, words[1:])
     assert result.exit_code == 0, result.output
-    for name in [] if only_read else files_named(words):
+    for name in files_named(words):
         assert (world / name).exists(), name
 
 
@@ -302,17 +300,6 @@ def clear_way(world: Path, words: list[str]) -> None:
         (world / name).parent.mkdir(parents=True, exist_ok=True)
         if (world / name).is_file():
             (world / name).unlink()
-
-
-def stop(*arguments: object) -> NoReturn:
-    raise Read
-
-
-def read(group: click.Group, words: list[str]) -> SimpleNamespace:
-    """Read a command line and do no more."""
-    with pytest.raises(Read):
-        group.main(words, standalone_mode=False)
-    return SimpleNamespace(exit_code=0, output="")
 
 
 @pytest.mark.parametrize("words", [each for each in shown_commands() if each.values[0][0] == "python"])
@@ -336,9 +323,34 @@ def test_scripts_take_the_options_that_the_documentation_shows(
 
 
 @pytest.mark.parametrize("words", [each for each in shown_commands() if each.values[0][0] == "make"])
-def test_targets_of_make_exist(words: list[str]) -> None:
-    targets = re.findall(r"^([a-z]+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE)
-    assert words[1] in targets
+@pytest.mark.usefixtures("quick")
+def test_make_does_what_the_documentation_says(
+    words: list[str], world: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = lines_of_make(words)
+    assert recipe
+    for program, *arguments in recipe:
+        if program == "mkdir":
+            (world / arguments[-1]).mkdir(parents=True)
+        elif program == "rrl-register":
+            do([program, *arguments], world)
+        elif arguments[0].endswith(".py"):
+            monkeypatch.setattr(sys, "argv", arguments)
+            runpy.run_path(arguments[0], run_name="__main__")
+            assert " px" in capsys.readouterr().out
+        else:
+            assert (program, arguments[:2]) == ("python", ["-m", "pytest"])
+
+
+def lines_of_make(words: list[str]) -> list[list[str]]:
+    """What a call of make would run, as words, in an environment that is set up."""
+    if shutil.which("make") is None:
+        pytest.skip("no make on PATH")
+    set_up = [f"--assume-old=VENV/{stamp}" for stamp in (".stamp", "schemas/.stamp")]
+    command = [*words, "--dry-run", "--directory", str(REPOSITORY), "VENV=VENV", *set_up]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout.replace("\\\n", "")
+    lines = [words_of(line) for line in shown.splitlines() if not line.startswith("make")]
+    return [[line[0].removeprefix("VENV/bin/"), *line[1:]] for line in lines]
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/python.md", "docs/exchange.md"])

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -21,7 +24,13 @@ from rrl_register.registration import Registration
 pystac = pytest.importorskip("pystac")
 
 UTM = Grid(200, 100, CRS.from_epsg(32631), Affine(10, 0, 500_000, 0, -10, 5_000_000))
+OWN_CRS = CRS.from_string("+proj=laea +lat_0=47 +lon_0=3 +x_0=500000 +y_0=5000000 +ellps=GRS80")
+UNCODED = Grid(200, 100, OWN_CRS, UTM.transform)
+PICTURE = Grid(200, 100)
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
+CORE = "https://schemas.stacspec.org/v1.1.0/item-spec/json-schema/item.json"
+PROJECTION = "https://stac-extensions.github.io/projection/v2.0.0/schema.json"
+every_grid = pytest.mark.parametrize("grid", [UTM, UNCODED, PICTURE], ids=["georeferenced", "own CRS", "picture"])
 
 
 @pytest.fixture
@@ -40,26 +49,73 @@ def described(
     return describe
 
 
-def core_errors(item: dict[str, Any]) -> list[str]:
-    """What the schemas of STAC 1.1 that come with pystac find wrong."""
-    validator = pytest.importorskip("jsonschema")
-    registry = pytest.importorskip("referencing")
-    from pystac.validation.local_validator import get_local_schema_cache
+@pytest.fixture
+def core(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """pystac's validator with the schemas that pystac brings, those of STAC 1.1; others it cannot get."""
+    pytest.importorskip("jsonschema")
+    from pystac.validation.stac_validator import JsonSchemaSTACValidator
 
-    schemas = get_local_schema_cache()
-    known = registry.Registry().with_contents(
-        (name, schema) for name, schema in schemas.items() if name != "https://geojson.org/schema/"
-    )
-    core = schemas["https://schemas.stacspec.org/v1.1.0/item-spec/json-schema/item.json"]
-    return [error.message for error in validator.Draft7Validator(core, registry=known).iter_errors(item)]
+    def refuse() -> NoReturn:
+        raise AssertionError("asks the network for a schema")
+
+    monkeypatch.setattr(pystac.StacIO, "default", refuse)
+    return JsonSchemaSTACValidator()
 
 
-@pytest.mark.parametrize("grid", [UTM, Grid(200, 100)], ids=["georeferenced", "picture"])
-def test_the_item_fits_the_schema(described: Callable[..., dict[str, Any]], grid: Grid) -> None:
+@pytest.fixture
+def validator(core: Any) -> Any:
+    """The same, with the schema of the projection extension from what tests/schemas.txt names."""
+    wheels = list((Path(sys.prefix) / "schemas").glob("eopf-*.whl"))
+    if not wheels:
+        pytest.skip("no schema of the projection extension; make test fetches it")
+    with ZipFile(wheels[0]) as wheel:
+        schema = json.loads(wheel.read("eopf/product/stac_extensions/extensions/projection_v2.0.0.json"))
+    assert schema["$id"] == PROJECTION
+    core.schema_cache[PROJECTION] = schema
+    return core
+
+
+@every_grid
+def test_the_item_fits_the_core_s_schema(described: Callable[..., dict[str, Any]], core: Any, grid: Grid) -> None:
+    from pystac.validation import validate_dict
+
     item = described(grid)
-    assert item["stac_version"] == "1.1.0"
-    assert core_errors(item) == []
-    assert core_errors({**item, "geometry": "here"})
+    assert validate_dict(item, extensions=[], validator=core) == [CORE]
+    with pytest.raises(pystac.STACValidationError):
+        validate_dict({**item, "geometry": "here"}, extensions=[], validator=core)
+
+
+@every_grid
+def test_the_item_fits_the_schemas_of_core_and_projection(
+    described: Callable[..., dict[str, Any]], validator: Any, grid: Grid
+) -> None:
+    from pystac.validation import validate_dict
+
+    assert validate_dict(described(grid), validator=validator) == [CORE, PROJECTION]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"proj:transform": [10, 0, 500_000, 0, -10]},
+        {"proj:shape": [100, 200, 3]},
+        {"proj:shape": [100.5, 200]},
+        {"proj:bbox": [500_000, 4_999_000, 502_000]},
+        {"proj:code": 32631},
+        {"proj:epsg": 32631},
+    ],
+    ids=str,
+)
+def test_the_projection_s_schema_tells_what_is_wrong(
+    described: Callable[..., dict[str, Any]], validator: Any, wrong: dict[str, Any]
+) -> None:
+    """It says nothing of negative sizes, or whether code, transform and bounds fit each other."""
+    from pystac.validation import validate_dict
+
+    item = described()
+    item["properties"] |= wrong
+    with pytest.raises(pystac.STACValidationError, match=f"against schema at {PROJECTION}"):
+        validate_dict(item, validator=validator)
 
 
 def test_pystac_reads_projection_and_figures(described: Callable[..., dict[str, Any]]) -> None:
@@ -95,7 +151,7 @@ def test_files_are_named_from_where_the_item_is(described: Callable[..., dict[st
 
 
 def test_without_a_georeference_there_is_no_place(described: Callable[..., dict[str, Any]]) -> None:
-    item = described(Grid(200, 100))
+    item = described(PICTURE)
     assert item["geometry"] is None
     assert "bbox" not in item or item["bbox"] is None
     assert item["properties"]["proj:code"] is None
@@ -104,10 +160,9 @@ def test_without_a_georeference_there_is_no_place(described: Callable[..., dict[
 
 
 def test_a_crs_without_a_code_is_told_in_full(described: Callable[..., dict[str, Any]]) -> None:
-    own = CRS.from_string("+proj=laea +lat_0=47 +lon_0=3 +x_0=500000 +y_0=5000000 +ellps=GRS80")
-    properties = described(Grid(200, 100, own, UTM.transform))["properties"]
+    properties = described(UNCODED)["properties"]
     assert properties["proj:code"] is None
-    assert CRS.from_wkt(properties["proj:wkt2"]) == own
+    assert CRS.from_wkt(properties["proj:wkt2"]) == OWN_CRS
 
 
 @pytest.mark.parametrize(

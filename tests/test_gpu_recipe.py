@@ -83,9 +83,10 @@ def test_two_slices_on_two_machines_make_one_run(
     assert said.splitlines()[-1] == "finished"
 
     assert recipe.main(["join", "out", "-o", "run", "--weights", "made.safetensors"]) == 0
-    finished = load_checkpoint(folder / "run" / "checkpoint.pt")
-    assert finished is not None
-    assert finished["step"] == 4
+    best = load_checkpoint(folder / "run" / "best.pt")
+    assert best is not None
+    assert best["step"] == 4
+    assert not (folder / "run" / "checkpoint.pt").exists(), "a finished run leaves its weights alone"
     log = [json.loads(line) for line in (folder / "run" / "log.jsonl").read_text().splitlines()]
     assert [record["step"] for record in log if "lr" in record] == [1, 2, 3, 4]
     network, name = load_weights(folder / "made.safetensors")
@@ -94,6 +95,18 @@ def test_two_slices_on_two_machines_make_one_run(
 
     assert recipe.main([*train, "--slice", "carried"]) == 0
     assert "going on" not in capsys.readouterr().out
+
+
+def test_the_steps_are_made_to_fit_the_time(
+    recipe: ModuleType, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert recipe.main(["pack", "pairs", "-o", "train.pack"]) == 0
+    monkeypatch.setattr(loop.Trainer, "advance", lambda self, steps: 0.5 * steps)
+    train = ["train", "train.pack", "--config", "recipe.yaml", "--state", "state", "--out", "out", "--fit"]
+    assert recipe.main([*train, "--seconds", "4"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert "4 and 4 steps" in said  # half a second each, 0.93 x 4 s, shared in the recipe's 2 : 2
+    assert said[-1] in ("finished", "out of time: call again to go on")
 
 
 def test_data_of_a_recipe_are_packed(recipe: ModuleType, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

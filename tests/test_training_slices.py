@@ -113,6 +113,16 @@ def test_a_run_is_put_together_again(run: Path, tmp_path: Path) -> None:
     assert (tmp_path / "again" / "log.jsonl").read_text() == '{"step": 9}\n'
 
 
+def test_a_finished_run_leaves_its_weights_alone(run: Path, tmp_path: Path) -> None:
+    whole, finished = (
+        sum(f.stat().st_size for f in write_slice(run, tmp_path / name, name == "done")) for name in ("out", "done")
+    )
+    assert finished < whole
+    assert read_slice(tmp_path / "done", tmp_path / "again") == 9
+    assert (tmp_path / "again" / "best.pt").is_file()
+    assert not (tmp_path / "again" / "checkpoint.pt").exists()
+
+
 def test_a_later_slice_replaces_an_earlier_one(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     many = write_slice(run, tmp_path / "out")
     (run / "best.pt").unlink()

@@ -46,7 +46,7 @@ class Scorer:
         net, self.name = (network, name) if network is not None else load_weights(weights)
         self._net = net.eval()
         fold_batch_norms(self._net)
-        self._net.on(self.device)
+        self._net.on(self.device, fastest_dtype(self.device) if self.device.type == "cuda" else None)
         if self.device.type == "cpu" and fastest_dtype(self.device) is torch.float32:
             quicken(self._net)
         self._batch = PATCHES_PER_BATCH[self.device.type]

@@ -88,7 +88,7 @@ class RRLNet(nn.Module):
             ValueError: If the patches have another shape.
         """
         branch = self.branch(spectrum)
-        descriptors: Tensor = branch.descriptor(branch.encoder(standardise(_checked(patches)))[-1])
+        descriptors: Tensor = branch.descriptor(branch.encoder(self._input(patches))[-1])
         return descriptors
 
     def encode(self, patches: Tensor, spectrum: Spectrum) -> PatchFeatures:
@@ -102,7 +102,7 @@ class RRLNet(nn.Module):
             ValueError: If the patches have another shape.
         """
         branch = self.branch(spectrum)
-        stages = branch.encoder(standardise(_checked(patches)))
+        stages = branch.encoder(self._input(patches))
         gated = tuple(gate(stage) for gate, stage in zip(branch.gates, stages, strict=True))
         return PatchFeatures(spectrum, gated, branch.descriptor(stages[-1]), stages[-1])
 
@@ -166,10 +166,20 @@ class RRLNet(nn.Module):
         rebuilt: Tensor = decoder(features.last_stage)
         return rebuilt
 
-    def on(self, device: torch.device) -> RRLNet:
-        """Moves the network to a device, in place, channels-last: the layout that its parts are written for."""
-        self.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    def on(self, device: torch.device, dtype: torch.dtype | None = None) -> RRLNet:
+        """Moves the network to a device, in place, channels-last: the layout that its parts are written for.
+
+        Args:
+            device: To compute on.
+            dtype: To compute in, for inference; None: left as it is.
+        """
+        self.to(device=device, dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
         return self
+
+    def _input(self, patches: Tensor) -> Tensor:
+        """Standardised patches in the format of the weights."""
+        first = next(self.parameters())
+        return standardise(_checked(patches)).to(first.dtype)
 
     def prune(self) -> RRLNet:
         """Drops the MLPP heads and both decoders, in place; what ``encode`` and ``score`` return does not change."""

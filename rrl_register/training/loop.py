@@ -57,6 +57,7 @@ class Trainer:
         self.device = _device(config.device)
         if config.threads:
             torch.set_num_threads(config.threads)
+        torch.backends.cudnn.benchmark = True  # all batches of a phase are of one size: worth choosing by trying
         config.output.mkdir(parents=True, exist_ok=True)
         self.checkpoint, self.best = config.output / CHECKPOINT, config.output / BEST
         self._progress = progress
@@ -96,6 +97,13 @@ class Trainer:
                 self._save()
         self._save()
         return True
+
+    def advance(self, steps: int) -> float:
+        """Does some steps, without looking at weights or keeping them; returns the seconds that they took."""
+        began = _now(self.device)
+        for _ in range(steps):
+            self._train_step()
+        return _now(self.device) - began
 
     def _train_step(self) -> None:
         began = time.monotonic()
@@ -261,6 +269,13 @@ def _arithmetic(device: torch.device, precision: Precision) -> contextlib.Abstra
     if precision is Precision.AUTO:
         return autocast(device)
     return torch.autocast(device.type, torch.bfloat16, enabled=precision is Precision.BFLOAT16)
+
+
+def _now(device: torch.device) -> float:
+    """Seconds, once the device has done what it was told."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.monotonic()
 
 
 def _device(name: str) -> torch.device:

@@ -37,12 +37,13 @@ _OCTAVES = 40.0
 _CODES = 254
 
 
-def write_slice(run: Path, out: Path) -> list[Path]:
-    """Writes what another machine needs to go on with a run.
+def write_slice(run: Path, out: Path, finished: bool = False) -> list[Path]:
+    """Writes what another machine needs to go on with a run, or what a finished run has made.
 
     Args:
         run: The run's output folder, with its checkpoint.
         out: Folder of the files; those of an earlier slice are replaced.
+        finished: Whether there is nothing to go on with: the best weights alone, a quarter of the bytes.
 
     Returns:
         The files: pieces, manifest with their SHA-256, log. At most ``MAX_FILES``, each below 16 MiB.
@@ -54,8 +55,14 @@ def write_slice(run: Path, out: Path) -> list[Path]:
     if content is None:
         raise InputError(f"there is no {run / CHECKPOINT}: train first")
     best = load_checkpoint(run / BEST)
+    finished = finished and best is not None
     buffer = io.BytesIO()
-    torch.save({"run": reduced(content), "best": None if best is None else _pruned(best)}, buffer)
+    carried = {
+        "step": content["step"],
+        "run": None if finished else reduced(content),
+        "best": None if best is None else _pruned(best),
+    }
+    torch.save(carried, buffer)
     out.mkdir(parents=True, exist_ok=True)
     for old in out.glob("state.*"):
         old.unlink()
@@ -72,7 +79,8 @@ def read_slice(folder: Path, run: Path) -> int:
 
     Args:
         folder: Holds the files of ``write_slice``.
-        run: Output folder to put the checkpoint, the best weights and the log in; what it has of them is replaced.
+        run: Output folder to put the checkpoint (of a run that is not finished), the best weights and the log in; what
+            it has of them is replaced.
 
     Returns:
         Steps that the run has done.
@@ -86,9 +94,9 @@ def read_slice(folder: Path, run: Path) -> int:
         save_checkpoint(run / BEST, _widened(content["best"]))
     if (folder / LOG).is_file():
         _write(run / LOG, (folder / LOG).read_bytes())
-    state = expanded(content["run"])
-    save_checkpoint(run / CHECKPOINT, state)
-    return int(state["step"])
+    if content["run"] is not None:
+        save_checkpoint(run / CHECKPOINT, expanded(content["run"]))
+    return int(content["step"])
 
 
 def reduced(checkpoint: dict[str, Any]) -> dict[str, Any]:
