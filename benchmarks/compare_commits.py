@@ -78,10 +78,11 @@ def run(command: Sequence[str], tree: Path) -> Figures:
     Raises:
         subprocess.CalledProcessError: If it fails.
     """
+    environment = {**os.environ, "PYTHONPATH": str(tree)}
+    if command[0].startswith("-"):  # for ``-m`` and ``-c`` Python looks in the current folder first
+        environment["PYTHONSAFEPATH"] = "1"
     with tempfile.TemporaryFile("w+") as output:
-        measured = run_measured(
-            [sys.executable, *command], stdout=output, environment={**os.environ, "PYTHONPATH": str(tree)}
-        )
+        measured = run_measured([sys.executable, *command], stdout=output, environment=environment)
         if measured["exit_code"]:
             raise subprocess.CalledProcessError(measured["exit_code"], ["python", *command])
         output.seek(0)

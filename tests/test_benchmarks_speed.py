@@ -97,7 +97,11 @@ def repository(tmp_path: Path) -> Path:
     return folder
 
 
-def test_commits_are_compared_by_what_their_package_does(load: Load, repository: Path) -> None:
+def test_commits_are_compared_by_what_their_package_does(
+    load: Load, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(repository)  # whose package is none of the two that are compared, though it lies nearest
+    (repository / "thing.py").write_text("NUMBER = 9\n")
     command = ["-c", "import json, thing; print('noise'); print(json.dumps({'number': thing.NUMBER}))"]
     table = load("compare_commits").compare(["HEAD~1", "HEAD"], command, 2, repository)
     rows = {line.split("|")[1].strip(): [c.strip() for c in line.split("|")[2:-1]] for line in table.splitlines()}
