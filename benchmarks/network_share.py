@@ -19,6 +19,7 @@ where it was; delete the file after a change of the code. The error of a pair is
 from __future__ import annotations
 
 import argparse
+import copy
 import sys
 import time
 from collections.abc import Sequence
@@ -97,7 +98,8 @@ def build_scorers(
     network: RRLNet, name: str, variants: Sequence[str], train: Path, store: VariantStore
 ) -> dict[str, Scorer]:
     """The scorers of the variants; what they accept of held-out patches is measured unless it is known."""
-    shipped = Scorer(network=network, name=name)
+    # A scorer replaces layers of its network in place: that of the descriptor gets one that no other has changed.
+    shipped = Scorer(network=copy.deepcopy(network), name=name)
     unknown = [v for v in variants if v not in store.acceptance]
     pairs = held_out_pairs(train, shipped) if unknown else None
     if pairs and "descriptor" in unknown:

@@ -24,6 +24,7 @@ from __future__ import annotations
 import argparse
 import copy
 import statistics
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -62,6 +63,8 @@ def main() -> None:
     parser.add_argument("--batch", type=int, help=f"patches, and pairs, at a time; default: {BATCH}")
     parser.add_argument("--rounds", type=int, default=7, help="default: %(default)s")
     arguments = parser.parse_args()
+    if arguments.device == "cuda" and not torch.cuda.is_available():
+        sys.exit("Error: --device cuda, but torch sees no GPU: take --device cpu, or install torch with CUDA")
     torch.set_num_threads(arguments.threads)
     device = torch.device(arguments.device)
     clock = _clock(device, arguments.threads)

@@ -13,11 +13,10 @@ import json
 import os
 import re
 import runpy
-import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -28,6 +27,7 @@ import numpy as np
 import pytest
 import rasterio
 from click.testing import CliRunner
+from docs_pages import shown_commands, words_of
 from rasterio.rio.main import main_group as rio
 
 from rrl_register import pipeline, plan
@@ -46,9 +46,7 @@ if TYPE_CHECKING:
     from rrl_register.training.config import TrainingConfig
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
 SHIPPED = REPOSITORY / "rrl_register" / "nn" / "weights" / "rrlnet.safetensors"
-PROGRAMS = ("rrl-register", "rio", "make", "python")
 OUTPUT_FLAGS = (
     "-o",
     "--output",
@@ -85,41 +83,6 @@ IMAGES = {
 
 class Read(BaseException):
     """The command line has been read, which is all that was asked."""
-
-
-def commands_of(page: Path) -> Iterator[tuple[int, str]]:
-    """Line and text of the commands in a page's blocks: indented ones, and fenced ones of no other language."""
-    fence, begun = None, ""
-    for number, line in enumerate(page.read_text().splitlines(), 1):
-        if line.startswith("```"):
-            fence = None if fence is not None else line[3:]
-            continue
-        shown = line if fence in ("", "bash", "console") else line[4:] if line.startswith("    ") else ""
-        if fence is None or fence in ("", "bash", "console"):
-            text = begun + shown.strip()
-            begun = text[:-1] if text.endswith("\\") else ""
-            if not begun and text:
-                yield number, text
-
-
-def shown_commands() -> Iterator[Any]:
-    for page in PAGES:
-        for number, text in commands_of(page):
-            inner = re.search(r"\$\((rrl-register [^)]*)\)", text)
-            words = words_of(inner[1] if inner else text)
-            if words and words[0] in PROGRAMS and "--scheduler" not in words:
-                yield pytest.param(words, id=f"{page.name}:{number}")
-
-
-def words_of(text: str) -> list[str]:
-    """A command as the shell splits it, without comments, redirections, and what stands for more of the kind."""
-    try:
-        words = shlex.split(text, comments=True)
-    except ValueError:
-        return []
-    words = words[: words.index(">")] if ">" in words else words
-    words = words[: next((i for i, word in enumerate(words) if word.startswith("[")), len(words))]
-    return [word.removesuffix("...") for word in words if "=" not in word or word != words[0]]
 
 
 def files_named(words: list[str]) -> list[str]:
