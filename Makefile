@@ -18,7 +18,7 @@ PYTHON ?= $(shell for candidate in python3 python3.13 python3.12 python3.11 pyth
 	done)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup browser demo pictures docs test lint types clean
+.PHONY: help setup browser gdal demo pictures docs test lint types clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 10
@@ -35,6 +35,12 @@ browser:  ## install the Chromium that tests of the reports use, where apt can a
 	@for name in chromium chromium-browser google-chrome; do command -v $$name >/dev/null && exit 0; done; \
 	if test "$$(id -u)" = 0 && command -v apt-get >/dev/null; then apt-get update -qq && apt-get install -qq -y chromium >/dev/null; fi \
 		|| echo "Chromium could not be installed: the tests of reports in a browser will be skipped" >&2
+
+gdal:  ## install the GDAL programs that tests of the docs use, where apt can and they are missing
+	@command -v gdal_translate >/dev/null && command -v gdalwarp >/dev/null && command -v gdaltransform >/dev/null && exit 0; \
+	if test "$$(id -u)" = 0 && command -v apt-get >/dev/null; then \
+		apt-get update -qq && apt-get install -qq -y --no-install-recommends gdal-bin >/dev/null; fi \
+		|| echo "GDAL's programs could not be installed: the tests that run them will be skipped" >&2
 
 demo: setup  ## register the real sample pair in data/, compare with the truth
 	@mkdir -p $(DEMO)

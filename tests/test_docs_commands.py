@@ -2,8 +2,8 @@
 
 What takes long is stood in for: the search for a transform by the known one of a sample pair, trainings and scores by
 saved ones. Everything else, from the command line to the files written, is the real thing. Of what make does, the
-installation and the tests are left out. Scripts of the repository read the options shown by their own parsers, and stop
-there. Commands of a Dask cluster are run in test_docs_dask.py.
+installation and the tests are left out. Scripts of the repository read the options just as they are shown by their own
+parsers, and stop there: they are run in test_docs_benchmarks.py and test_docs_pipelines.py.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ import numpy as np
 import pytest
 import rasterio
 from click.testing import CliRunner
-from docs_pages import shown_commands, words_of
 from rasterio.rio.main import main_group as rio
 
+from docs_pages import all_commands, shown_commands, words_of
 from rrl_register import pipeline, plan
 from rrl_register.batch import dask_local, running
 from rrl_register.batch.executors import in_turn
@@ -47,6 +47,16 @@ if TYPE_CHECKING:
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SHIPPED = REPOSITORY / "rrl_register" / "nn" / "weights" / "rrlnet.safetensors"
+RUN = (
+    r"(rrl-register|rio|make) ",  # here; with --scheduler, in test_docs_dask.py
+    r'eval "\$\(rrl-register ',  # here
+    r"python benchmarks/",  # test_docs_benchmarks.py
+    r"python pipelines/",  # test_docs_pipelines.py
+    r"dask (scheduler|worker)\b",  # test_docs_dask.py
+    r"gdal_translate |gdalwarp |echo .* \| gdaltransform ",  # test_docs_gdal.py
+    r"pip install 'rrl-register\[[\w,]+\]'",  # test_docs.py: the extras exist
+)
+"""How the lines begin that tests run."""
 OUTPUT_FLAGS = (
     "-o",
     "--output",
@@ -333,3 +343,9 @@ def read_array(name: str) -> np.ndarray:
 
 def test_commands_are_found() -> None:
     assert len(list(shown_commands())) > 50
+
+
+def test_every_line_of_a_block_is_a_command_that_tests_run() -> None:
+    """What is no command belongs into a fenced block that says so: ``text``, ``json`` or another language."""
+    others = {place: text for place, text in all_commands() if not re.match("|".join(RUN), text)}
+    assert others == {}

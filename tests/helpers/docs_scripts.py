@@ -19,9 +19,9 @@ import pytest
 import rasterio
 from affine import Affine
 from click.testing import CliRunner
+
 from docs_pages import REPOSITORY
 from known_search import ELSEWHERE
-
 from rrl_register.cli import main as program
 from rrl_register.estimation.transforms import translation
 from rrl_register.training.bank import is_validation
@@ -90,7 +90,7 @@ def fresh_modules() -> Iterator[None]:
 
 
 def run_here(words: Sequence[str], **options: Any) -> subprocess.CompletedProcess[str]:
-    """Takes the place of ``subprocess.run``: what this interpreter would do in a process of its own is done in this one."""
+    """Takes the place of ``subprocess.run``: what would be done by another process of this interpreter is done here."""
     if words[0] != sys.executable:
         return _run(words, **options)
     said, complained = StringIO(), StringIO()
