@@ -22,10 +22,11 @@ from torch import Tensor, nn
 from rrl_register.errors import InputError
 from rrl_register.nn.architecture import InteractionKind
 from rrl_register.nn.blocks import LEAK, PATCH_SIZE, STAGE_SIZES
-from rrl_register.nn.integer_graph import Bytes, IntegerGraph, Step
+from rrl_register.nn.integer_graph import Bytes, IntegerGraph
 from rrl_register.nn.mgla import MGLA
 from rrl_register.nn.ranges import Observed
 from rrl_register.nn.rrlnet import RRLNet
+from rrl_register.nn.steps import Step
 from rrl_register.spectrum import Spectrum
 
 NEIGHBOURS = 4
