@@ -41,7 +41,7 @@ def integer_network(network: RRLNet, observed: Observed, notes: Mapping[str, str
 
     Its inputs are ``visible`` ``(N, 1, 64, 64)`` and ``other`` ``(M, 1, 64, 64)``, in [0, 1], ``left`` and ``right``
     ``(P,)``, the patches of each pair; its outputs ``probability`` ``(P,)``, ``visible_descriptor`` ``(N, 128)`` and
-    ``other_descriptor`` ``(M, 128)``. Each number may be 0.
+    ``other_descriptor`` ``(M, 128)``. There may be no pairs.
 
     Args:
         network: With folded batch norms.
