@@ -25,9 +25,9 @@ from rrl_register.estimation.transforms import (
 )
 from rrl_register.keypoints import spread_grid
 from rrl_register.matching.correlation import ReducedPair, Template
-from rrl_register.matching.refine import local_peaks
+from rrl_register.matching.refine import Structure, peaks_between
 from rrl_register.matching.scan import Peak, scan
-from rrl_register.structure import Image, Mask, oriented_gradients
+from rrl_register.structure import Image, Mask
 
 REFINE_SIDE = 288
 """Longest side of the images on which the best hypotheses are refined, px."""
@@ -39,12 +39,12 @@ _APART = 0.15
 _DISTINCT = 0.06
 """Mean corner distance from which two refined hypotheses are two, as a share of the longer side."""
 
-_ORIENTATIONS = 6
 _POINT_STEP = 28
 _POINT_HALF = 20
 _SCREENING = ((10, Model.SIMILARITY),)
 _REFINEMENTS = ((10, Model.SIMILARITY), (5, Model.AFFINE))
 """Search radius (reduced px) and model of each round of refinement."""
+_MOST_RADIUS = max(radius for radius, _ in (*_SCREENING, *_REFINEMENTS))
 _REFINE_THRESHOLD = 2.0
 _REFINE_MIN_INLIERS = 8
 
@@ -225,7 +225,7 @@ class _Prepared:
 
     pair: ReducedPair
     template: Template
-    fixed_channels: Image
+    structure: Structure
     points: Points
 
 
@@ -271,7 +271,7 @@ class Workbench:
             self._by_scale[scale] = _Prepared(
                 pair,
                 Template.of(pair, self._max_shift),
-                oriented_gradients(pair.fixed, pair.fixed_valid, _ORIENTATIONS),
+                Structure.of(pair.fixed, pair.fixed_valid, _POINT_HALF, _MOST_RADIUS),
                 spread_grid(pair.fixed, pair.fixed_valid, _POINT_STEP),
             )
         return self._by_scale[scale]
@@ -283,8 +283,8 @@ def _refine(reduced: _Prepared, matrix: Matrix, rounds: Sequence[tuple[int, Mode
     for radius, model in rounds:
         image, valid = pair.warped(matrix, pair.fixed.shape)
         points = reduced.points[_on(valid, reduced.points)]
-        channels = oriented_gradients(image, valid, _ORIENTATIONS)
-        peaks = local_peaks(reduced.fixed_channels, channels, points, _POINT_HALF, radius, 1)
+        structure = Structure.of(image, valid, _POINT_HALF, _MOST_RADIUS)
+        peaks = peaks_between(reduced.structure, structure, points, radius, 1)
         good = peaks.valid[:, 0]
         moving = project(invert(matrix), peaks.positions[good, 0])
         fit = robust_fit(moving, points[good], _REFINE_THRESHOLD, model, peaks.correlation[good, 0])
