@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from rrl_register.fourier import as_complex, as_pairs
 from rrl_register.strips import by_strips
 
 _FLAT = 0.05
@@ -156,11 +157,11 @@ def _direction_planes(gx: Image, gy: Image, gains: NDArray[np.float64], smoothin
 
 def orientation_harmonics(
     image: Image, valid: Mask, orders: int = 2, sigma: float = 1.2, smoothing: float = 1.6
-) -> Image:
+) -> Series:
     """The distribution of gradient directions around each pixel as a short Fourier series: fewer numbers than channels.
 
-    A gradient of direction t adds its length times (cos 2jt, sin 2jt) for j = 1..``orders``, so that opposite
-    directions are one, as contrast inversion asks. Sums are divided by the summed lengths: 1 where all directions
+    A gradient of direction t adds its length times exp(2ijt) for j = 1..``orders``, so that opposite directions are
+    one, as contrast inversion asks. Sums are divided by the summed lengths: 1 where all directions
     agree, 0 where they are mixed.
 
     Args:
@@ -171,18 +172,20 @@ def orientation_harmonics(
         smoothing: standard deviation of the neighbourhood that is summed over, px.
 
     Returns:
-        (2 orders, H, W) float32, planes of cosine and sine in turn; 0 where invalid.
+        (orders, H, W) complex64; 0 where invalid.
     """
     gx, gy = gradients(image, valid, sigma)
-    length = np.hypot(gx, gy)
-    unit = (gx + 1j * gy) / np.maximum(length, 1e-12)
-    term, planes = length.astype(np.complex64), []
-    for _ in range(orders):
-        term = term * unit * unit
-        planes += [term.real, term.imag]
+    # OpenCV's magnitude would depend on where in memory the image happens to lie.
+    length = np.sqrt(gx**2 + gy**2)
+    doubled = ((gx + 1j * gy) / np.maximum(length, np.float32(1e-12))) ** 2
     summed = _blur(length, smoothing)
     scale = valid / (summed + _floor(summed, valid))
-    return np.stack([_blur(np.ascontiguousarray(plane), smoothing) * scale for plane in planes]).astype(np.float32)
+    harmonics = np.empty((orders, *image.shape), np.complex64)
+    term: Series = length.astype(np.complex64)
+    for harmonic in harmonics:
+        term = term * doubled
+        np.multiply(as_complex(_blur(as_pairs(term), smoothing)), scale, out=harmonic)
+    return harmonics
 
 
 def edge_strength(image: Image, valid: Mask, sigma: float = 1.2, neighbourhood: float = 12.0) -> Image:

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from rrl_register import fourier
 from rrl_register.strips import by_strips
 from rrl_register.structure import Image, Mask, Series, direction_series
 
@@ -193,9 +194,6 @@ def _surfaces(
 class _Correlator:
     """Correlates windows of one size with larger ones, in memory that it keeps.
 
-    OpenCV's transforms of single planes are several times faster than SciPy's of many, where Intel's library is in it,
-    and no slower elsewhere.
-
     Args:
         n_terms: K, of the series.
         side, searched: Sides of the two windows, px.
@@ -203,7 +201,7 @@ class _Correlator:
 
     def __init__(self, n_terms: int, side: int, searched: int) -> None:
         self._side, self._searched = side, searched
-        size = cv2.getOptimalDFTSize(searched)  # no shift at which the window lies within the other wraps around
+        size = fourier.fast_side(searched)  # no shift at which the window lies within the other wraps around
         self._planes, self._spectra = np.zeros((2, 2, n_terms, size, size), np.complex64)
         self._total = np.empty((size, size), np.complex64)
 
@@ -218,19 +216,12 @@ class _Correlator:
         window, other = self._planes
         np.conjugate(windows[:, y : y + side, x : x + side], out=window[:, :side, :side])
         other[:, :searched, :searched] = others[:, v : v + searched, u : u + searched]
-        # The inverse transform of the conjugate window is its conjugate spectrum.
-        for planes, spectra, flags in zip(self._planes, self._spectra, (cv2.DFT_INVERSE, 0), strict=True):
-            for plane, spectrum in zip(planes, spectra, strict=True):
-                cv2.dft(_as_pairs(plane), dst=_as_pairs(spectrum), flags=flags)
-        self._spectra[1] *= self._spectra[0]
-        self._spectra[1].sum(axis=0, out=self._total)
-        cv2.dft(_as_pairs(self._total), dst=_as_pairs(self._total), flags=cv2.DFT_INVERSE | cv2.DFT_SCALE)
-        return self._total.real
-
-
-def _as_pairs(planes: Series) -> Image:
-    """Complex planes as OpenCV has them: (..., 2) float32, real and imaginary parts."""
-    return planes.view(np.float32).reshape(*planes.shape, 2)
+        spectra = self._spectra
+        fourier.conjugate_spectra(window, out=spectra[0])
+        fourier.transform(other, out=spectra[1])
+        spectra[1] *= spectra[0]
+        spectra[1].sum(axis=0, out=self._total)
+        return fourier.transform_back(self._total, out=self._total).real
 
 
 def _peaks(surfaces: NDArray[np.float32], k: int) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
