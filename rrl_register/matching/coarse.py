@@ -7,9 +7,12 @@ differs between spectra most: texture and speckle.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -45,6 +48,9 @@ _SCREENING = ((10, Model.SIMILARITY),)
 _REFINEMENTS = ((10, Model.SIMILARITY), (5, Model.AFFINE))
 """Search radius (reduced px) and model of each round of refinement."""
 _MOST_RADIUS = max(radius for radius, _ in (*_SCREENING, *_REFINEMENTS))
+_MAX_THREADS = 8
+"""Guesses that are improved at a time."""
+T = TypeVar("T")
 _REFINE_THRESHOLD = 2.0
 _REFINE_MIN_INLIERS = 8
 
@@ -189,12 +195,21 @@ def coarse_hypotheses(
     if grid.screened:
         guesses = _distinct(ranked, moving.shape, _DISTINCT, grid.screened)
         workbench = Workbench(images, SCREEN_SIDE, reach)
-        ranked = [workbench.refined(guess, _SCREENING) for guess in guesses]
+        ranked = _side_by_side(workbench, guesses, lambda guess: workbench.refined(guess, _SCREENING))
     workbench = Workbench(images, REFINE_SIDE, reach)
     guesses = _distinct(ranked, moving.shape, _APART, n + _SPARE)
-    judged = [workbench.judged(workbench.refined(guess, _REFINEMENTS)) for guess in guesses]
+    judged = _side_by_side(workbench, guesses, lambda guess: workbench.judged(workbench.refined(guess, _REFINEMENTS)))
     kept = _distinct([Peak(each.score, each.matrix, each.scale) for each in judged], moving.shape, _DISTINCT, n)
     return [hypothesis for guess in kept for hypothesis in judged if hypothesis.matrix is guess.matrix]
+
+
+def _side_by_side(workbench: Workbench, guesses: Sequence[Peak], work: Callable[[Peak], T]) -> list[T]:
+    """What comes of each guess, several at a time."""
+    with ThreadPoolExecutor(max(1, min(cv2.getNumThreads(), _MAX_THREADS))) as pool:
+        # Guesses of one scale share what is prepared for it, which is done before they would all begin with it.
+        for _ in pool.map(workbench.prepare, {guess.scale for guess in guesses}):
+            pass
+        return list(pool.map(work, guesses))
 
 
 def _distinct(ranked: Sequence[Peak], shape: tuple[int, ...], share: float, n: int) -> list[Peak]:
@@ -264,6 +279,10 @@ class Workbench:
         spread = 1.4826 * float(np.median(np.abs(others - middle))) + 1e-9
         parts = decompose(guess.matrix, self._images[2].shape)
         return Hypothesis(guess.matrix, (height - middle) / spread, correlation, parts.rotation_deg, parts.scale)
+
+    def prepare(self, scale: float) -> None:
+        """Makes what guesses of a scale need, which else is made for the first of them."""
+        self._prepared(scale)
 
     def _prepared(self, scale: float) -> _Prepared:
         if scale not in self._by_scale:

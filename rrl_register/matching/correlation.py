@@ -166,5 +166,5 @@ class Template:
 
 def _energy(features: Series, where: Mask) -> float:
     """Sum of the squares of features (J, H, W) in a part of the image."""
-    inside = features[:, where]
+    inside = features * where
     return float(np.vdot(inside, inside).real)
