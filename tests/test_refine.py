@@ -83,6 +83,16 @@ def test_correlation_agrees_with_the_plain_formula() -> None:
         assert peaks.correlation[i, 0] == pytest.approx(max(around), abs=1e-4)
 
 
+def test_threads_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for n_threads in (1, 2, 5):
+        monkeypatch.setattr(cv2, "getNumThreads", lambda n=n_threads: n)
+        found.append(local_peaks(FIXED, (shifted(2.3, 1), ALL), POINTS, half=20, radius=6))
+    for peaks in found[1:]:
+        np.testing.assert_array_equal(peaks.positions, found[0].positions)
+        np.testing.assert_array_equal(peaks.correlation, found[0].correlation)
+
+
 def test_peaks_come_best_first_apart_and_within_the_radius() -> None:
     peaks = local_peaks(FIXED, (texture(seed=2), ALL), POINTS, half=12, radius=12, k=3)
     found = peaks.valid.all(axis=1)
