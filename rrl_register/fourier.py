@@ -13,9 +13,16 @@ from numpy.typing import NDArray
 Planes = NDArray[np.complex64]
 
 
+_STEP = 16
+"""Sides that this divides are transformed so much faster that up to an eighth more of pixels costs nothing."""
+
+
 def fast_side(least: int) -> int:
     """The next length of which transforms are fast."""
-    return int(cv2.getOptimalDFTSize(least))
+    side = -(-least // _STEP) * _STEP
+    while cv2.getOptimalDFTSize(side) != side:
+        side += _STEP
+    return side
 
 
 def transform(planes: Planes, out: Planes | None = None) -> Planes:

@@ -39,6 +39,6 @@ def test_pairs_share_the_memory_of_the_planes() -> None:
     np.testing.assert_array_equal(planes, PLANES.real)
 
 
-@pytest.mark.parametrize(("least", "side"), [(120, 120), (121, 125), (139, 144)])
-def test_the_next_fast_side_has_small_factors(least: int, side: int) -> None:
+@pytest.mark.parametrize(("least", "side"), [(1, 16), (128, 128), (129, 144), (145, 160), (161, 192)])
+def test_the_next_fast_side_has_small_factors_and_sixteen(least: int, side: int) -> None:
     assert fourier.fast_side(least) == side

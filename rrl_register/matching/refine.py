@@ -149,10 +149,11 @@ def peaks_between(fixed: Structure, moving: Structure, points: NDArray[np.float6
         raise ValueError(f"images of {fixed.shape} and {moving.shape} px are not on one grid")
     xy = np.asarray(points, np.float64).reshape(-1, 2)
     rows, columns = _indices(xy, fixed.shape)
+    # Before the threads of the surfaces: what an image's sums are made of is then made once, not by each of them.
+    enough = [image.share(rows, columns) >= _MIN_STRUCTURE for image in (fixed, moving)]
     surfaces = _surfaces(fixed, moving, rows, columns, radius + 1)
     shift, correlation = _peaks(surfaces, k)
     exists = np.isfinite(correlation)
-    enough = [image.share(rows, columns) >= _MIN_STRUCTURE for image in (fixed, moving)]
     return LocalPeaks(
         positions=xy[:, None, :] + shift,
         correlation=np.where(exists, correlation, 0).astype(np.float32),
