@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.linalg import LinAlgError, cho_factor, cho_solve, qr
-from scipy.spatial import ConvexHull, QhullError
+from scipy.linalg.lapack import dposv
 
 from rrl_register.errors import NotRegisteredError
-from rrl_register.estimation.displacement import Displacement, Transform, bumps, monomials, require_gentle
+from rrl_register.estimation.displacement import (
+    Displacement,
+    Transform,
+    bumps,
+    is_gentle,
+    monomials,
+    nearest_in_hull,
+)
 from rrl_register.estimation.ransac import biweight
-from rrl_register.estimation.transforms import Matrix, Points, fit_homography, project
+from rrl_register.estimation.transforms import Matrix, Points, fit_homographies, fit_homography, project
 
 KNOTS_PER_SIDE = 10
 """Cells along each side of the tie points' bounding box; each that holds some gets a knot of the thin plate."""
@@ -26,6 +34,8 @@ _NARROWING = (WIDE, 1.8, 1.3, *(1.0,) * 5)
 """Thresholds of the biweight from step to step: the displacement grows into the points that the homography misses."""
 _RIDGE = 1e-12
 """Added to the normal equations, relative to their mean diagonal, so that float64 solves them."""
+_THIN = 1e-6
+"""Area of the tie points' hull over its longer side squared, up to which it is a line: float32 leaves 1e-7."""
 
 
 class DisplacedModel(StrEnum):
@@ -53,7 +63,12 @@ class Displaced:
     smoothing: float | None
     min_points: int
 
-    def fit(self, moving: ArrayLike, fixed: ArrayLike, weights: ArrayLike | None = None) -> Transform:
+    @property
+    def fit(self) -> Displaced:
+        """Its weighted least-squares fit, as ``Model.fit`` is a matrix's: itself."""
+        return self
+
+    def __call__(self, moving: ArrayLike, fixed: ArrayLike, weights: ArrayLike | None = None) -> Transform:
         """Weighted least-squares homography, then penalised least-squares displacement of what it leaves.
 
         Source: a thin-plate spline on few knots, Wood, "Thin plate regression splines", 2003; its bending energy as in
@@ -69,26 +84,60 @@ class Displaced:
         """
         m, f = (np.asarray(points, np.float64).reshape(-1, 2) for points in (moving, fixed))
         w = np.ones(len(m)) if weights is None else np.asarray(weights, np.float64)
-        matrix = fit_homography(m, f, w)
-        used = w > 0
-        return Transform(matrix, self._displacement(f[used], (f - project(matrix, m))[used], w[used]))
+        return self.on_top_of(fit_homography(m, f, w), m, f, w)[0]
 
-    def _displacement(self, places: Points, wanted: Points, weights: NDArray[np.float64]) -> Displacement:
-        hull = _hull(places)
+    def each(self, moving: Points, fixed: Points, weights: NDArray[np.float64]) -> list[Transform | None]:
+        """The fits under weights ``(B, N)``; None where the points with a weight do not determine one."""
+        matrices = fit_homographies(moving, fixed, weights)
+        fits = (_or_none(self, matrix, moving, fixed, w) for matrix, w in zip(matrices, weights, strict=True))
+        return [fit and fit[0] for fit in fits]
+
+    def on_top_of(
+        self, matrix: Matrix, moving: Points, fixed: Points, weights: NDArray[np.float64]
+    ) -> tuple[Transform, NDArray[np.float64]]:
+        """A matrix with the displacement of what it leaves.
+
+        Args:
+            matrix: ``(3, 3)`` least-squares homography.
+            moving: ``(N, 2)`` points.
+            fixed: ``(N, 2)`` corresponding points.
+            weights: ``(N,)``, >= 0.
+
+        Returns:
+            The transform and the residuals ``(N,)`` under it, px.
+
+        Raises:
+            NotRegisteredError: The points do not determine it.
+        """
+        left = fixed - project(matrix, moving)
+        displacement, field = self._displacement(fixed, left, weights)
+        distance = np.hypot(*(left - field).T)
+        return Transform(matrix, displacement), np.where(np.isfinite(distance), distance, np.inf)
+
+    def _displacement(
+        self, places: Points, wanted: Points, weights: NDArray[np.float64]
+    ) -> tuple[Displacement, Points]:
+        """The displacement that comes nearest to the one wanted, and what it is at the places."""
+        used = weights > 0
+        hull = _hull(places[used])
         centre, scale = (hull.min(axis=0) + hull.max(axis=0)) / 2, float(np.ptp(hull, axis=0).max()) / 2
-        normalised = (places - centre) / scale
+        # Those without a weight alone can lie beyond the hull of the others.
+        within = places.copy()
+        within[~used] = nearest_in_hull(places[~used], hull)
+        normalised = (within - centre) / scale
         plane = monomials(normalised, self.degree)
         if self.smoothing is None:
-            coefficients = _least_squares(plane, wanted, weights, np.zeros((plane.shape[1],) * 2))
-            return Displacement(self.degree, coefficients, np.empty((0, 2)), np.empty((0, 2)), centre, scale, hull)
-        knots = _knots(normalised)
+            coefficients = _least_squares(plane, wanted, weights)
+            none = np.empty((0, 2))
+            return Displacement(self.degree, coefficients, none, none, centre, scale, hull), plane @ coefficients
+        knots = _knots(normalised[used])
         bending, free = _bending(knots, self.degree)
         basis = np.hstack([plane, bumps(normalised, knots) @ free])
         penalty = np.zeros((basis.shape[1],) * 2)
         penalty[plane.shape[1] :, plane.shape[1] :] = self.smoothing * bending
         found = _least_squares(basis, wanted, weights, penalty)
         coefficients, inner = np.split(found, [plane.shape[1]])
-        return Displacement(self.degree, coefficients, knots, free @ inner, centre, scale, hull)
+        return Displacement(self.degree, coefficients, knots, free @ inner, centre, scale, hull), basis @ found
 
 
 DISPLACED = (
@@ -101,20 +150,20 @@ third of it."""
 
 
 def robust_displaced(
-    displaced: Displaced,
+    models: Sequence[Displaced],
     moving: Points,
     fixed: Points,
     start: Matrix,
     threshold: float,
     weights: NDArray[np.float64],
-) -> tuple[Transform, NDArray[np.bool_]] | None:
-    """Estimate a displaced homography from tie points with outliers.
+) -> dict[Displaced, tuple[Transform, NDArray[np.bool_]]]:
+    """Estimate displaced homographies from tie points with outliers.
 
     Iteratively reweighted least squares with a biweight that is wide at first, for local distortion takes true points
-    off every homography, and narrows to the threshold.
+    off every homography, and narrows to the threshold. The models go through it side by side, which is faster.
 
     Args:
-        displaced: What to fit.
+        models: What to fit.
         moving: ``(N, 2)`` points.
         fixed: ``(N, 2)`` corresponding points.
         start: ``(3, 3)`` robust homography within ``WIDE`` thresholds.
@@ -122,23 +171,38 @@ def robust_displaced(
         weights: ``(N,)`` trust in each tie point, >= 0.
 
     Returns:
-        Transform and inliers ``(N,)`` bool; None when the inliers are too few or too badly spread, or the displacement
-        is too steep to be one.
+        Transform and inliers ``(N,)`` bool of each model, but for those whose inliers are too few or too badly spread,
+        or whose displacement is too steep to be one.
     """
-    current = Transform(start)
-    if (current.residuals(moving, fixed) <= WIDE * threshold).sum() < displaced.min_points:
-        return None
+    residual = Transform(start).residuals(moving, fixed)
+    within = int((residual <= WIDE * threshold).sum())
+    now = {model: (Transform(start), residual) for model in models if within >= model.min_points}
+    for width in _NARROWING if now else ():
+        near = np.stack([weights * biweight(residual, width * threshold) for _, residual in now.values()])
+        matrices = fit_homographies(moving, fixed, near)
+        tried = zip(now, matrices, near, strict=True)
+        fits = {model: _or_none(model, matrix, moving, fixed, some) for model, matrix, some in tried}
+        now = {model: fit for model, fit in fits.items() if fit}
+        if not now:
+            break
+    found = {model: (transform, residual <= threshold) for model, (transform, residual) in now.items()}
+    return {model: fit for model, fit in found.items() if _is_sound(model, *fit, fixed)}
+
+
+def _is_sound(model: Displaced, transform: Transform, inliers: NDArray[np.bool_], fixed: Points) -> bool:
+    """Whether there are inliers enough all over, and a displacement that does not come near to folding the image."""
+    enough = inliers.sum() >= model.min_points and _is_spread(fixed[inliers])
+    return bool(enough) and transform.displacement is not None and is_gentle(transform.displacement)
+
+
+def _or_none(
+    model: Displaced, matrix: Matrix | None, moving: Points, fixed: Points, weights: NDArray[np.float64]
+) -> tuple[Transform, NDArray[np.float64]] | None:
+    """``Displaced.on_top_of`` where there is a matrix and the points determine the displacement."""
     try:
-        for width in _NARROWING:
-            near = biweight(current.residuals(moving, fixed), width * threshold)
-            current = displaced.fit(moving, fixed, weights * near)
-        if current.displacement is not None:
-            require_gentle(current.displacement)
+        return None if matrix is None else model.on_top_of(matrix, moving, fixed, weights)
     except NotRegisteredError:
         return None
-    inliers = current.residuals(moving, fixed) <= threshold
-    enough = inliers.sum() >= displaced.min_points and _is_spread(fixed[inliers])
-    return (current, inliers) if enough else None
 
 
 def _is_spread(points: Points) -> bool:
@@ -147,19 +211,22 @@ def _is_spread(points: Points) -> bool:
 
 
 def _hull(places: Points) -> Points:
-    try:
-        return np.asarray(places[ConvexHull(places).vertices])
-    except (QhullError, ValueError) as error:
+    """Corners of the convex hull, found in float32: what it misses of a corner is less than 1e-4 px of 1000."""
+    corners = cv2.convexHull(places.astype(np.float32), returnPoints=False)[:, 0]
+    hull: Points = places[corners]
+    if cv2.contourArea(hull.astype(np.float32)) <= _THIN * float(np.ptp(hull, axis=0).max()) ** 2:
         raise NotRegisteredError(
             f"{len(places)} tie points lie almost on one line, a displacement needs an area: try a stiffer --model"
-        ) from error
+        )
+    return hull
 
 
 def _knots(points: Points) -> Points:
     """Mean of the points in each occupied cell of a grid over the square from -1 to 1."""
-    _, cell = np.unique(_cells((points + 1) / 2, KNOTS_PER_SIDE), return_inverse=True)
+    cell = _cells((points + 1) / 2, KNOTS_PER_SIDE)
     count = np.bincount(cell)
-    return np.stack([np.bincount(cell, values) / count for values in points.T], axis=1)
+    held = count > 0
+    return np.stack([np.bincount(cell, values)[held] / count[held] for values in points.T], axis=1)
 
 
 def _cells(points: Points, n: int) -> NDArray[np.int64]:
@@ -180,21 +247,20 @@ def _bending(knots: Points, degree: int) -> tuple[NDArray[np.float64], NDArray[n
             f"{len(knots)} cells of the scene hold tie points, a thin plate needs more than {rank}: "
             "try a stiffer --model"
         )
-    free = qr(polynomial)[0][:, rank:]
+    free = np.linalg.qr(polynomial, mode="complete")[0][:, rank:]
     return free.T @ bumps(knots, knots) @ free, free
 
 
 def _least_squares(
-    basis: NDArray[np.float64], wanted: Points, weights: NDArray[np.float64], penalty: NDArray[np.float64]
+    basis: NDArray[np.float64], wanted: Points, weights: NDArray[np.float64], penalty: NDArray[np.float64] | None = None
 ) -> Points:
     """Coefficients ``(T, 2)`` that minimise the weighted mean squared distance plus their penalty."""
-    share = weights / weights.sum()
-    normal = basis.T @ (share[:, None] * basis) + penalty
+    shared = (weights / weights.sum())[:, None] * basis
+    normal = shared.T @ basis
+    if penalty is not None:
+        normal += penalty
     normal[np.diag_indices_from(normal)] += _RIDGE * np.trace(normal) / len(normal)
-    try:
-        solved: Points = cho_solve(cho_factor(normal), basis.T @ (share[:, None] * wanted))
-    except LinAlgError as error:
-        raise NotRegisteredError(
-            f"{len(basis)} tie points do not determine a displacement: try a stiffer --model"
-        ) from error
-    return solved
+    _, solved, failed = dposv(normal, shared.T @ wanted)
+    if failed:
+        raise NotRegisteredError(f"{len(basis)} tie points do not determine a displacement: try a stiffer --model")
+    return np.asarray(solved)
