@@ -21,6 +21,8 @@ from rrl_register.estimation.transforms import Points, normalised
 
 LATTICE = 17
 """Places along the longer side of the overlap at which the uncertainty is looked at."""
+_SETTLED = 1e-4
+"""Change of a place, px, from one step to the next, that hides no uncertainty."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ def uncertainty(
     if not (fits and len(places)):
         return None
     moving = transform.backward(places)
-    put = np.stack([fit.forward(moving, near=places) for fit in fits])
+    put = np.stack([fit.forward(moving, places, _SETTLED) for fit in fits])
     variance = (len(fits) - 1) / len(fits) * ((put - put.mean(axis=0)) ** 2).sum(axis=(0, 2))
     error = np.sqrt(variance)
     return Uncertainty(float(error.mean()), float(error.max())) if np.isfinite(error).all() else None

@@ -6,25 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.linalg.lapack import dposv
 
 from rrl_register.errors import NotRegisteredError
-from rrl_register.estimation.displacement import (
-    Displacement,
-    Transform,
-    bumps,
-    is_gentle,
-    monomials,
-    nearest_in_hull,
-)
+from rrl_register.estimation.basis import Basis, cells, hull_of
+from rrl_register.estimation.displacement import Transform, is_gentle
 from rrl_register.estimation.ransac import biweight
 from rrl_register.estimation.transforms import Matrix, Points, fit_homographies, fit_homography, project
 
-KNOTS_PER_SIDE = 10
-"""Cells along each side of the tie points' bounding box; each that holds some gets a knot of the thin plate."""
 CELLS_PER_SIDE = 5
 MIN_CELLS = 13
 """Of the 25 cells of the inliers' bounding box, those that have to hold some: more than half."""
@@ -32,10 +22,6 @@ WIDE = 2.5
 """Thresholds around the homography within which a true point may lie that the displacement is to explain."""
 _NARROWING = (WIDE, 1.8, 1.3, *(1.0,) * 5)
 """Thresholds of the biweight from step to step: the displacement grows into the points that the homography misses."""
-_RIDGE = 1e-12
-"""Added to the normal equations, relative to their mean diagonal, so that float64 solves them."""
-_THIN = 1e-6
-"""Area of the tie points' hull over its longer side squared, up to which it is a line: float32 leaves 1e-7."""
 
 
 class DisplacedModel(StrEnum):
@@ -84,60 +70,49 @@ class Displaced:
         """
         m, f = (np.asarray(points, np.float64).reshape(-1, 2) for points in (moving, fixed))
         w = np.ones(len(m)) if weights is None else np.asarray(weights, np.float64)
-        return self.on_top_of(fit_homography(m, f, w), m, f, w)[0]
+        return self.on_top_of(fit_homography(m, f, w), self.basis(f, w > 0), m, f, w)[0]
 
     def each(self, moving: Points, fixed: Points, weights: NDArray[np.float64]) -> list[Transform | None]:
         """The fits under weights ``(B, N)``; None where the points with a weight do not determine one."""
-        matrices = fit_homographies(moving, fixed, weights)
-        fits = (_or_none(self, matrix, moving, fixed, w) for matrix, w in zip(matrices, weights, strict=True))
+        # A polynomial is the same in any coordinates; the knots of a thin plate are where the points are.
+        shared = None if self.smoothing is not None else _Bases(fixed).of(self, np.asarray(np.any(weights > 0, axis=0)))
+        fits = (
+            _or_none(self, shared or _Bases(fixed).of(self, some > 0), matrix, moving, fixed, some)
+            for matrix, some in zip(fit_homographies(moving, fixed, weights), weights, strict=True)
+        )
         return [fit and fit[0] for fit in fits]
 
+    def basis(self, fixed: Points, used: NDArray[np.bool_]) -> Basis:
+        """What its displacements are sums of, at all points ``(N, 2)``, for a fit to those that are used.
+
+        Raises:
+            NotRegisteredError: They do not determine any.
+        """
+        return Basis.of(fixed, used, self.degree, self.smoothing is not None)
+
     def on_top_of(
-        self, matrix: Matrix, moving: Points, fixed: Points, weights: NDArray[np.float64]
+        self, matrix: Matrix, basis: Basis, moving: Points, fixed: Points, weights: NDArray[np.float64]
     ) -> tuple[Transform, NDArray[np.float64]]:
         """A matrix with the displacement of what it leaves.
 
         Args:
             matrix: ``(3, 3)`` least-squares homography.
+            basis: Of the points, for those with a weight or more.
             moving: ``(N, 2)`` points.
             fixed: ``(N, 2)`` corresponding points.
             weights: ``(N,)``, >= 0.
 
         Returns:
-            The transform and the residuals ``(N,)`` under it, px.
+            The transform and the residuals ``(N,)`` under it, px; of points beyond the hull of those with a weight,
+            they are the transform's only where the basis is for those with a weight alone.
 
         Raises:
             NotRegisteredError: The points do not determine it.
         """
         left = fixed - project(matrix, moving)
-        displacement, field = self._displacement(fixed, left, weights)
+        displacement, field = basis.fitted(left, weights, self.smoothing, hull_of(fixed[weights > 0]))
         distance = np.hypot(*(left - field).T)
         return Transform(matrix, displacement), np.where(np.isfinite(distance), distance, np.inf)
-
-    def _displacement(
-        self, places: Points, wanted: Points, weights: NDArray[np.float64]
-    ) -> tuple[Displacement, Points]:
-        """The displacement that comes nearest to the one wanted, and what it is at the places."""
-        used = weights > 0
-        hull = _hull(places[used])
-        centre, scale = (hull.min(axis=0) + hull.max(axis=0)) / 2, float(np.ptp(hull, axis=0).max()) / 2
-        # Those without a weight alone can lie beyond the hull of the others.
-        within = places.copy()
-        within[~used] = nearest_in_hull(places[~used], hull)
-        normalised = (within - centre) / scale
-        plane = monomials(normalised, self.degree)
-        if self.smoothing is None:
-            coefficients = _least_squares(plane, wanted, weights)
-            none = np.empty((0, 2))
-            return Displacement(self.degree, coefficients, none, none, centre, scale, hull), plane @ coefficients
-        knots = _knots(normalised[used])
-        bending, free = _bending(knots, self.degree)
-        basis = np.hstack([plane, bumps(normalised, knots) @ free])
-        penalty = np.zeros((basis.shape[1],) * 2)
-        penalty[plane.shape[1] :, plane.shape[1] :] = self.smoothing * bending
-        found = _least_squares(basis, wanted, weights, penalty)
-        coefficients, inner = np.split(found, [plane.shape[1]])
-        return Displacement(self.degree, coefficients, knots, free @ inner, centre, scale, hull), basis @ found
 
 
 DISPLACED = (
@@ -176,12 +151,16 @@ def robust_displaced(
     """
     residual = Transform(start).residuals(moving, fixed)
     within = int((residual <= WIDE * threshold).sum())
+    bases = _Bases(fixed)
     now = {model: (Transform(start), residual) for model in models if within >= model.min_points}
     for width in _NARROWING if now else ():
         near = np.stack([weights * biweight(residual, width * threshold) for _, residual in now.values()])
         matrices = fit_homographies(moving, fixed, near)
         tried = zip(now, matrices, near, strict=True)
-        fits = {model: _or_none(model, matrix, moving, fixed, some) for model, matrix, some in tried}
+        fits = {
+            model: _or_none(model, bases.of(model, some > 0), matrix, moving, fixed, some)
+            for model, matrix, some in tried
+        }
         now = {model: fit for model, fit in fits.items() if fit}
         if not now:
             break
@@ -195,72 +174,39 @@ def _is_sound(model: Displaced, transform: Transform, inliers: NDArray[np.bool_]
     return bool(enough) and transform.displacement is not None and is_gentle(transform.displacement)
 
 
+class _Bases:
+    """Bases of the same points ``(N, 2)``: models and steps that leave out the same points share one."""
+
+    def __init__(self, fixed: Points) -> None:
+        self._fixed = fixed
+        self._known: dict[tuple[int, bool, bytes], Basis | None] = {}
+
+    def of(self, model: Displaced, used: NDArray[np.bool_]) -> Basis | None:
+        """``Displaced.basis``; None where the points that are used determine none."""
+        key = model.degree, model.smoothing is not None, used.tobytes()
+        if key not in self._known:
+            try:
+                self._known[key] = model.basis(self._fixed, used)
+            except NotRegisteredError:
+                self._known[key] = None
+        return self._known[key]
+
+
 def _or_none(
-    model: Displaced, matrix: Matrix | None, moving: Points, fixed: Points, weights: NDArray[np.float64]
+    model: Displaced,
+    basis: Basis | None,
+    matrix: Matrix | None,
+    moving: Points,
+    fixed: Points,
+    weights: NDArray[np.float64],
 ) -> tuple[Transform, NDArray[np.float64]] | None:
-    """``Displaced.on_top_of`` where there is a matrix and the points determine the displacement."""
+    """``Displaced.on_top_of`` where there are a matrix and a basis, and the points determine the displacement."""
     try:
-        return None if matrix is None else model.on_top_of(matrix, moving, fixed, weights)
+        return None if matrix is None or basis is None else model.on_top_of(matrix, basis, moving, fixed, weights)
     except NotRegisteredError:
         return None
 
 
 def _is_spread(points: Points) -> bool:
     low, high = points.min(axis=0), points.max(axis=0)
-    return len(np.unique(_cells((points - low) / np.maximum(high - low, 1), CELLS_PER_SIDE))) >= MIN_CELLS
-
-
-def _hull(places: Points) -> Points:
-    """Corners of the convex hull, found in float32: what it misses of a corner is less than 1e-4 px of 1000."""
-    corners = cv2.convexHull(places.astype(np.float32), returnPoints=False)[:, 0]
-    hull: Points = places[corners]
-    if cv2.contourArea(hull.astype(np.float32)) <= _THIN * float(np.ptp(hull, axis=0).max()) ** 2:
-        raise NotRegisteredError(
-            f"{len(places)} tie points lie almost on one line, a displacement needs an area: try a stiffer --model"
-        )
-    return hull
-
-
-def _knots(points: Points) -> Points:
-    """Mean of the points in each occupied cell of a grid over the square from -1 to 1."""
-    cell = _cells((points + 1) / 2, KNOTS_PER_SIDE)
-    count = np.bincount(cell)
-    held = count > 0
-    return np.stack([np.bincount(cell, values)[held] / count[held] for values in points.T], axis=1)
-
-
-def _cells(points: Points, n: int) -> NDArray[np.int64]:
-    """Index (N,) of the cell that each point of the square from 0 to 1 lies in, of n x n."""
-    column, row = np.clip(points * n, 0, n - 1).astype(np.int64).T
-    return np.asarray(column * n + row)
-
-
-def _bending(knots: Points, degree: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Bending energy of bumps around the knots, ``(F, F)``, and the ``(K, F)`` free combinations of their weights.
-
-    Only those without a polynomial part bend finitely, and of them the energy is positive.
-    """
-    polynomial = monomials(knots, degree)
-    rank = polynomial.shape[1]
-    if len(knots) <= rank:
-        raise NotRegisteredError(
-            f"{len(knots)} cells of the scene hold tie points, a thin plate needs more than {rank}: "
-            "try a stiffer --model"
-        )
-    free = np.linalg.qr(polynomial, mode="complete")[0][:, rank:]
-    return free.T @ bumps(knots, knots) @ free, free
-
-
-def _least_squares(
-    basis: NDArray[np.float64], wanted: Points, weights: NDArray[np.float64], penalty: NDArray[np.float64] | None = None
-) -> Points:
-    """Coefficients ``(T, 2)`` that minimise the weighted mean squared distance plus their penalty."""
-    shared = (weights / weights.sum())[:, None] * basis
-    normal = shared.T @ basis
-    if penalty is not None:
-        normal += penalty
-    normal[np.diag_indices_from(normal)] += _RIDGE * np.trace(normal) / len(normal)
-    _, solved, failed = dposv(normal, shared.T @ wanted)
-    if failed:
-        raise NotRegisteredError(f"{len(basis)} tie points do not determine a displacement: try a stiffer --model")
-    return np.asarray(solved)
+    return len(np.unique(cells((points - low) / np.maximum(high - low, 1), CELLS_PER_SIDE))) >= MIN_CELLS

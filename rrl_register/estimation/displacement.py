@@ -122,12 +122,13 @@ class Transform:
     matrix: Matrix
     displacement: Displacement | None = None
 
-    def forward(self, points: ArrayLike, near: Points | None = None) -> Points:
+    def forward(self, points: ArrayLike, near: Points | None = None, settled: float = _SETTLED) -> Points:
         """Fixed places ``(N, 2)`` of moving points, by iterating f = H(m) + d(f).
 
         Args:
             points: ``(N, 2)`` moving px.
             near: ``(N, 2)`` about where they go, which saves iterations; None: that is not known.
+            settled: Change of a step, px, after which there is none.
         """
         straight = project(self.matrix, points)
         if self.displacement is None:
@@ -135,7 +136,7 @@ class Transform:
         places = straight if near is None else near
         for _ in range(_FORWARD_STEPS):
             before, places = places, straight + self.displacement.at(places)
-            if not (np.abs(places - before) > _SETTLED).any():
+            if not (np.abs(places - before) > settled).any():
                 break
         return places
 

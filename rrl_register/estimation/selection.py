@@ -205,6 +205,15 @@ class _Judge:
                 losses[model] = self.known[key]
         return losses
 
+    def seen(self, transform: Transform, judged: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """What a transform loses, ``(J,)``, on points that it was fitted to: in all less than on those kept out."""
+        return self._cut_off(transform.residuals(self.moving[judged], self.fixed[judged]))
+
+    def _cut_off(self, residual: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Squared distances, px², up to where an outlier begins; NaN costs as much as one."""
+        cut = _OUTLIER * self.threshold
+        return np.asarray(np.nan_to_num(np.minimum(residual, cut), nan=cut) ** 2)
+
     def _loss(self, model: Candidate, transform: Transform, judged: NDArray[np.bool_]) -> NDArray[np.float64]:
         """Squared distance ``(J,)`` of each point from a fit without its block, cut off where an outlier begins.
 
@@ -213,10 +222,8 @@ class _Judge:
         which costs as much as an outlier.
         """
         moving, fixed = self.moving[judged], self.fixed[judged]
-        cut = _OUTLIER * self.threshold
         weights = self.trust[judged] * biweight(transform.residuals(moving, fixed), self.threshold)
-        left_out = left_out_residuals(moving, fixed, spatial_blocks(fixed), model.fit, weights)
-        return np.asarray(np.nan_to_num(np.minimum(left_out, cut), nan=cut) ** 2)
+        return self._cut_off(left_out_residuals(moving, fixed, spatial_blocks(fixed), model.fit, weights))
 
 
 def _explained(found: dict[Candidate, _Found]) -> NDArray[np.bool_]:
@@ -235,6 +242,15 @@ def _is_enough(matrices: dict[Candidate, _Found], judge: _Judge) -> bool:
     return bool(np.average(most, weights=judge.trust) < _WORTH**2)
 
 
+def _may_gain(
+    found: dict[Candidate, _Found], judge: _Judge, judged: NDArray[np.bool_], least: NDArray[np.float64]
+) -> bool:
+    """Whether a displacement gains enough over what the matrices lose at least, even on the points it was fitted to."""
+    w = judge.trust[judged]
+    seen = (judge.seen(transform, judged) for model, (transform, _) in found.items() if isinstance(model, Displaced))
+    return any(np.average(least - loss, weights=w) >= _WORTH**2 for loss in seen)
+
+
 def _stiffest(found: dict[Candidate, _Found], judge: _Judge) -> Candidate:
     """The first model whose held-out loss is within one standard error of the least; displaced ones where it is clear.
 
@@ -243,7 +259,7 @@ def _stiffest(found: dict[Candidate, _Found], judge: _Judge) -> Candidate:
     judged = _explained(found)
     w, blocks = judge.trust[judged], spatial_blocks(judge.fixed[judged])
     family, errors = judge.losses(found, judged, Model), 1.0
-    if not family or np.average(_least(family, w), weights=w) >= _WORTH**2:  # else no displacement gains enough
+    if not family or _may_gain(found, judge, judged, _least(family, w)):
         displaced = judge.losses(found, judged, Displaced)
         if displaced and (not family or _is_worth_it(_least(family, w) - _least(displaced, w), w, blocks)):
             family, errors = displaced, _CLEARLY
