@@ -19,7 +19,7 @@ from rrl_register.structure import Image, Mask
 from rrl_register.working import SAME_RESOLUTION, WorkingPair
 
 MIN_SIDE = 48
-_KEPT_BYTES = 64 * 2**20
+_KEPT_BYTES = 16 * 2**20
 """Of an image that is not read a second time: more is not worth the memory."""
 REACH_PX = 100.0
 """How far georeferences may be off, px at the resolution that both images share."""

@@ -62,6 +62,20 @@ def test_points_that_determine_nothing_spoil_no_other_fit() -> None:
     assert [fit is None for fit in bent] == [False, True, True, False]
 
 
+@pytest.mark.parametrize("fit", [fit_homography, DISPLACED[0], DISPLACED[3]])
+def test_a_point_that_is_nowhere_and_left_out_does_no_harm(fit: AnyFit) -> None:
+    moving, fixed, _ = noisy(240)
+    weights = np.ones((2, 241))
+    weights[:, 240] = 0
+    weights[1, :20] = 0
+    away = np.array([[np.inf, 0.0]])
+    found = fit_each(fit, np.concatenate([moving, away]), np.concatenate([fixed, np.zeros((1, 2))]), weights)
+    alone = fit_each(fit, moving, fixed, weights[:, :240])
+    for one, other in zip(found, alone, strict=True):
+        assert one is not None and other is not None
+        np.testing.assert_allclose(one.residuals(moving, fixed), other.residuals(moving, fixed), atol=1e-9)
+
+
 def test_homographies_are_the_least_squares_ones() -> None:
     moving, fixed, weights = noisy(80)
     found = fit_homography(moving, fixed, weights)

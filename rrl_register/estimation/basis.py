@@ -95,7 +95,8 @@ class Basis:
         if smoothing is not None:
             normal[terms:, terms:] += smoothing * self.bending
         normal[np.diag_indices_from(normal)] += _RIDGE * np.trace(normal) / len(normal)
-        _, found, failed = dposv(normal, shared.T @ wanted)
+        known = np.where(weights[:, None] > 0, wanted, 0)  # the others may lie on the matrix's horizon
+        _, found, failed = dposv(normal, shared.T @ known)
         if failed:
             raise NotRegisteredError(
                 f"{len(weights)} tie points do not determine a displacement: try a stiffer --model"

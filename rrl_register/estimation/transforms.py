@@ -238,8 +238,9 @@ def fit_homographies(moving: ArrayLike, fixed: ArrayLike, weights: ArrayLike) ->
     Returns:
         B transforms; None where the points with a weight determine none.
     """
-    m, f = (np.asarray(points, np.float64).reshape(-1, 2) for points in (moving, fixed))
     w = np.asarray(weights, np.float64)
+    used = np.any(w > 0, axis=0)
+    m, f, w = np.asarray(moving, np.float64)[used], np.asarray(fixed, np.float64)[used], w[:, used]
     enough = np.flatnonzero((w > 0).sum(axis=1) >= 4)
     try:
         found: Sequence[Matrix | None] = _homographies(m, f, w[enough]) if len(enough) else []
