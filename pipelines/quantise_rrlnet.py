@@ -6,7 +6,7 @@ Between what numbers the maps of the network lie is seen on patches of the train
 recipe's ``data`` may name, and what is kept of it for validation is left out. Every group of pairs, simulated spectra
 included, gives the same number of patches, near misses among them; they are drawn alike in every run. It takes a few
 minutes. The file names the checksum of the weights that it was made from, and is refused with others: make it again
-whenever the weights shipped with the package change.
+whenever the weights shipped with the package change. Needs the extras ``train`` and ``onnx``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from torch import Tensor
 from rrl_register.errors import RegistrationError
 from rrl_register.matching.onnx_scorer import CHECKSUM_NOTE, INTEGERS
 from rrl_register.nn.folding import fold_batch_norms
-from rrl_register.nn.integer_network import integer_network
 from rrl_register.nn.ranges import observe
 from rrl_register.nn.weights import Weights, read_weights
 from rrl_register.training.bank import load_bank
@@ -66,6 +65,8 @@ def run(weights: Weights, batches: list[tuple[Tensor, Tensor]], output: Path) ->
     Raises:
         InputError: If it is of an architecture that cannot be written so.
     """
+    from rrl_register.nn.integer_network import integer_network  # needs the extra onnx, which --help does not
+
     network = weights.network()
     fold_batch_norms(network)
     notes = {"name": weights.notes["name"], CHECKSUM_NOTE: weights.notes["checksum"], "licence": "Apache-2.0"}

@@ -12,13 +12,15 @@ from rrl_register.errors import InputError, UsageError
 from rrl_register.estimation.transforms import Matrix, decompose
 from rrl_register.frames import Frame, Frames, Rectangle
 from rrl_register.raster.grid import Grid, overlap_box, prior_matrix
-from rrl_register.raster.radiometry import recognise_kinds
-from rrl_register.raster.reader import Bands, has_content, open_info, read_bands
+from rrl_register.raster.radiometry import look_closely, pair_kinds
+from rrl_register.raster.reader import Bands, RasterInfo, has_content, open_info, read_bands, require_content
 from rrl_register.raster.stretch import to_grey
 from rrl_register.structure import Image, Mask
 from rrl_register.working import SAME_RESOLUTION, WorkingPair
 
 MIN_SIDE = 48
+_KEPT_BYTES = 16 * 2**20
+"""Of an image that is not read a second time: more is not worth the memory."""
 REACH_PX = 100.0
 """How far georeferences may be off, px at the resolution that both images share."""
 TURN = 0.1
@@ -39,6 +41,7 @@ class ImageFile:
         kind: What it shows; never ``auto``.
         grid: Its size and georeference.
         n_bands: How many are read.
+        known: All of it at full resolution, where it was read to tell what it shows and is small; None: it was not.
     """
 
     path: Path
@@ -46,10 +49,20 @@ class ImageFile:
     kind: Kind
     grid: Grid
     n_bands: int
+    known: Bands | None = None
+
+    @classmethod
+    def of(cls, info: RasterInfo, bands: tuple[int, ...], kind: Kind, seen: Bands | None) -> ImageFile:
+        """A file of which the middle, or all, was seen."""
+        whole = seen is not None and seen.valid.shape == info.grid.shape and seen.values.nbytes <= _KEPT_BYTES
+        return cls(info.path, bands, kind, info.grid, len(bands or info.data_bands), seen if whole else None)
 
     def read(self, factor: float, part: Rectangle | None = None) -> Bands:
         """Its bands, averaged down by a factor; all of it or a part, in px of the file."""
-        return read_bands(self.path, self.bands, factor=factor, part=part)
+        if self.known is None or factor > 1 or part is not None:
+            return read_bands(self.path, self.bands, factor=factor, part=part)
+        require_content(self.path, self.known)
+        return self.known
 
     def grey(self, bands: Bands) -> tuple[Image, Mask]:
         """Bands as the one grey image that is matched, and where it holds data."""
@@ -82,12 +95,11 @@ class PairFiles:
         infos = open_info(fixed), open_info(moving)
         grids = infos[0].grid, infos[1].grid
         prior = prior_matrix(*grids)
-        kinds = recognise_kinds(fixed, moving, config)
         chosen = config.fixed_bands, config.moving_bands
-        first, second = (
-            ImageFile(info.path, bands, kind, info.grid, len(bands or info.data_bands))
-            for info, bands, kind in zip(infos, chosen, kinds, strict=True)
-        )
+        told = config.fixed_kind, config.moving_kind
+        guesses, seen = zip(*(look_closely(*each) for each in zip(infos, chosen, told, strict=True)), strict=True)
+        kinds = pair_kinds(*guesses)
+        first, second = map(ImageFile.of, infos, chosen, kinds, seen)
         return cls(first, second, prior)
 
     @property

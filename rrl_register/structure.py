@@ -6,10 +6,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from rrl_register.fourier import as_complex, as_pairs
+from rrl_register.strips import by_strips
+
 _FLAT = 0.05
 """Share of the mean structure that counts as none: unit length would raise its noise to the level of edges."""
 
 Image = NDArray[np.float32]
+Series = NDArray[np.complex64]
 Mask = NDArray[np.bool_]
 
 
@@ -72,13 +76,92 @@ def oriented_gradients(
     return channels
 
 
+def direction_series(
+    image: Image,
+    valid: Mask,
+    n_orientations: int = 9,
+    sigma: float = 0.8,
+    smoothing: float = 1.6,
+    margin: int = 0,
+) -> Series:
+    """The channels of ``oriented_gradients`` less their mean as a Fourier series over the directions: fewer numbers.
+
+    Products are kept: the real part of the sum over k of a[k] times conj(b[k]) is the sum over c of the products of the
+    channels c of two images, each less its pixel's mean. An even number of directions needs no term of the highest
+    order, which the smoothing across them takes away.
+
+    Args:
+        image: (H, W) float32.
+        valid: (H, W) bool.
+        n_orientations: directions in half a turn.
+        sigma: smoothing before the derivatives, px.
+        smoothing: smoothing of the channels in space, px.
+        margin: width of a frame of zeros to put around the image, m, px.
+
+    Returns:
+        ((n_orientations - 1) // 2, H + 2 m, W + 2 m) complex64, 0 where invalid.
+    """
+    gains = _series_gains(n_orientations)
+    height, width = image.shape
+    framed = np.zeros((len(gains) // 2, height + 2 * margin, width + 2 * margin), np.complex64)
+    series = framed[:, margin : margin + height, margin : margin + width]
+    length = np.empty(image.shape, np.float32)
+    halo = int(np.ceil(4 * sigma) + np.ceil(4 * smoothing)) + 3  # reaches as far as the two blurs and the derivatives
+
+    def sum_up(rows: slice) -> None:
+        """Everything but the division by the length, which needs the whole image's mean."""
+        first, last = max(0, rows.start - halo), rows.stop + halo
+        planes = _direction_planes(*gradients(image[first:last], valid[first:last], sigma), gains, smoothing)
+        planes = planes[:, rows.start - first : rows.stop - first]
+        for term, (real, imaginary) in zip(series, zip(planes[1::2], planes[2::2], strict=True), strict=True):
+            term[rows].real, term[rows].imag = real, imaginary
+        length[rows] = np.sqrt(np.einsum("pij,pij->ij", planes, planes))
+
+    by_strips(sum_up, height)
+    floor = _floor(length, valid)
+
+    def divide(rows: slice) -> None:
+        series[:, rows] *= valid[rows] / (length[rows] + floor)
+
+    by_strips(divide, height)
+    return framed
+
+
+def _series_gains(n: int) -> NDArray[np.float64]:
+    """Weights (1 + 2 ((n - 1) // 2), n) of n directions in the terms: the mean's, then cosines and sines in turn.
+
+    They hold the smoothing across directions and make the sum of squares of all terms that of the smoothed channels.
+    """
+    angle = 2 * np.pi * np.arange(n) / n
+    rows = [np.full(n, np.sqrt(1 / n))]
+    for order in range(1, (n - 1) // 2 + 1):
+        gain = np.sqrt(2 / n) * (0.5 + 0.5 * np.cos(2 * np.pi * order / n))
+        rows += [gain * np.cos(order * angle), gain * np.sin(order * angle)]
+    return np.stack(rows)
+
+
+def _direction_planes(gx: Image, gy: Image, gains: NDArray[np.float64], smoothing: float) -> Image:
+    """Weighted sums (P, h, w) of the absolute gradients along some directions, smoothed in space."""
+    planes = np.zeros((len(gains), *gx.shape), np.float32)
+    n = gains.shape[1]
+    for direction, weights in enumerate(gains.T):
+        angle = np.pi * direction / n
+        along = np.asarray(cv2.addWeighted(gx, np.cos(angle), gy, np.sin(angle), 0))
+        np.abs(along, out=along)
+        for plane, weight in zip(planes, weights, strict=True):
+            cv2.scaleAdd(along, weight, plane, dst=plane)
+    for plane in planes:
+        cv2.GaussianBlur(plane, (0, 0), smoothing, dst=plane, borderType=cv2.BORDER_REFLECT)
+    return planes
+
+
 def orientation_harmonics(
     image: Image, valid: Mask, orders: int = 2, sigma: float = 1.2, smoothing: float = 1.6
-) -> Image:
+) -> Series:
     """The distribution of gradient directions around each pixel as a short Fourier series: fewer numbers than channels.
 
-    A gradient of direction t adds its length times (cos 2jt, sin 2jt) for j = 1..``orders``, so that opposite
-    directions are one, as contrast inversion asks. Sums are divided by the summed lengths: 1 where all directions
+    A gradient of direction t adds its length times exp(2ijt) for j = 1..``orders``, so that opposite directions are
+    one, as contrast inversion asks. Sums are divided by the summed lengths: 1 where all directions
     agree, 0 where they are mixed.
 
     Args:
@@ -89,18 +172,20 @@ def orientation_harmonics(
         smoothing: standard deviation of the neighbourhood that is summed over, px.
 
     Returns:
-        (2 orders, H, W) float32, planes of cosine and sine in turn; 0 where invalid.
+        (orders, H, W) complex64; 0 where invalid.
     """
     gx, gy = gradients(image, valid, sigma)
-    length = np.hypot(gx, gy)
-    unit = (gx + 1j * gy) / np.maximum(length, 1e-12)
-    term, planes = length.astype(np.complex64), []
-    for _ in range(orders):
-        term = term * unit * unit
-        planes += [term.real, term.imag]
+    # OpenCV's magnitude would depend on where in memory the image happens to lie.
+    length = np.sqrt(gx**2 + gy**2)
+    doubled = ((gx + 1j * gy) / np.maximum(length, np.float32(1e-12))) ** 2
     summed = _blur(length, smoothing)
     scale = valid / (summed + _floor(summed, valid))
-    return np.stack([_blur(np.ascontiguousarray(plane), smoothing) * scale for plane in planes]).astype(np.float32)
+    harmonics = np.empty((orders, *image.shape), np.complex64)
+    term: Series = length.astype(np.complex64)
+    for harmonic in harmonics:
+        term = term * doubled
+        np.multiply(as_complex(_blur(as_pairs(term), smoothing)), scale, out=harmonic)
+    return harmonics
 
 
 def edge_strength(image: Image, valid: Mask, sigma: float = 1.2, neighbourhood: float = 12.0) -> Image:
@@ -149,7 +234,7 @@ def _scharr(image: Image) -> tuple[Image, Image]:
 
 def _floor(length: Image, valid: Mask) -> np.float32:
     """What to add to a length before dividing by it."""
-    mean = float(length[valid].mean()) if valid.any() else 0.0
+    mean = cv2.mean(length, np.asarray(valid, np.uint8))[0]  # 0 where nothing is valid
     return np.float32(_FLAT * mean + 1e-6)
 
 

@@ -54,7 +54,7 @@ def error(transform: Transform, field: Field) -> np.ndarray:
 def robust(displaced: Displaced, moving: np.ndarray, fixed: np.ndarray) -> tuple[Transform, np.ndarray] | None:
     start = robust_homography(moving, fixed, WIDE * 3)
     assert start is not None
-    return robust_displaced(displaced, moving, fixed, start.matrix, 3.0, np.ones(len(moving)))
+    return robust_displaced([displaced], moving, fixed, start.matrix, 3.0, np.ones(len(moving))).get(displaced)
 
 
 @pytest.mark.parametrize(("displaced", "degree"), [(POLYNOMIAL2, 2), (POLYNOMIAL3, 2), (POLYNOMIAL3, 3)])
@@ -138,7 +138,7 @@ def test_what_would_fold_the_image_is_refused() -> None:
     moving, fixed, _ = tie_points(fold, 3000)
     soft = Displaced(DisplacedModel.THIN_PLATE, 1, 1e-9, 60)
     start = np.asarray(TRUE)
-    assert robust_displaced(soft, moving, fixed, start, 20.0, np.ones(3000)) is None
+    assert not robust_displaced([soft], moving, fixed, start, 20.0, np.ones(3000))
 
 
 def test_repeated_fits_agree_to_the_last_bit() -> None:

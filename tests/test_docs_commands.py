@@ -221,7 +221,7 @@ def quick(monkeypatch: pytest.MonkeyPatch, registration: Registration) -> None:
     monkeypatch.setattr(dask_local, "DaskWorkers", lambda work, folder, workers: in_turn(partial(work, folder=folder)))
     monkeypatch.setattr(plan, "pairs_per_second", lambda scorer: 20.0)
     scorer = SimpleNamespace(name="test", device=torch.device("cpu"), score=guess, describe=describe)
-    monkeypatch.setattr(plan, "Scorer", lambda *arguments: scorer)
+    monkeypatch.setattr(plan, "load_scorer", lambda *arguments: scorer)
     monkeypatch.setattr(network, "Scorer", lambda *arguments: scorer)
     monkeypatch.setattr(scoring, "Scorer", lambda *arguments: scorer)
     monkeypatch.setattr(loop, "train", trained)
@@ -279,6 +279,8 @@ def clear_way(world: Path, words: list[str]) -> None:
 def test_scripts_take_the_options_that_the_documentation_shows(
     words: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    import torch  # noqa: F401  # which can be imported but once, and not while the modules are a copy
+
     script = REPOSITORY / words[1]
     parse = argparse.ArgumentParser.parse_known_args
 

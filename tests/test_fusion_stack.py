@@ -123,7 +123,7 @@ def test_images_are_registered_with_their_own_kinds(
         return shifted
 
     monkeypatch.setattr(stack_module, "register", register)
-    monkeypatch.setattr(stack_module, "Scorer", lambda *settings: "the network")
+    monkeypatch.setattr(stack_module, "load_scorer", lambda *settings: "the network")
     align_stack([optical, sar, sar], kinds=["optical", "sar", Kind.IR])
     assert asked == [(Kind.OPTICAL, Kind.SAR, "the network"), (Kind.OPTICAL, Kind.IR, "the network")]
 
@@ -148,7 +148,7 @@ def test_a_failure_is_left_out_if_asked(
 def test_an_unreadable_image_is_left_out_if_asked(
     optical: np.ndarray, sar: np.ndarray, shifted: Registration, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stack_module, "Scorer", lambda *settings: "the network")
+    monkeypatch.setattr(stack_module, "load_scorer", lambda *settings: "the network")
     images = [optical, tmp_path / "none.tif", sar]
     stack = align_stack(images, registrations=[None, shifted], on_failure="skip")
     assert "there is no file" in stack.members[1].reason

@@ -15,13 +15,14 @@ from rrl_register.nn import RRLNet, Spectrum
 from rrl_register.nn.architecture import Architecture, InteractionKind
 from rrl_register.nn.folding import fold_batch_norms
 from rrl_register.nn.ranges import best_range, observe
+from rrl_register.nn.steps import Step
 from rrl_register.patches import PATCH_SIZE
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 
 from rrl_register.matching.onnx_scorer import OnnxScorer  # noqa: E402
-from rrl_register.nn.integer_graph import Bytes, IntegerGraph, Step  # noqa: E402
+from rrl_register.nn.integer_graph import Bytes, IntegerGraph  # noqa: E402
 from rrl_register.nn.integer_network import integer_network, side_by_side  # noqa: E402
 
 SHAPE = (2, 4, 8, 8)

@@ -16,6 +16,7 @@ from rasterio.crs import CRS
 from rasterio.enums import Resampling
 from rasterio.vrt import WarpedVRT
 
+from rrl_register import pair_files
 from rrl_register.config import Kind, ReadConfig
 from rrl_register.estimation.transforms import project
 from rrl_register.frames import Rectangle
@@ -90,6 +91,17 @@ def test_images_that_fit_are_not_cut(cut: Callable[..., Path]) -> None:
     pair = files.overview(256)
     assert pair.moving.shape == (300, 400)
     assert pair.fixed_origin == pair.moving_origin == (0, 0)
+
+
+def test_images_that_were_looked_at_whole_are_not_read_again(
+    cut: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fixed, moving = cut("fixed.tif", 0, 0, 300, 300), cut("moving.tif", 20, 10, 300, 300)
+    again = PairFiles.of(fixed, moving, CONFIG).overview(1024)
+    files = PairFiles.of(fixed, moving, ReadConfig())
+    monkeypatch.setattr(pair_files, "read_bands", None)
+    pair = files.overview(1024)
+    assert pair.fixed.tobytes() == again.fixed.tobytes() and pair.moving.tobytes() == again.moving.tobytes()
 
 
 def test_without_georeferences_a_large_moving_image_is_reduced(make_raster: Make, ground: np.ndarray) -> None:

@@ -14,17 +14,19 @@ from hypothesis import strategies as st
 from rasterio.enums import ColorInterp
 
 from rrl_register.config import Kind, ReadConfig
-from rrl_register.errors import InputError
+from rrl_register.errors import InputError, UsageError
+from rrl_register.raster import radiometry
 from rrl_register.raster.radiometry import (
     Guess,
     guess_kind,
     is_speckled,
+    look_closely,
     measure_speckle,
     pair_kinds,
     recognise_kinds,
 )
 from rrl_register.raster.reader import RasterInfo, open_info, read_bands
-from rrl_register.raster.stretch import to_grey
+from rrl_register.raster.stretch import percentile, to_grey
 
 Make = Callable[..., Path]
 
@@ -181,6 +183,25 @@ def test_a_configured_kind_is_taken_as_it_is(make_raster: Make, rng: np.random.G
     assert recognise_kinds(grey, radar, ReadConfig()) == (Kind.OPTICAL, Kind.SAR)
     assert recognise_kinds(grey, radar, ReadConfig(fixed_kind=Kind.IR)) == (Kind.IR, Kind.SAR)
     assert recognise_kinds(grey, radar, ReadConfig(moving_kind=Kind.OPTICAL)) == (Kind.IR, Kind.OPTICAL)
+
+
+def test_names_that_tell_the_kind_save_a_look_at_the_pixels(
+    make_raster: Make, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_raster(scene(rng).astype(np.uint8), "vh.tif")
+    monkeypatch.setattr(radiometry, "read_sample", None)
+    assert look_closely(open_info(path), (), Kind.AUTO) == (Guess(Kind.SAR, True, "names of bands, tags or file"), None)
+    with pytest.raises(UsageError, match="no band 2"):
+        look_closely(open_info(path), (2,), Kind.AUTO)
+
+
+@pytest.mark.parametrize("n", [1, 2, 99, 300_000])
+@pytest.mark.parametrize("percent", [0, 0.5, 50, 99.5, 100])
+def test_percentiles_are_those_of_all_values(n: int, percent: float, rng: np.random.Generator) -> None:
+    clustered = np.repeat(rng.normal(size=(n + 6) // 7), 7)[:n]
+    for values in (rng.normal(size=n), np.sort(rng.exponential(size=n)), np.sort(clustered)[::-1], np.full(n, 3.0)):
+        values = values.astype(np.float32)
+        assert percentile(values, percent) == pytest.approx(float(np.percentile(values, percent)), rel=1e-6)
 
 
 @given(low=st.floats(-500, 5000), span=st.floats(1, 1e5), kind=st.sampled_from([Kind.OPTICAL, Kind.IR, Kind.SAR]))

@@ -249,6 +249,12 @@ def test_a_part_is_averaged_like_the_whole(make_raster: Make, rng: np.random.Gen
     assert np.allclose(part.values[0], whole[2:14, 4:20], atol=1e-5)
 
 
+def test_a_single_pixel_is_content(make_raster: Make, content: np.ndarray) -> None:
+    dull = np.full_like(content, 9)
+    dull[-2, 3] = 10
+    assert has_content(read_bands(make_raster(dull)))
+
+
 def test_a_part_may_be_empty(make_raster: Make, content: np.ndarray) -> None:
     part = read_bands(make_raster(np.full_like(content, 9)), part=(0, 0, 20, 20))
     assert not has_content(part)

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import fourier_shift
 
-from rrl_register.matching.refine import local_peaks
+from rrl_register.matching.refine import N_ORIENTATIONS, LocalPeaks, Structure, peaks_between
 from rrl_register.structure import oriented_gradients
 
 SHAPE = (160, 200)
@@ -21,7 +21,8 @@ def texture(seed: int = 0, sigma: float = 2.0) -> np.ndarray:
 
 
 IMAGE = texture()
-FIXED = oriented_gradients(IMAGE, ALL)
+Seen = tuple[np.ndarray, np.ndarray]
+FIXED: Seen = (IMAGE, ALL)
 POINTS = np.stack(np.meshgrid(np.arange(60.0, 150, 20), np.arange(55.0, 110, 20)), -1).reshape(-1, 2)
 
 
@@ -30,9 +31,17 @@ def shifted(dx: float, dy: float, image: np.ndarray = IMAGE) -> np.ndarray:
     return np.fft.ifft2(fourier_shift(np.fft.fft2(image), (dy, dx))).real.astype(np.float32)
 
 
+def local_peaks(
+    fixed: Seen, moving: Seen, points: np.ndarray, half: int = 32, radius: int = 16, k: int = 3
+) -> LocalPeaks:
+    """The peaks for points of an image in another one, each with its mask."""
+    structures = (Structure.of(*image, half, radius) for image in (fixed, moving))
+    return peaks_between(*structures, points, radius, k)
+
+
 @pytest.mark.parametrize("shift", [(0.37, 0.0), (0.37, -0.37), (-4.37, 2.63), (0.5, 0.5), (7.9, -6.2)])
 def test_a_fractional_shift_is_recovered_to_a_twentieth_of_a_pixel(shift: tuple[float, float]) -> None:
-    peaks = local_peaks(FIXED, oriented_gradients(shifted(*shift), ALL), POINTS, half=24, radius=10, k=1)
+    peaks = local_peaks(FIXED, (shifted(*shift), ALL), POINTS, half=24, radius=10, k=1)
     np.testing.assert_allclose(peaks.positions[:, 0] - POINTS, np.broadcast_to(shift, POINTS.shape), atol=0.05)
     assert peaks.valid.all()
     assert peaks.correlation.min() > 0.9
@@ -41,12 +50,12 @@ def test_a_fractional_shift_is_recovered_to_a_twentieth_of_a_pixel(shift: tuple[
 @given(st.floats(-9, 9), st.floats(-9, 9))
 @settings(max_examples=15)
 def test_any_shift_within_the_radius_is_recovered(dx: float, dy: float) -> None:
-    peaks = local_peaks(FIXED, oriented_gradients(shifted(dx, dy), ALL), POINTS, half=20, radius=10, k=1)
+    peaks = local_peaks(FIXED, (shifted(dx, dy), ALL), POINTS, half=20, radius=10, k=1)
     assert np.abs(peaks.positions[:, 0] - POINTS - [dx, dy]).max() < 0.1
 
 
 def test_inverted_contrast_is_matched_as_well() -> None:
-    peaks = local_peaks(FIXED, oriented_gradients(1 - shifted(3, -2), ALL), POINTS, half=24, radius=8)
+    peaks = local_peaks(FIXED, (1 - shifted(3, -2), ALL), POINTS, half=24, radius=8)
     np.testing.assert_allclose(peaks.positions[:, 0] - POINTS, np.tile([3, -2], (len(POINTS), 1)), atol=0.05)
 
 
@@ -57,9 +66,10 @@ def test_fractional_points_are_moved_not_rounded() -> None:
 
 
 def test_correlation_agrees_with_the_plain_formula() -> None:
-    moving = oriented_gradients(texture(seed=1), ALL)
+    moving = (texture(seed=1), ALL)
     peaks = local_peaks(FIXED, moving, POINTS, half=12, radius=5, k=1)
-    centred_fixed, centred_moving = (c - c.mean(-1, keepdims=True) for c in (FIXED, moving))
+    channels = [oriented_gradients(*image, N_ORIENTATIONS) for image in (FIXED, moving)]
+    centred_fixed, centred_moving = (c - c.mean(-1, keepdims=True) for c in channels)
 
     def correlation(x: int, y: int, dx: int, dy: int) -> float:
         a = centred_fixed[y - 12 : y + 13, x - 12 : x + 13]
@@ -73,8 +83,18 @@ def test_correlation_agrees_with_the_plain_formula() -> None:
         assert peaks.correlation[i, 0] == pytest.approx(max(around), abs=1e-4)
 
 
+def test_threads_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for n_threads in (1, 2, 5):
+        monkeypatch.setattr(cv2, "getNumThreads", lambda n=n_threads: n)
+        found.append(local_peaks(FIXED, (shifted(2.3, 1), ALL), POINTS, half=20, radius=6))
+    for peaks in found[1:]:
+        np.testing.assert_array_equal(peaks.positions, found[0].positions)
+        np.testing.assert_array_equal(peaks.correlation, found[0].correlation)
+
+
 def test_peaks_come_best_first_apart_and_within_the_radius() -> None:
-    peaks = local_peaks(FIXED, oriented_gradients(texture(seed=2), ALL), POINTS, half=12, radius=12, k=3)
+    peaks = local_peaks(FIXED, (texture(seed=2), ALL), POINTS, half=12, radius=12, k=3)
     found = peaks.valid.all(axis=1)
     assert found.sum() > 8
     assert (np.diff(peaks.correlation[found], axis=1) <= 0).all()
@@ -85,8 +105,8 @@ def test_peaks_come_best_first_apart_and_within_the_radius() -> None:
 
 
 def test_a_true_match_stands_out_more_than_a_chance_one() -> None:
-    true = local_peaks(FIXED, oriented_gradients(shifted(2, 1), ALL), POINTS)
-    chance = local_peaks(FIXED, oriented_gradients(texture(seed=3), ALL), POINTS)
+    true = local_peaks(FIXED, (shifted(2, 1), ALL), POINTS)
+    chance = local_peaks(FIXED, (texture(seed=3), ALL), POINTS)
     assert np.median(true.prominence) > np.median(chance.prominence) + 1
     assert np.median(true.ratio) < np.median(chance.ratio)
     assert true.correlation[:, 0].min() > chance.correlation[:, 0].max()
@@ -96,14 +116,14 @@ def test_a_true_match_stands_out_more_than_a_chance_one() -> None:
 @settings(max_examples=10)
 def test_the_search_back_ends_where_the_search_began(dx: float, dy: float) -> None:
     """The places found are no whole pixels; windows around them are searched all the same."""
-    moving = oriented_gradients(shifted(dx, dy), ALL)
+    moving = (shifted(dx, dy), ALL)
     there = local_peaks(FIXED, moving, POINTS, half=20, radius=8, k=1).positions[:, 0]
     back = local_peaks(moving, FIXED, there, half=20, radius=8, k=1).positions[:, 0]
     assert np.linalg.norm(back - POINTS, axis=1).max() < 0.15
 
 
 def test_the_search_back_from_a_chance_place_often_ends_elsewhere() -> None:
-    moving = oriented_gradients(texture(seed=4), ALL)
+    moving = (texture(seed=4), ALL)
     there = local_peaks(FIXED, moving, POINTS, half=12, radius=10, k=1).positions[:, 0]
     back = local_peaks(moving, FIXED, there, half=12, radius=8, k=1).positions[:, 0]
     assert np.mean(np.linalg.norm(back - POINTS, axis=1) > 5) > 0.3
@@ -112,8 +132,8 @@ def test_the_search_back_from_a_chance_place_often_ends_elsewhere() -> None:
 def test_a_repeated_pattern_gives_all_its_places() -> None:
     x = np.arange(SHAPE[1])
     stripes = np.broadcast_to(np.sin(2 * np.pi * x / 16), SHAPE) + 0.05 * texture()
-    channels = oriented_gradients(stripes.astype(np.float32), ALL)
-    peaks = local_peaks(channels, channels, POINTS[6:7], half=16, radius=12, k=3)
+    image = (stripes.astype(np.float32), ALL)
+    peaks = local_peaks(image, image, POINTS[6:7], half=16, radius=12, k=3)
     np.testing.assert_allclose(peaks.positions[0, 0], POINTS[6], atol=0.3)
     assert peaks.ratio[0] > 0.5
 
@@ -121,7 +141,7 @@ def test_a_repeated_pattern_gives_all_its_places() -> None:
 def test_points_without_structure_around_them_are_not_valid() -> None:
     valid = ALL.copy()
     valid[:, :110] = False
-    moving = oriented_gradients(np.where(valid, IMAGE, 0), valid)
+    moving = (np.where(valid, IMAGE, 0), valid)
     peaks = local_peaks(FIXED, moving, POINTS, half=16, radius=6)
     inside = POINTS[:, 0] > 126
     assert peaks.valid[inside, 0].all()
@@ -131,7 +151,7 @@ def test_points_without_structure_around_them_are_not_valid() -> None:
 
 def test_points_at_the_image_border_are_searched_as_far_as_there_is_image() -> None:
     corner = np.array([[8.0, 6.0], [190.0, 150.0]])
-    peaks = local_peaks(FIXED, oriented_gradients(shifted(2, 1), ALL), corner, half=20, radius=6, k=1)
+    peaks = local_peaks(FIXED, (shifted(2, 1), ALL), corner, half=20, radius=6, k=1)
     assert np.abs(peaks.positions[:, 0] - corner - [2, 1]).max() < 1
 
 
@@ -149,4 +169,4 @@ def test_more_peaks_than_shifts_leave_the_rest_invalid() -> None:
 
 def test_images_on_two_grids_are_refused() -> None:
     with pytest.raises(ValueError, match="not on one grid"):
-        local_peaks(FIXED, FIXED[:-1], POINTS)
+        local_peaks(FIXED, (IMAGE[:-1], ALL[:-1]), POINTS)

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from rrl_register.config import ModelChoice
+from rrl_register.estimation import selection
 from rrl_register.estimation.displaced import Displaced, DisplacedModel
 from rrl_register.estimation.displacement import Transform, as_transform
 from rrl_register.estimation.ransac import Model, robust_fit
-from rrl_register.estimation.selection import candidates, choose_model, fit_after
+from rrl_register.estimation.selection import FitAfter, candidates, choose_model
 from rrl_register.estimation.transforms import (
     compose,
     corners_of,
@@ -132,6 +133,17 @@ def test_terrain_that_a_homography_follows_to_a_pixel_is_left_to_it() -> None:
     assert chosen.model is Model.HOMOGRAPHY
 
 
+def test_no_displacement_is_fitted_where_matrices_leave_too_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: object) -> None:
+        raise AssertionError("a displacement was fitted")
+
+    monkeypatch.setattr(selection, "robust_displaced", refuse)
+    chosen = choose_model(*tie_points(TURN, 200, 0.7, 0, wrong=0.02))
+    assert chosen is not None and chosen.model is Model.SIMILARITY
+    with pytest.raises(AssertionError, match="was fitted"):  # what the matrices miss could be displaced
+        choose_model(*tie_points(TURN, 200, 0.7, 0, wrong=0.25))
+
+
 def test_a_bend_of_a_fraction_of_a_pixel_is_no_displacement() -> None:
     """Exact points show it as clearly as can be."""
     rng = np.random.default_rng(0)
@@ -222,7 +234,7 @@ def test_models_come_on_top_of_the_prior() -> None:
     assert chosen.model is Model.TRANSLATION
     np.testing.assert_allclose(chosen.matrix, true, atol=0.3)
     np.testing.assert_allclose(chosen.matrix[:2, :2], prior[:2, :2])
-    np.testing.assert_allclose(fit_after(prior, Model.TRANSLATION)(moving, project(true, moving), None), true)
+    np.testing.assert_allclose(FitAfter(prior, Model.TRANSLATION)(moving, project(true, moving), None), true)
 
 
 def test_trust_decides_where_points_contradict_each_other() -> None:

@@ -4,7 +4,15 @@ import cv2
 import numpy as np
 import pytest
 
-from rrl_register.structure import edge_strength, eroded, gradients, orientation_harmonics, oriented_gradients
+from rrl_register.strips import STRIP_ROWS
+from rrl_register.structure import (
+    direction_series,
+    edge_strength,
+    eroded,
+    gradients,
+    orientation_harmonics,
+    oriented_gradients,
+)
 
 
 def texture(shape: tuple[int, int] = (120, 160), seed: int = 0, sigma: float = 2.0) -> np.ndarray:
@@ -45,13 +53,38 @@ def test_the_strongest_channel_is_the_gradients_direction(angle: float, channel:
     assert channels[50, 50].argmax() == channel
 
 
+@pytest.mark.parametrize("n", [3, 6, 8, 9])
+@pytest.mark.parametrize("hole", [False, True])
+def test_the_series_keeps_the_products_of_the_channels(n: int, hole: bool) -> None:
+    """In images of several strips, too, whose borders leave no mark."""
+    shape = (2 * STRIP_ROWS + 30, 90)
+    valid = np.ones(shape, bool)
+    valid[STRIP_ROWS - 20 : STRIP_ROWS + 10, 30:60] = not hole
+    one, other = texture(shape), texture(shape, seed=1)
+    channels = [oriented_gradients(image, valid, n) for image in (one, other)]
+    channels = [each - each.mean(axis=-1, keepdims=True) for each in channels]
+    series = [direction_series(image, valid, n) for image in (one, other)]
+    assert series[0].shape == ((n - 1) // 2, *shape)
+    assert series[0].dtype == np.complex64
+    for first, second in ((0, 0), (0, 1)):
+        product = (series[first] * series[second].conj()).real.sum(axis=0)
+        np.testing.assert_allclose(product, (channels[first] * channels[second]).sum(axis=-1), atol=1e-5)
+
+
+def test_a_series_may_have_a_frame_of_zeros() -> None:
+    framed = direction_series(texture(), ALL, 6, margin=7)
+    np.testing.assert_array_equal(framed[:, 7:-7, 7:-7], direction_series(texture(), ALL, 6))
+    framed[:, 7:-7, 7:-7] = 0
+    assert framed.shape == (2, 134, 174)
+    assert not framed.any()
+
+
 def test_harmonics_of_one_direction_have_its_doubled_angle() -> None:
     y, x = np.mgrid[:100, :100].astype(np.float32)
     angle = np.deg2rad(35)
     image = ((x * np.cos(angle) + y * np.sin(angle)) / 150).astype(np.float32)
-    cosine, sine, cosine2, sine2 = orientation_harmonics(image, np.ones((100, 100), bool))[:, 50, 50]
-    assert (cosine, sine) == pytest.approx((np.cos(2 * angle), np.sin(2 * angle)), abs=0.1)
-    assert (cosine2, sine2) == pytest.approx((np.cos(4 * angle), np.sin(4 * angle)), abs=0.1)
+    harmonics = orientation_harmonics(image, np.ones((100, 100), bool))[:, 50, 50]
+    assert harmonics == pytest.approx(np.exp([2j * angle, 4j * angle]), abs=0.1)
 
 
 def holed() -> tuple[np.ndarray, np.ndarray]:
@@ -70,6 +103,7 @@ def test_the_border_of_the_valid_area_is_no_edge() -> None:
     assert max(np.abs(gx).max(), np.abs(gy).max()) < 1e-5
     assert np.abs(oriented_gradients(image, valid)).max() < 0.1
     assert np.abs(orientation_harmonics(image, valid)).max() < 0.1
+    assert np.abs(direction_series(image, valid)).max() < 0.1
 
 
 @pytest.mark.parametrize("fill", [0.0, 1.0, np.float32(1e4)])
@@ -85,6 +119,7 @@ def test_invalid_pixels_are_zero() -> None:
     valid = holed()[1]
     assert not oriented_gradients(texture(), valid)[~valid].any()
     assert not orientation_harmonics(texture(), valid)[:, ~valid].any()
+    assert not direction_series(texture(), valid)[:, ~valid].any()
     assert not edge_strength(texture(), valid)[~valid].any()
 
 
@@ -92,6 +127,7 @@ def test_an_image_without_valid_pixels_has_no_structure() -> None:
     nothing = np.zeros((40, 50), bool)
     image = np.zeros((40, 50), np.float32)
     assert not oriented_gradients(image, nothing).any()
+    assert not direction_series(image, nothing).any()
     assert not edge_strength(image, nothing).any()
 
 

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
+from functools import cache
 
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 
 def one_blas_thread() -> AbstractContextManager[object]:
     """Keeps BLAS to one thread within a block: on two, products this small take twice as long."""
-    limits: AbstractContextManager[object] = threadpool_limits(limits=1, user_api="blas")
+    limits: AbstractContextManager[object] = _controller().limit(limits=1, user_api="blas")
     return limits
+
+
+@cache
+def _controller() -> ThreadpoolController:
+    """The libraries that are loaded at the first fit; to look for them takes longer than many a fit."""
+    return ThreadpoolController()

@@ -14,13 +14,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rrl_register.errors import NotRegisteredError
-from rrl_register.estimation.displacement import AnyFit, Transform, as_transform
+from rrl_register.estimation.displacement import AnyFit, Transform
+from rrl_register.estimation.leaving_out import fits_without
 from rrl_register.estimation.ransac import spatial_blocks
 from rrl_register.estimation.transforms import Points, normalised
 
 LATTICE = 17
 """Places along the longer side of the overlap at which the uncertainty is looked at."""
+_SETTLED = 1e-4
+"""Change of a place, px, from one step to the next, that hides no uncertainty."""
 
 
 @dataclass(frozen=True)
@@ -62,14 +64,9 @@ def replicates(moving: ArrayLike, fixed: ArrayLike, weights: ArrayLike, fit: Any
         determine no transform.
     """
     m, f = (np.asarray(points, np.float64).reshape(-1, 2) for points in (moving, fixed))
-    w, blocks = np.asarray(weights, np.float64), spatial_blocks(f)
-    held_out = [blocks != block for block in np.unique(blocks)]
-    if len(held_out) < 2:
-        return ()
-    try:
-        return tuple(as_transform(fit(m[kept], f[kept], w[kept])) for kept in held_out)
-    except NotRegisteredError:
-        return ()
+    found = fits_without(fit, m, f, np.asarray(weights, np.float64), spatial_blocks(f))
+    fits = tuple(transform for transform in found.values() if transform is not None)
+    return fits if len(fits) == len(found) >= 2 else ()
 
 
 def matrix_covariance(fits: Sequence[Transform]) -> NDArray[np.float64] | None:
@@ -101,7 +98,7 @@ def uncertainty(
     if not (fits and len(places)):
         return None
     moving = transform.backward(places)
-    put = np.stack([fit.forward(moving) for fit in fits])
+    put = np.stack([fit.forward(moving, places, _SETTLED) for fit in fits])
     variance = (len(fits) - 1) / len(fits) * ((put - put.mean(axis=0)) ** 2).sum(axis=(0, 2))
     error = np.sqrt(variance)
     return Uncertainty(float(error.mean()), float(error.max())) if np.isfinite(error).all() else None

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.linalg import LinAlgError, cho_factor, cho_solve, qr
-from scipy.spatial import ConvexHull, QhullError
 
 from rrl_register.errors import NotRegisteredError
-from rrl_register.estimation.displacement import Displacement, Transform, bumps, monomials, require_gentle
+from rrl_register.estimation.basis import Basis, cells, hull_of
+from rrl_register.estimation.displacement import Transform, is_gentle
 from rrl_register.estimation.ransac import biweight
-from rrl_register.estimation.transforms import Matrix, Points, fit_homography, project
+from rrl_register.estimation.transforms import Matrix, Points, fit_homographies, fit_homography, project
 
-KNOTS_PER_SIDE = 10
-"""Cells along each side of the tie points' bounding box; each that holds some gets a knot of the thin plate."""
 CELLS_PER_SIDE = 5
 MIN_CELLS = 13
 """Of the 25 cells of the inliers' bounding box, those that have to hold some: more than half."""
@@ -24,8 +22,6 @@ WIDE = 2.5
 """Thresholds around the homography within which a true point may lie that the displacement is to explain."""
 _NARROWING = (WIDE, 1.8, 1.3, *(1.0,) * 5)
 """Thresholds of the biweight from step to step: the displacement grows into the points that the homography misses."""
-_RIDGE = 1e-12
-"""Added to the normal equations, relative to their mean diagonal, so that float64 solves them."""
 
 
 class DisplacedModel(StrEnum):
@@ -53,7 +49,12 @@ class Displaced:
     smoothing: float | None
     min_points: int
 
-    def fit(self, moving: ArrayLike, fixed: ArrayLike, weights: ArrayLike | None = None) -> Transform:
+    @property
+    def fit(self) -> Displaced:
+        """Its weighted least-squares fit, as ``Model.fit`` is a matrix's: itself."""
+        return self
+
+    def __call__(self, moving: ArrayLike, fixed: ArrayLike, weights: ArrayLike | None = None) -> Transform:
         """Weighted least-squares homography, then penalised least-squares displacement of what it leaves.
 
         Source: a thin-plate spline on few knots, Wood, "Thin plate regression splines", 2003; its bending energy as in
@@ -69,26 +70,49 @@ class Displaced:
         """
         m, f = (np.asarray(points, np.float64).reshape(-1, 2) for points in (moving, fixed))
         w = np.ones(len(m)) if weights is None else np.asarray(weights, np.float64)
-        matrix = fit_homography(m, f, w)
-        used = w > 0
-        return Transform(matrix, self._displacement(f[used], (f - project(matrix, m))[used], w[used]))
+        return self.on_top_of(fit_homography(m, f, w), self.basis(f, w > 0), m, f, w)[0]
 
-    def _displacement(self, places: Points, wanted: Points, weights: NDArray[np.float64]) -> Displacement:
-        hull = _hull(places)
-        centre, scale = (hull.min(axis=0) + hull.max(axis=0)) / 2, float(np.ptp(hull, axis=0).max()) / 2
-        normalised = (places - centre) / scale
-        plane = monomials(normalised, self.degree)
-        if self.smoothing is None:
-            coefficients = _least_squares(plane, wanted, weights, np.zeros((plane.shape[1],) * 2))
-            return Displacement(self.degree, coefficients, np.empty((0, 2)), np.empty((0, 2)), centre, scale, hull)
-        knots = _knots(normalised)
-        bending, free = _bending(knots, self.degree)
-        basis = np.hstack([plane, bumps(normalised, knots) @ free])
-        penalty = np.zeros((basis.shape[1],) * 2)
-        penalty[plane.shape[1] :, plane.shape[1] :] = self.smoothing * bending
-        found = _least_squares(basis, wanted, weights, penalty)
-        coefficients, inner = np.split(found, [plane.shape[1]])
-        return Displacement(self.degree, coefficients, knots, free @ inner, centre, scale, hull)
+    def each(self, moving: Points, fixed: Points, weights: NDArray[np.float64]) -> list[Transform | None]:
+        """The fits under weights ``(B, N)``; None where the points with a weight do not determine one."""
+        # A polynomial is the same in any coordinates; the knots of a thin plate are where the points are.
+        shared = None if self.smoothing is not None else _Bases(fixed).of(self, np.asarray(np.any(weights > 0, axis=0)))
+        fits = (
+            _or_none(self, shared or _Bases(fixed).of(self, some > 0), matrix, moving, fixed, some)
+            for matrix, some in zip(fit_homographies(moving, fixed, weights), weights, strict=True)
+        )
+        return [fit and fit[0] for fit in fits]
+
+    def basis(self, fixed: Points, used: NDArray[np.bool_]) -> Basis:
+        """What its displacements are sums of, at all points ``(N, 2)``, for a fit to those that are used.
+
+        Raises:
+            NotRegisteredError: They do not determine any.
+        """
+        return Basis.of(fixed, used, self.degree, self.smoothing is not None)
+
+    def on_top_of(
+        self, matrix: Matrix, basis: Basis, moving: Points, fixed: Points, weights: NDArray[np.float64]
+    ) -> tuple[Transform, NDArray[np.float64]]:
+        """A matrix with the displacement of what it leaves.
+
+        Args:
+            matrix: ``(3, 3)`` least-squares homography.
+            basis: Of the points, for those with a weight or more.
+            moving: ``(N, 2)`` points.
+            fixed: ``(N, 2)`` corresponding points.
+            weights: ``(N,)``, >= 0.
+
+        Returns:
+            The transform and the residuals ``(N,)`` under it, px; of points beyond the hull of those with a weight,
+            they are the transform's only where the basis is for those with a weight alone.
+
+        Raises:
+            NotRegisteredError: The points do not determine it.
+        """
+        left = fixed - project(matrix, moving)
+        displacement, field = basis.fitted(left, weights, self.smoothing, hull_of(fixed[weights > 0]))
+        distance = np.hypot(*(left - field).T)
+        return Transform(matrix, displacement), np.where(np.isfinite(distance), distance, np.inf)
 
 
 DISPLACED = (
@@ -101,20 +125,20 @@ third of it."""
 
 
 def robust_displaced(
-    displaced: Displaced,
+    models: Sequence[Displaced],
     moving: Points,
     fixed: Points,
     start: Matrix,
     threshold: float,
     weights: NDArray[np.float64],
-) -> tuple[Transform, NDArray[np.bool_]] | None:
-    """Estimate a displaced homography from tie points with outliers.
+) -> dict[Displaced, tuple[Transform, NDArray[np.bool_]]]:
+    """Estimate displaced homographies from tie points with outliers.
 
     Iteratively reweighted least squares with a biweight that is wide at first, for local distortion takes true points
-    off every homography, and narrows to the threshold.
+    off every homography, and narrows to the threshold. The models go through it side by side, which is faster.
 
     Args:
-        displaced: What to fit.
+        models: What to fit.
         moving: ``(N, 2)`` points.
         fixed: ``(N, 2)`` corresponding points.
         start: ``(3, 3)`` robust homography within ``WIDE`` thresholds.
@@ -122,79 +146,67 @@ def robust_displaced(
         weights: ``(N,)`` trust in each tie point, >= 0.
 
     Returns:
-        Transform and inliers ``(N,)`` bool; None when the inliers are too few or too badly spread, or the displacement
-        is too steep to be one.
+        Transform and inliers ``(N,)`` bool of each model, but for those whose inliers are too few or too badly spread,
+        or whose displacement is too steep to be one.
     """
-    current = Transform(start)
-    if (current.residuals(moving, fixed) <= WIDE * threshold).sum() < displaced.min_points:
-        return None
+    residual = Transform(start).residuals(moving, fixed)
+    within = int((residual <= WIDE * threshold).sum())
+    bases = _Bases(fixed)
+    now = {model: (Transform(start), residual) for model in models if within >= model.min_points}
+    for width in _NARROWING if now else ():
+        near = np.stack([weights * biweight(residual, width * threshold) for _, residual in now.values()])
+        matrices = fit_homographies(moving, fixed, near)
+        tried = zip(now, matrices, near, strict=True)
+        fits = {
+            model: _or_none(model, bases.of(model, some > 0), matrix, moving, fixed, some)
+            for model, matrix, some in tried
+        }
+        now = {model: fit for model, fit in fits.items() if fit}
+        if not now:
+            break
+    found = {model: (transform, residual <= threshold) for model, (transform, residual) in now.items()}
+    return {model: fit for model, fit in found.items() if _is_sound(model, *fit, fixed)}
+
+
+def _is_sound(model: Displaced, transform: Transform, inliers: NDArray[np.bool_], fixed: Points) -> bool:
+    """Whether there are inliers enough all over, and a displacement that does not come near to folding the image."""
+    enough = inliers.sum() >= model.min_points and _is_spread(fixed[inliers])
+    return bool(enough) and transform.displacement is not None and is_gentle(transform.displacement)
+
+
+class _Bases:
+    """Bases of the same points ``(N, 2)``: models and steps that leave out the same points share one."""
+
+    def __init__(self, fixed: Points) -> None:
+        self._fixed = fixed
+        self._known: dict[tuple[int, bool, bytes], Basis | None] = {}
+
+    def of(self, model: Displaced, used: NDArray[np.bool_]) -> Basis | None:
+        """``Displaced.basis``; None where the points that are used determine none."""
+        key = model.degree, model.smoothing is not None, used.tobytes()
+        if key not in self._known:
+            try:
+                self._known[key] = model.basis(self._fixed, used)
+            except NotRegisteredError:
+                self._known[key] = None
+        return self._known[key]
+
+
+def _or_none(
+    model: Displaced,
+    basis: Basis | None,
+    matrix: Matrix | None,
+    moving: Points,
+    fixed: Points,
+    weights: NDArray[np.float64],
+) -> tuple[Transform, NDArray[np.float64]] | None:
+    """``Displaced.on_top_of`` where there are a matrix and a basis, and the points determine the displacement."""
     try:
-        for width in _NARROWING:
-            near = biweight(current.residuals(moving, fixed), width * threshold)
-            current = displaced.fit(moving, fixed, weights * near)
-        if current.displacement is not None:
-            require_gentle(current.displacement)
+        return None if matrix is None or basis is None else model.on_top_of(matrix, basis, moving, fixed, weights)
     except NotRegisteredError:
         return None
-    inliers = current.residuals(moving, fixed) <= threshold
-    enough = inliers.sum() >= displaced.min_points and _is_spread(fixed[inliers])
-    return (current, inliers) if enough else None
 
 
 def _is_spread(points: Points) -> bool:
     low, high = points.min(axis=0), points.max(axis=0)
-    return len(np.unique(_cells((points - low) / np.maximum(high - low, 1), CELLS_PER_SIDE))) >= MIN_CELLS
-
-
-def _hull(places: Points) -> Points:
-    try:
-        return np.asarray(places[ConvexHull(places).vertices])
-    except (QhullError, ValueError) as error:
-        raise NotRegisteredError(
-            f"{len(places)} tie points lie almost on one line, a displacement needs an area: try a stiffer --model"
-        ) from error
-
-
-def _knots(points: Points) -> Points:
-    """Mean of the points in each occupied cell of a grid over the square from -1 to 1."""
-    _, cell = np.unique(_cells((points + 1) / 2, KNOTS_PER_SIDE), return_inverse=True)
-    count = np.bincount(cell)
-    return np.stack([np.bincount(cell, values) / count for values in points.T], axis=1)
-
-
-def _cells(points: Points, n: int) -> NDArray[np.int64]:
-    """Index (N,) of the cell that each point of the square from 0 to 1 lies in, of n x n."""
-    column, row = np.clip(points * n, 0, n - 1).astype(np.int64).T
-    return np.asarray(column * n + row)
-
-
-def _bending(knots: Points, degree: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Bending energy of bumps around the knots, ``(F, F)``, and the ``(K, F)`` free combinations of their weights.
-
-    Only those without a polynomial part bend finitely, and of them the energy is positive.
-    """
-    polynomial = monomials(knots, degree)
-    rank = polynomial.shape[1]
-    if len(knots) <= rank:
-        raise NotRegisteredError(
-            f"{len(knots)} cells of the scene hold tie points, a thin plate needs more than {rank}: "
-            "try a stiffer --model"
-        )
-    free = qr(polynomial)[0][:, rank:]
-    return free.T @ bumps(knots, knots) @ free, free
-
-
-def _least_squares(
-    basis: NDArray[np.float64], wanted: Points, weights: NDArray[np.float64], penalty: NDArray[np.float64]
-) -> Points:
-    """Coefficients ``(T, 2)`` that minimise the weighted mean squared distance plus their penalty."""
-    share = weights / weights.sum()
-    normal = basis.T @ (share[:, None] * basis) + penalty
-    normal[np.diag_indices_from(normal)] += _RIDGE * np.trace(normal) / len(normal)
-    try:
-        solved: Points = cho_solve(cho_factor(normal), basis.T @ (share[:, None] * wanted))
-    except LinAlgError as error:
-        raise NotRegisteredError(
-            f"{len(basis)} tie points do not determine a displacement: try a stiffer --model"
-        ) from error
-    return solved
+    return len(np.unique(cells((points - low) / np.maximum(high - low, 1), CELLS_PER_SIDE))) >= MIN_CELLS

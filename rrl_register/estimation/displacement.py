@@ -13,9 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial.distance import cdist
-from scipy.special import xlogy
 
-from rrl_register.errors import NotRegisteredError
 from rrl_register.estimation.transforms import Matrix, Points, invert, project
 
 MAX_STEEPNESS = 0.3
@@ -27,6 +25,9 @@ _FORWARD_STEPS = 40
 """At most; each leaves ``MAX_STEEPNESS`` of the error before it, so that 20 are enough for any displacement."""
 _SETTLED = 1e-9
 """Change of a step, px, that is none."""
+_ON_EDGE = 1e-9
+"""Distance from a hull's edge, times the edge's length, px^2, that is rounding."""
+_TINY = float(np.finfo(np.float64).tiny)
 
 
 @dataclass(frozen=True)
@@ -121,15 +122,21 @@ class Transform:
     matrix: Matrix
     displacement: Displacement | None = None
 
-    def forward(self, points: ArrayLike) -> Points:
-        """Fixed places ``(N, 2)`` of moving points ``(N, 2)``, by iterating f = H(m) + d(f)."""
+    def forward(self, points: ArrayLike, near: Points | None = None, settled: float = _SETTLED) -> Points:
+        """Fixed places ``(N, 2)`` of moving points, by iterating f = H(m) + d(f).
+
+        Args:
+            points: ``(N, 2)`` moving px.
+            near: ``(N, 2)`` about where they go, which saves iterations; None: that is not known.
+            settled: Change of a step, px, after which there is none.
+        """
         straight = project(self.matrix, points)
         if self.displacement is None:
             return straight
-        places = straight
+        places = straight if near is None else near
         for _ in range(_FORWARD_STEPS):
             before, places = places, straight + self.displacement.at(places)
-            if np.allclose(places, before, rtol=0, atol=_SETTLED, equal_nan=True):
+            if not (np.abs(places - before) > settled).any():
                 break
         return places
 
@@ -162,14 +169,18 @@ def as_transform(found: Matrix | Transform) -> Transform:
 def monomials(points: Points, degree: int) -> Points:
     """Monomials ``(N, T)`` of points ``(N, 2)``: 1, x, y, x^2, xy, y^2, ... up to a total degree."""
     x, y = points.T
-    return np.stack([x ** (total - j) * y**j for total in range(degree + 1) for j in range(total + 1)], axis=1)
+    highest = [np.ones(len(points))]
+    found = list(highest)
+    for _ in range(degree):
+        highest = [x * highest[0], *(y * one for one in highest)]
+        found += highest
+    return np.stack(found, axis=1)
 
 
 def bumps(points: Points, knots: Points) -> Points:
     """Thin-plate functions r^2 log r ``(N, K)`` of the distances of points ``(N, 2)`` from knots ``(K, 2)``."""
-    square = cdist(points, knots, "sqeuclidean")
-    found: Points = 0.5 * xlogy(square, square)
-    return found
+    square: Points = cdist(points, knots, "sqeuclidean")
+    return np.asarray(0.5 * square * np.log(np.maximum(square, _TINY)))
 
 
 def nearest_in_hull(points: ArrayLike, hull: Points) -> Points:
@@ -180,25 +191,21 @@ def nearest_in_hull(points: ArrayLike, hull: Points) -> Points:
         hull: ``(V, 2)`` corners, as ``Displacement.hull``.
     """
     xy = np.array(points, np.float64).reshape(-1, 2)
-    edge = np.roll(hull, -1, axis=0) - hull
-    away = xy[:, None] - hull
-    outside = np.flatnonzero((edge[:, 0] * away[..., 1] < edge[:, 1] * away[..., 0]).any(axis=1))
-    along = np.clip((away[outside] * edge).sum(axis=2) / (edge**2).sum(axis=1), 0, 1)
+    edge = np.concatenate([hull[1:], hull[:1]]) - hull
+    inwards = np.stack([-edge[:, 1], edge[:, 0]])
+    # Distance from each edge's line, times its length; from a corner nearby, for the sake of the digits.
+    away = (xy - hull[0]) @ inwards - ((hull - hull[0]) * inwards.T).sum(axis=1)
+    outside = np.flatnonzero((away < -_ON_EDGE).any(axis=1))
+    if not len(outside):
+        return xy
+    out = xy[outside, None]
+    along = np.clip(((out - hull) * edge).sum(axis=2) / (edge**2).sum(axis=1), 0, 1)
     feet = hull + along[..., None] * edge
-    distance = np.linalg.norm(feet - xy[outside, None], axis=2)
-    xy[outside] = feet[np.arange(len(outside)), distance.argmin(axis=1)]
+    nearest = ((feet - out) ** 2).sum(axis=2).argmin(axis=1)
+    xy[outside] = feet[np.arange(len(outside)), nearest]
     return xy
 
 
-def require_gentle(displacement: Displacement) -> None:
-    """Refuse a displacement that comes near to folding the image.
-
-    Raises:
-        NotRegisteredError: It is steeper than ``MAX_STEEPNESS``.
-    """
-    steepness = displacement.steepness()
-    if not steepness <= MAX_STEEPNESS:
-        raise NotRegisteredError(
-            f"the {displacement.kind} displacement changes by {steepness:.2g} px per px, at most {MAX_STEEPNESS:g} is "
-            "plausible: try a stiffer --model"
-        )
+def is_gentle(displacement: Displacement) -> bool:
+    """Whether a displacement is nowhere as steep as one that comes near to folding the image."""
+    return bool(displacement.steepness() <= MAX_STEEPNESS)

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rrl_register.errors import NotRegisteredError
-from rrl_register.estimation.displacement import AnyFit, as_transform
+from rrl_register.estimation.displacement import AnyFit
+from rrl_register.estimation.leaving_out import fits_without
 from rrl_register.estimation.transforms import (
     Fit,
     Matrix,
@@ -27,6 +28,8 @@ _MAX_ITERATIONS = 20_000
 _CONFIDENCE = 0.9999
 _SAMPLES = 3000
 """Hypotheses at most of a translation or a similarity."""
+_CHUNK = 60_000
+"""Distances that are measured at once, so that they stay in the processor's cache."""
 _REFIT_STEPS = 15
 _BLOCKS = 5
 """Blocks along each axis that the scene is cut into; as many as default folds, so that each fold meets every row."""
@@ -196,7 +199,7 @@ def refit(
             updated = fit(m, f, w * biweight(residuals(current, m, f), threshold))
         except NotRegisteredError:
             return None
-        settled = np.allclose(updated, current, rtol=1e-9, atol=1e-9)
+        settled = not (np.abs(updated - current) > 1e-9 * (1 + np.abs(current))).any()
         current = updated
         if settled:
             break
@@ -255,13 +258,10 @@ def left_out_residuals(
     """
     m, f, w = _arrays(moving, fixed, weights)
     held_out = np.full(len(m), np.nan)
-    for part in np.unique(parts):
-        out = parts == part
-        try:
-            found = as_transform(fit(m[~out], f[~out], w[~out]))
-        except NotRegisteredError:
-            continue
-        held_out[out] = found.residuals(m[out], f[out])
+    for part, found in fits_without(fit, m, f, w, parts).items():
+        if found is not None:
+            out = parts == part
+            held_out[out] = found.residuals(m[out], f[out])
     return held_out
 
 
@@ -339,9 +339,15 @@ def _best_similarity(
     threshold: float,
 ) -> tuple[complex, complex]:
     """The hypothesis fixed = a * moving + b with the least truncated loss, (a, b)."""
+    one = np.ones(len(moving))
+    x, y = (
+        np.stack([moving.real, -moving.imag, one, -fixed.real]),
+        np.stack([moving.imag, moving.real, one, -fixed.imag]),
+    )
+    of_x, of_y = (np.stack([a.real, a.imag, shift, np.ones(len(a))], axis=1) / threshold for shift in (b.real, b.imag))
     gain = np.empty(len(a))
-    for chunk in np.array_split(np.arange(len(a)), 1 + len(a) * len(moving) // 1_000_000):  # bounds the memory
-        error = np.abs(a[chunk, None] * moving + b[chunk, None] - fixed) / threshold
-        gain[chunk] = np.clip(1 - error**2, 0, None) @ weights
+    for chunk in np.array_split(np.arange(len(a)), 1 + len(a) * len(moving) // _CHUNK):
+        square = (of_x[chunk] @ x) ** 2 + (of_y[chunk] @ y) ** 2
+        gain[chunk] = np.clip(1 - square, 0, None) @ weights
     best = int(np.argmax(gain))
     return complex(a[best]), complex(b[best])

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rrl_register.estimation.displaced import DISPLACED, WIDE, Displaced, DisplacedModel, robust_displaced
-from rrl_register.estimation.displacement import AnyFit, Transform
+from rrl_register.estimation.displacement import AnyFit, Transform, as_transform
+from rrl_register.estimation.leaving_out import fit_each
 from rrl_register.estimation.ransac import (
     Model,
     biweight,
@@ -82,7 +83,8 @@ def choose_model(
     so what cannot be told apart goes to the stiffer one: the one-standard-error rule (Breiman, Friedman, Olshen & Stone
     1984, section 3.4.3), on the differences between two models at the same points, which vary much less than either.
     A displacement is taken only where the best one is better than the best matrix by two standard errors and by
-    (1.5 px)²; then it is the stiffest within two standard errors of the best.
+    (1.5 px)²; then it is the stiffest within two standard errors of the best. Where the matrices do too well for that,
+    none is fitted.
 
     Args:
         moving: (N, 2) points.
@@ -100,14 +102,19 @@ def choose_model(
     start = np.eye(3) if prior is None else np.asarray(prior, np.float64)
     placed, target = project(start, moving), np.asarray(fixed, np.float64).reshape(-1, 2)
     trust = np.ones(len(placed)) if weights is None else np.asarray(weights, np.float64)
-    found = _robust_fits(models, placed, target, threshold, trust, seed)
+    judge = _Judge(placed, target, trust, threshold)
+    found = _matrix_fits(models, placed, target, threshold, trust, seed)
+    displaced = [model for model in models if isinstance(model, Displaced)]
+    if displaced and not _is_enough(found, judge):
+        for model, fit in _displaced_fits(displaced, placed, target, threshold, trust, seed).items():
+            found[model] = fit
     if not found:
         return None
-    chosen = next(iter(found)) if len(found) == 1 else _stiffest(found, placed, target, trust, threshold)
+    chosen = next(iter(found)) if len(found) == 1 else _stiffest(found, judge)
     transform, inliers = found[chosen]
     whole = replace(transform, matrix=compose(transform.matrix, start))
-    model = chosen.model if isinstance(chosen, Displaced) else chosen
-    return ModelFit(model, whole, inliers, fit_after(start, chosen))
+    name = chosen.model if isinstance(chosen, Displaced) else chosen
+    return ModelFit(name, whole, inliers, FitAfter(start, chosen))
 
 
 def candidates(name: str | None) -> tuple[Candidate, ...]:
@@ -116,20 +123,33 @@ def candidates(name: str | None) -> tuple[Candidate, ...]:
     return tuple(model for model, called in known.items() if name in (None, called.value))
 
 
-def fit_after(prior: ArrayLike, model: Candidate) -> AnyFit:
-    """The least-squares fit of a model that comes on top of a transform; see ``choose_model``."""
+@dataclass(frozen=True)
+class FitAfter:
+    """The least-squares fit of a model that comes on top of a transform; see ``choose_model``.
 
-    def fit(moving: Points, fixed: Points, weights: NDArray[np.float64] | None = None) -> Matrix | Transform:
+    Attributes:
+        prior: ``(3, 3)`` the transform.
+        model: What is fitted to what it leaves.
+    """
+
+    prior: Matrix
+    model: Candidate
+
+    def __call__(self, moving: Points, fixed: Points, weights: NDArray[np.float64] | None = None) -> Matrix | Transform:
         """Fit what is left after the prior, and put the prior in front of it."""
-        found = model.fit(project(prior, moving), fixed, weights)
-        if isinstance(found, Transform):
-            return replace(found, matrix=compose(found.matrix, prior))
-        return compose(found, prior)
+        found = self._whole(as_transform(self.model.fit(project(self.prior, moving), fixed, weights)))
+        return found if found.displacement else found.matrix
 
-    return fit
+    def each(self, moving: Points, fixed: Points, weights: NDArray[np.float64]) -> list[Transform | None]:
+        """The same under weights ``(B, N)``; None where the points with a weight determine none."""
+        fits = fit_each(self.model.fit, project(self.prior, moving), fixed, weights)
+        return [fit and self._whole(fit) for fit in fits]
+
+    def _whole(self, found: Transform) -> Transform:
+        return replace(found, matrix=compose(found.matrix, self.prior))
 
 
-def _robust_fits(
+def _matrix_fits(
     models: Sequence[Candidate],
     moving: Points,
     fixed: Points,
@@ -137,39 +157,110 @@ def _robust_fits(
     trust: NDArray[np.float64],
     seed: int,
 ) -> dict[Candidate, _Found]:
-    """Those of the candidates that the points determine."""
-    fits: dict[Candidate, _Found | None] = {}
-    for model in models:
-        if isinstance(model, Model):
-            plain = robust_fit(moving, fixed, threshold, model, trust, seed)
-            fits[model] = plain and (Transform(plain.matrix), plain.inliers)
-    wide = None
-    if displaced := [model for model in models if isinstance(model, Displaced)]:
-        wide = robust_homography(moving, fixed, WIDE * threshold, weights=trust, seed=seed)
-    for rich in displaced:
-        fits[rich] = wide and robust_displaced(rich, moving, fixed, wide.matrix, threshold, trust)
-    return {model: fit for model, fit in fits.items() if fit is not None}
+    """Those of the candidates that are a matrix and that the points determine."""
+    matrices = [model for model in models if isinstance(model, Model)]
+    fits = {model: robust_fit(moving, fixed, threshold, model, trust, seed) for model in matrices}
+    return {model: (Transform(fit.matrix), fit.inliers) for model, fit in fits.items() if fit}
 
 
-def _stiffest(
-    found: dict[Candidate, _Found], moving: Points, fixed: Points, trust: NDArray[np.float64], threshold: float
-) -> Candidate:
+def _displaced_fits(
+    models: Sequence[Displaced],
+    moving: Points,
+    fixed: Points,
+    threshold: float,
+    trust: NDArray[np.float64],
+    seed: int,
+) -> dict[Displaced, _Found]:
+    """Those of the candidates that are more than a matrix and that the points determine."""
+    wide = robust_homography(moving, fixed, WIDE * threshold, weights=trust, seed=seed)
+    return robust_displaced(models, moving, fixed, wide.matrix, threshold, trust) if wide else {}
+
+
+@dataclass(frozen=True)
+class _Judge:
+    """What models lose on points kept out of their fits.
+
+    Attributes:
+        moving: ``(N, 2)`` points.
+        fixed: ``(N, 2)`` corresponding points.
+        trust: ``(N,)``, >= 0.
+        threshold: Largest residual of an inlier, px.
+        known: Losses by model, and by the points that it was judged on.
+    """
+
+    moving: Points
+    fixed: Points
+    trust: NDArray[np.float64]
+    threshold: float
+    known: dict[tuple[Candidate, bytes], NDArray[np.float64]] = field(default_factory=dict)
+
+    def losses(self, found: dict[Candidate, _Found], judged: NDArray[np.bool_], kind: type[Candidate]) -> _Losses:
+        """Of the models of one kind, ``(J,)`` each, on those J of the points that are to be judged."""
+        losses = {}
+        for model, (transform, _) in found.items():
+            if isinstance(model, kind):
+                key = model, judged.tobytes()
+                if key not in self.known:
+                    self.known[key] = self._loss(model, transform, judged)
+                losses[model] = self.known[key]
+        return losses
+
+    def seen(self, transform: Transform, judged: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """What a transform loses, ``(J,)``, on points that it was fitted to: in all less than on those kept out."""
+        return self._cut_off(transform.residuals(self.moving[judged], self.fixed[judged]))
+
+    def _cut_off(self, residual: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Squared distances, px², up to where an outlier begins; NaN costs as much as one."""
+        cut = _OUTLIER * self.threshold
+        return np.asarray(np.nan_to_num(np.minimum(residual, cut), nan=cut) ** 2)
+
+    def _loss(self, model: Candidate, transform: Transform, judged: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """Squared distance ``(J,)`` of each point from a fit without its block, cut off where an outlier begins.
+
+        The fits weigh the points as the robust fit did in the end. Blocks are left out one by one, for with five folds
+        a dozen points leave too few to a homography. Where the others determine no transform, nothing is predicted,
+        which costs as much as an outlier.
+        """
+        moving, fixed = self.moving[judged], self.fixed[judged]
+        weights = self.trust[judged] * biweight(transform.residuals(moving, fixed), self.threshold)
+        return self._cut_off(left_out_residuals(moving, fixed, spatial_blocks(fixed), model.fit, weights))
+
+
+def _explained(found: dict[Candidate, _Found]) -> NDArray[np.bool_]:
+    """The points that any of the fits explains: a model gains nothing by dropping those that it cannot reach."""
+    return np.asarray(np.any([inliers for _, inliers in found.values()], axis=0))
+
+
+def _is_enough(matrices: dict[Candidate, _Found], judge: _Judge) -> bool:
+    """Whether no displacement can gain enough over the matrices, even if it met every point that these miss."""
+    if not matrices:
+        return False
+    judged = _explained(matrices)
+    least = _least(judge.losses(matrices, judged, Model), judge.trust[judged])
+    most = np.full(len(judged), (_OUTLIER * judge.threshold) ** 2)
+    most[judged] = least
+    return bool(np.average(most, weights=judge.trust) < _WORTH**2)
+
+
+def _may_gain(
+    found: dict[Candidate, _Found], judge: _Judge, judged: NDArray[np.bool_], least: NDArray[np.float64]
+) -> bool:
+    """Whether a displacement gains enough over what the matrices lose at least, even on the points it was fitted to."""
+    w = judge.trust[judged]
+    seen = (judge.seen(transform, judged) for model, (transform, _) in found.items() if isinstance(model, Displaced))
+    return any(np.average(least - loss, weights=w) >= _WORTH**2 for loss in seen)
+
+
+def _stiffest(found: dict[Candidate, _Found], judge: _Judge) -> Candidate:
     """The first model whose held-out loss is within one standard error of the least; displaced ones where it is clear.
 
-    All are judged on the points that any of them explains: a model gains nothing by dropping those it cannot reach.
+    All are judged on the points that any of them explains.
     """
-    judged = np.any([inliers for _, inliers in found.values()], axis=0)
-    m, f, w = moving[judged], fixed[judged], trust[judged]
-    blocks = spatial_blocks(f)
-
-    def losses(kind: type[Candidate]) -> _Losses:
-        """Of the models of one kind."""
-        fits = {model: fit for model, (fit, _) in found.items() if isinstance(model, kind)}
-        return {model: _held_out_loss(model, fit, m, f, w, blocks, threshold) for model, fit in fits.items()}
-
-    family, errors = losses(Model), 1.0
-    if not family or np.average(_least(family, w), weights=w) >= _WORTH**2:  # else no displacement gains enough
-        displaced = losses(Displaced)
+    judged = _explained(found)
+    w, blocks = judge.trust[judged], spatial_blocks(judge.fixed[judged])
+    family, errors = judge.losses(found, judged, Model), 1.0
+    if not family or _may_gain(found, judge, judged, _least(family, w)):
+        displaced = judge.losses(found, judged, Displaced)
         if displaced and (not family or _is_worth_it(_least(family, w) - _least(displaced, w), w, blocks)):
             family, errors = displaced, _CLEARLY
     least = _least(family, w)
@@ -179,27 +270,6 @@ def _stiffest(
 def _least(losses: _Losses, trust: NDArray[np.float64]) -> NDArray[np.float64]:
     """The losses of the model that has the least in all."""
     return min(losses.values(), key=lambda loss: float(loss @ trust))
-
-
-def _held_out_loss(
-    model: Candidate,
-    transform: Transform,
-    moving: Points,
-    fixed: Points,
-    trust: NDArray[np.float64],
-    blocks: NDArray[np.int64],
-    threshold: float,
-) -> NDArray[np.float64]:
-    """Squared distance (N,) of each point from a fit without its block, cut off where an outlier begins.
-
-    The fits weigh the points as the robust fit did in the end. Blocks are left out one by one, for with five folds a
-    dozen points leave too few to a homography. Where the others determine no transform, nothing is predicted, which
-    costs as much as an outlier.
-    """
-    cut = _OUTLIER * threshold
-    weights = trust * biweight(transform.residuals(moving, fixed), threshold)
-    left_out = left_out_residuals(moving, fixed, blocks, model.fit, weights)
-    return np.asarray(np.nan_to_num(np.minimum(left_out, cut), nan=cut) ** 2)
 
 
 def _is_worth_it(gain: NDArray[np.float64], trust: NDArray[np.float64], blocks: NDArray[np.int64]) -> bool:

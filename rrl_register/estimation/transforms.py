@@ -6,13 +6,14 @@ centre of the top-left pixel.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rrl_register.errors import NotRegisteredError
+from rrl_register.estimation.homography import gauss_newton, homography_rows, linear_homographies
 
 Matrix = NDArray[np.float64]
 Points = NDArray[np.float64]
@@ -20,7 +21,6 @@ Fit = Callable[[Points, Points, NDArray[np.float64] | None], Matrix]
 
 _DEGENERATE = 1e-9
 """Ratio of singular values below which the points do not determine the model (float64 leaves about 1e-12 of noise)."""
-_GAUSS_NEWTON_STEPS = 8
 
 
 @dataclass(frozen=True)
@@ -224,11 +224,30 @@ def fit_homography(moving: ArrayLike, fixed: ArrayLike, weights: ArrayLike | Non
         NotRegisteredError: too few points with a weight, or a configuration that determines no homography.
     """
     m, f, w = _checked(moving, fixed, weights, 4, "homography")
-    to_m, to_f = _normalising(m, w), _normalising(f, w)
-    nm, nf = project(to_m, m), project(to_f, f)
-    root = np.repeat(np.sqrt(w / w.max()), 2)
-    linear = _direct_linear(nm, nf, root)
-    return compose(invert(to_f), _gauss_newton(linear, nm, nf, root), to_m)
+    return _homographies(m, f, w[None])[0]
+
+
+def fit_homographies(moving: ArrayLike, fixed: ArrayLike, weights: ArrayLike) -> list[Matrix | None]:
+    """``fit_homography`` under several sets of weights, all at once.
+
+    Args:
+        moving: (N, 2) points.
+        fixed: (N, 2) corresponding points.
+        weights: (B, N) weights of the squared residuals, >= 0.
+
+    Returns:
+        B transforms; None where the points with a weight determine none.
+    """
+    w = np.asarray(weights, np.float64)
+    used = np.any(w > 0, axis=0)
+    m, f, w = np.asarray(moving, np.float64)[used], np.asarray(fixed, np.float64)[used], w[:, used]
+    enough = np.flatnonzero((w > 0).sum(axis=1) >= 4)
+    try:
+        found: Sequence[Matrix | None] = _homographies(m, f, w[enough]) if len(enough) else []
+    except NotRegisteredError:
+        found = [_or_none(fit_homography, m, f, w[row]) for row in enough]
+    by_row = dict(zip(enough.tolist(), found, strict=True))
+    return [by_row.get(row) for row in range(len(w))]
 
 
 def decompose(matrix: ArrayLike, shape: tuple[int, ...]) -> Decomposition:
@@ -307,6 +326,24 @@ def _checked(
     return m[used], f[used], w[used]
 
 
+def _or_none(fit: Fit, moving: Points, fixed: Points, weights: NDArray[np.float64]) -> Matrix | None:
+    try:
+        return fit(moving, fixed, weights)
+    except NotRegisteredError:
+        return None
+
+
+def _homographies(moving: Points, fixed: Points, weights: NDArray[np.float64]) -> list[Matrix]:
+    """Homographies under each of the weights ``(B, N)``, at least four of each > 0; refuses them all if it does one."""
+    together = weights.sum(axis=0)
+    (nm, to_m), (nf, to_f) = _normalising(moving, together), _normalising(fixed, together)
+    roots = np.sqrt(weights / weights.max(axis=1, keepdims=True))
+    linear, clear = linear_homographies(nm, nf, roots)
+    for row in np.flatnonzero(~clear):
+        linear[row] = _direct_linear(nm, nf, roots[row])
+    return [normalised(matrix) for matrix in np.linalg.inv(to_f) @ gauss_newton(linear, nm, nf, roots) @ to_m]
+
+
 def _degenerate(n: int, model: str, seen: str, needed: str) -> NotRegisteredError:
     return NotRegisteredError(
         f"{n} tie points lie {seen}, a transform of the kind {model} needs {needed}: "
@@ -318,54 +355,32 @@ def _affine_matrix(turn: NDArray[np.float64], shift: NDArray[np.float64]) -> Mat
     return np.vstack([np.column_stack([turn, shift]), [0.0, 0.0, 1.0]])
 
 
-def _normalising(points: Points, weights: NDArray[np.float64]) -> Matrix:
-    """Similarity that brings the points' centroid to 0 and their mean distance from it to sqrt(2)."""
-    centroid = weights @ points / weights.sum()
-    distance = float(weights @ np.hypot(*(points - centroid).T) / weights.sum())
+def _normalising(points: Points, weights: NDArray[np.float64]) -> tuple[Points, Matrix]:
+    """The points with their centroid at 0 and a mean distance of sqrt(2) from it, and the similarity that does it."""
+    share = weights / weights.sum()
+    centroid = share @ points
+    away = points - centroid
+    distance = float(share @ np.sqrt((away * away).sum(axis=1)))
     scale = np.sqrt(2) / distance if distance > 0 else 1.0
-    return similarity(scale, shift=(-scale * centroid[0], -scale * centroid[1]))
+    return scale * away, similarity(scale, shift=(-scale * centroid[0], -scale * centroid[1]))
 
 
-def _direct_linear(moving: Points, fixed: Points, root: NDArray[np.float64]) -> Matrix:
-    """Null vector of the homography's linear equations; ``root``: (2 N,) roots of the weights, x and y in turn."""
-    source = np.column_stack([moving, np.ones(len(moving))])
-    rows = np.zeros((len(moving), 2, 9))
-    rows[:, 0, :3] = rows[:, 1, 3:6] = source
-    rows[:, :, 6:] = -fixed[:, :, None] * source[:, None, :]
-    equations = root[:, None] * rows.reshape(-1, 9)
+def _direct_linear(moving: Points, fixed: Points, roots: NDArray[np.float64]) -> Matrix:
+    """Null vector of the homography's linear equations, to float64's full precision; ``roots``: (N,) of the weights.
+
+    Raises:
+        NotRegisteredError: The points determine no homography.
+    """
+    used = roots > 0
+    source = np.column_stack([moving[used], np.ones(used.sum())]) * roots[used, None]
+    equations = homography_rows(source[None], fixed[used])[0]
     # Only the eight equations of four points need the full decomposition to show their null vector; of many points it
     # would be as wide as it is high.
     _, singular, right = np.linalg.svd(equations, full_matrices=len(equations) < 9)
     if singular[7] <= _DEGENERATE * singular[0]:
-        raise _degenerate(len(moving), "homography", "almost on one line", "four places, no three of them in line")
+        raise _degenerate(int(used.sum()), "homography", "almost on one line", "four places, no three of them in line")
     matrix: Matrix = right[8].reshape(3, 3)
     return matrix
-
-
-def _gauss_newton(matrix: Matrix, moving: Points, fixed: Points, root: NDArray[np.float64]) -> Matrix:
-    """Minimise the weighted distances to ``fixed``, starting from a linear solution; keeps only steps that help."""
-    matrix = matrix / np.linalg.norm(matrix)
-    error = root * (project(matrix, moving) - fixed).ravel()
-    for _ in range(_GAUSS_NEWTON_STEPS):
-        step = np.linalg.lstsq(root[:, None] * _parameter_jacobian(matrix, moving), -error, rcond=1e-12)[0]
-        candidate = matrix + step.reshape(3, 3)
-        candidate /= np.linalg.norm(candidate)
-        new_error = root * (project(candidate, moving) - fixed).ravel()
-        if not new_error @ new_error < error @ error:
-            break
-        matrix, error = candidate, new_error
-    return matrix
-
-
-def _parameter_jacobian(matrix: Matrix, points: Points) -> NDArray[np.float64]:
-    """(2 N, 9) derivatives of the projected points with respect to the nine elements of the matrix."""
-    source = np.column_stack([points, np.ones(len(points))])
-    depth = source @ matrix[2]
-    target = project(matrix, points)
-    rows = np.zeros((len(points), 2, 9))
-    rows[:, 0, :3] = rows[:, 1, 3:6] = source / depth[:, None]
-    rows[:, :, 6:] = -target[:, :, None] * (source / depth[:, None])[:, None, :]
-    return rows.reshape(-1, 9)
 
 
 def _jacobian(matrix: Matrix, point: tuple[float, float]) -> NDArray[np.float64]:

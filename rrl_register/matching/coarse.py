@@ -7,9 +7,12 @@ differs between spectra most: texture and speckle.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,9 +28,9 @@ from rrl_register.estimation.transforms import (
 )
 from rrl_register.keypoints import spread_grid
 from rrl_register.matching.correlation import ReducedPair, Template
-from rrl_register.matching.refine import local_peaks
+from rrl_register.matching.refine import Structure, peaks_between
 from rrl_register.matching.scan import Peak, scan
-from rrl_register.structure import Image, Mask, oriented_gradients
+from rrl_register.structure import Image, Mask
 
 REFINE_SIDE = 288
 """Longest side of the images on which the best hypotheses are refined, px."""
@@ -39,12 +42,15 @@ _APART = 0.15
 _DISTINCT = 0.06
 """Mean corner distance from which two refined hypotheses are two, as a share of the longer side."""
 
-_ORIENTATIONS = 6
 _POINT_STEP = 28
 _POINT_HALF = 20
 _SCREENING = ((10, Model.SIMILARITY),)
 _REFINEMENTS = ((10, Model.SIMILARITY), (5, Model.AFFINE))
 """Search radius (reduced px) and model of each round of refinement."""
+_MOST_RADIUS = max(radius for radius, _ in (*_SCREENING, *_REFINEMENTS))
+_MAX_THREADS = 8
+"""Guesses that are improved at a time."""
+T = TypeVar("T")
 _REFINE_THRESHOLD = 2.0
 _REFINE_MIN_INLIERS = 8
 
@@ -189,12 +195,21 @@ def coarse_hypotheses(
     if grid.screened:
         guesses = _distinct(ranked, moving.shape, _DISTINCT, grid.screened)
         workbench = Workbench(images, SCREEN_SIDE, reach)
-        ranked = [workbench.refined(guess, _SCREENING) for guess in guesses]
+        ranked = _side_by_side(workbench, guesses, lambda guess: workbench.refined(guess, _SCREENING))
     workbench = Workbench(images, REFINE_SIDE, reach)
     guesses = _distinct(ranked, moving.shape, _APART, n + _SPARE)
-    judged = [workbench.judged(workbench.refined(guess, _REFINEMENTS)) for guess in guesses]
+    judged = _side_by_side(workbench, guesses, lambda guess: workbench.judged(workbench.refined(guess, _REFINEMENTS)))
     kept = _distinct([Peak(each.score, each.matrix, each.scale) for each in judged], moving.shape, _DISTINCT, n)
     return [hypothesis for guess in kept for hypothesis in judged if hypothesis.matrix is guess.matrix]
+
+
+def _side_by_side(workbench: Workbench, guesses: Sequence[Peak], work: Callable[[Peak], T]) -> list[T]:
+    """What comes of each guess, several at a time."""
+    with ThreadPoolExecutor(max(1, min(cv2.getNumThreads(), _MAX_THREADS))) as pool:
+        # Guesses of one scale share what is prepared for it, which is done before they would all begin with it.
+        for _ in pool.map(workbench.prepare, {guess.scale for guess in guesses}):
+            pass
+        return list(pool.map(work, guesses))
 
 
 def _distinct(ranked: Sequence[Peak], shape: tuple[int, ...], share: float, n: int) -> list[Peak]:
@@ -225,7 +240,7 @@ class _Prepared:
 
     pair: ReducedPair
     template: Template
-    fixed_channels: Image
+    structure: Structure
     points: Points
 
 
@@ -265,13 +280,17 @@ class Workbench:
         parts = decompose(guess.matrix, self._images[2].shape)
         return Hypothesis(guess.matrix, (height - middle) / spread, correlation, parts.rotation_deg, parts.scale)
 
+    def prepare(self, scale: float) -> None:
+        """Makes what guesses of a scale need, which else is made for the first of them."""
+        self._prepared(scale)
+
     def _prepared(self, scale: float) -> _Prepared:
         if scale not in self._by_scale:
             pair = ReducedPair.of(*self._images, self._side, scale)
             self._by_scale[scale] = _Prepared(
                 pair,
                 Template.of(pair, self._max_shift),
-                oriented_gradients(pair.fixed, pair.fixed_valid, _ORIENTATIONS),
+                Structure.of(pair.fixed, pair.fixed_valid, _POINT_HALF, _MOST_RADIUS),
                 spread_grid(pair.fixed, pair.fixed_valid, _POINT_STEP),
             )
         return self._by_scale[scale]
@@ -283,8 +302,8 @@ def _refine(reduced: _Prepared, matrix: Matrix, rounds: Sequence[tuple[int, Mode
     for radius, model in rounds:
         image, valid = pair.warped(matrix, pair.fixed.shape)
         points = reduced.points[_on(valid, reduced.points)]
-        channels = oriented_gradients(image, valid, _ORIENTATIONS)
-        peaks = local_peaks(reduced.fixed_channels, channels, points, _POINT_HALF, radius, 1)
+        structure = Structure.of(image, valid, _POINT_HALF, _MOST_RADIUS)
+        peaks = peaks_between(reduced.structure, structure, points, radius, 1)
         good = peaks.valid[:, 0]
         moving = project(invert(matrix), peaks.positions[good, 0])
         fit = robust_fit(moving, points[good], _REFINE_THRESHOLD, model, peaks.correlation[good, 0])

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import cv2
 import numpy as np
-import scipy.fft
 
+from rrl_register import fourier
 from rrl_register.estimation.transforms import Matrix, compose, invert, translation
-from rrl_register.structure import Image, Mask, orientation_harmonics
+from rrl_register.structure import Image, Mask, Series, orientation_harmonics
 
 _MIN_OVERLAP = 0.3
 """Share of the smaller valid area; a smaller overlap is scored as if it had this size, for tiny ones fit by chance."""
@@ -77,18 +78,22 @@ class ReducedPair:
 def _reduced(image: Image, valid: Mask, factor: float) -> tuple[Image, Mask, Matrix]:
     """Image and mask averaged over ``factor`` pixels, invalid ones left out, and the transform back to their pixels."""
     height, width = (max(1, round(side / factor)) for side in image.shape)
-    weight = cv2.resize(valid.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
-    total = cv2.resize(np.where(valid, image, 0).astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
+    reduce = partial(cv2.resize, dsize=(width, height), interpolation=cv2.INTER_AREA)
     x, y = image.shape[1] / width, image.shape[0] / height
     back = np.array([[x, 0.0, (x - 1) / 2], [0.0, y, (y - 1) / 2], [0.0, 0.0, 1.0]])
-    return np.asarray(total / np.maximum(weight, 1e-3), np.float32), np.asarray(weight > 0.5), back
+    if valid.all():
+        return np.asarray(reduce(image), np.float32), np.ones((height, width), bool), back
+    weight, total = reduce(valid.astype(np.float32)), reduce(np.where(valid, image, np.float32(0)))
+    return np.asarray(total / np.maximum(weight, np.float32(1e-3)), np.float32), np.asarray(weight > 0.5), back
 
 
-def centred_harmonics(image: Image, valid: Mask) -> Image:
-    """Orientation harmonics (C, H, W) less their mean, lest two scenes correlate that merely share a main direction."""
+def centred_harmonics(image: Image, valid: Mask) -> Series:
+    """Orientation harmonics (J, H, W) less their mean, lest two scenes correlate that merely share a main direction."""
     harmonics = orientation_harmonics(image, valid)
-    mean = harmonics.sum(axis=(1, 2)) / max(int(valid.sum()), 1)
-    return np.asarray((harmonics - mean[:, None, None]) * valid, np.float32)
+    mean = harmonics.sum(axis=(1, 2)) / np.float32(max(int(valid.sum()), 1))
+    harmonics -= mean[:, None, None]
+    harmonics *= valid
+    return harmonics
 
 
 def least_overlap(pair: ReducedPair) -> float:
@@ -101,13 +106,13 @@ class Template:
     """What the reduced fixed image contributes to every correlation.
 
     Attributes:
-        features: (C, H, W) orientation features.
+        features: (J, H, W) orientation harmonics, centred.
         valid: (H, W) bool.
         reach: largest shift along x and y, reduced px.
         least_overlap: pixels that a smaller overlap is scored as.
     """
 
-    features: Image
+    features: Series
     valid: Mask
     reach: int
     least_overlap: float
@@ -134,22 +139,32 @@ class Template:
         """
         image, valid = pair.warped(translation(self.reach, self.reach) @ matrix, self.canvas)
         product = self._correlated(centred_harmonics(image, valid), self.features)
-        overlap = self._correlated(valid.astype(np.float32)[None], self.valid.astype(np.float32)[None])
+        overlap = self._correlated(valid[None], self.valid[None])
         return np.asarray(product / np.sqrt(np.maximum(overlap, self.least_overlap)), np.float32)
 
     def match(self, pair: ReducedPair, matrix: Matrix) -> tuple[float, float]:
         """Correlation under a reduced transform: per root of the overlap, as in ``surface``, and normalised, -1..1."""
         image, valid = pair.warped(matrix, pair.fixed.shape)
         features = centred_harmonics(image, valid)
-        product = float(np.vdot(self.features, features))
+        product = float(np.vdot(self.features, features).real)
         overlap = float((valid & pair.fixed_valid).sum())
-        energy = float((self.features**2 * valid).sum()) * float((features**2 * pair.fixed_valid).sum())
+        energy = _energy(self.features, valid) * _energy(features, pair.fixed_valid)
         height = product / float(np.sqrt(max(overlap, self.least_overlap)))
         return height, product / float(np.sqrt(energy)) if energy > 0 else 0.0
 
-    def _correlated(self, moving: Image, fixed: Image) -> Image:
+    def _correlated(self, moving: Series | Mask, fixed: Series | Mask) -> Image:
         """Sum over planes of the correlation of a canvas (C, ...) with (C, H, W), at all shifts within reach."""
-        size = [scipy.fft.next_fast_len(side, real=True) for side in self.canvas]  # no shift wraps around
-        spectrum = np.einsum("cij,cij->ij", scipy.fft.rfft2(moving, size), scipy.fft.rfft2(fixed, size).conj())
+        size = [fourier.fast_side(side) for side in self.canvas]  # no shift wraps around
+        spectra, conjugate = np.zeros((2, len(fixed), *size), np.complex64)
+        spectra[:, : moving.shape[1], : moving.shape[2]] = moving
+        conjugate[:, : fixed.shape[1], : fixed.shape[2]] = fixed.conj()
+        fourier.transform(spectra, out=spectra)
+        spectra *= fourier.conjugate_spectra(conjugate, out=conjugate)
         lags = 2 * self.reach + 1
-        return np.asarray(scipy.fft.irfft2(spectrum, size)[:lags, :lags], np.float32)
+        return np.asarray(fourier.transform_back(spectra.sum(axis=0))[:lags, :lags].real)
+
+
+def _energy(features: Series, where: Mask) -> float:
+    """Sum of the squares of features (J, H, W) in a part of the image."""
+    inside = features * where
+    return float(np.vdot(inside, inside).real)

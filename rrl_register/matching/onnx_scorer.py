@@ -32,9 +32,10 @@ DESCRIPTOR_SIZE = 128
 Patches = NDArray[np.float32]
 Indices = NDArray[np.int64]
 _NOTHING = {
-    **dict.fromkeys(("visible", "other"), np.empty((0, 1, PATCH_SIZE, PATCH_SIZE), np.float32)),
+    **dict.fromkeys(("visible", "other"), np.zeros((1, 1, PATCH_SIZE, PATCH_SIZE), np.float32)),
     **dict.fromkeys(("left", "right"), np.empty(0, np.int64)),
 }
+"""What is given where nothing is asked: one patch, for ONNX Runtime 1.20 cannot compute attention of none."""
 _ERROR_LEVEL = 3
 
 

@@ -18,11 +18,9 @@ from rrl_register.matching.refine import Structure
 from rrl_register.matching.tie_points import Matches, TiePoints, no_tie_points
 from rrl_register.patches import PatchCutter
 from rrl_register.spectrum import Spectrum
-from rrl_register.structure import Image, Mask, oriented_gradients
+from rrl_register.structure import Image, Mask
 from rrl_register.working import WorkingPair
 
-N_ORIENTATIONS = 6
-"""Directions of the gradients that are correlated; fewer than CFOG's nine, for the cost grows with them."""
 MAX_RADIUS = 20
 """How far from an estimate the structure is searched at most, px."""
 
@@ -73,7 +71,7 @@ class Scene:
     ) -> Scene:
         """Prepares a pair."""
         cutter = PatchCutter(pair.fixed, pair.fixed_valid, support)
-        structure = _structure(pair.fixed, pair.fixed_valid, _correlation_half(pair, support))
+        structure = Structure.of(pair.fixed, pair.fixed_valid, _correlation_half(pair, support), MAX_RADIUS)
         return cls(pair, support, cutter, structure, spectra, scorer, config)
 
     def at_scale(self, scale: float) -> Scene:
@@ -92,7 +90,7 @@ class Scene:
 
     def structure_of(self, placed: Image, valid: Mask) -> Structure:
         """Oriented gradients of the moving image where an estimate places it on the fixed grid."""
-        return _structure(placed, valid, self.correlation_half)
+        return Structure.of(placed, valid, self.correlation_half, MAX_RADIUS)
 
     @property
     def correlation_half(self) -> int:
@@ -110,10 +108,6 @@ def _correlation_half(pair: WorkingPair, support: int) -> int:
     """Half the side of the correlated window, px: three quarters of a patch's ground, less in small images."""
     shortest: int = min(pair.fixed.shape)
     return min(3 * support // 4, 64, shortest // 6)
-
-
-def _structure(image: Image, valid: Mask, half: int) -> Structure:
-    return Structure.of(oriented_gradients(image, valid, N_ORIENTATIONS), half, MAX_RADIUS)
 
 
 def keypoint_pass(scene: Scene, matrix: Matrix, radius: float) -> Matches:

@@ -8,17 +8,17 @@ from functools import cached_property
 
 import cv2
 import numpy as np
-import scipy.fft
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
-from scipy.ndimage import maximum_filter
 
-from rrl_register.structure import Image
+from rrl_register import fourier
+from rrl_register.strips import by_strips
+from rrl_register.structure import Image, Mask, Series, direction_series
 
-_BATCH_BYTES = 8_000_000
-"""Memory of the windows of one batch: small enough to stay near the processor's caches."""
-_MAX_THREADS = 8
-"""Batches at a time, each with its memory."""
+N_ORIENTATIONS = 6
+"""Directions of the gradients that are correlated; fewer than CFOG's nine, for the cost grows with them."""
+
+_MAX_THREADS = 16
+"""Points at a time, each thread with its memory, a megabyte or two."""
 _PEAK_SEPARATION = 2
 """Peaks nearer than this to a higher one (chessboard) are part of it, px."""
 _MIN_STRUCTURE = 0.3
@@ -41,7 +41,7 @@ class LocalPeaks:
     """The best places for N points, k for each, best first.
 
     Attributes:
-        positions: (N, k, 2) float64, (x, y) on the moving channels; NaN where there is no such peak.
+        positions: (N, k, 2) float64, (x, y) on the moving image; NaN where there is no such peak.
         correlation: (N, k) float32, normalised correlation at the peak, -1..1; 0 where there is none.
         valid: (N, k) bool, whether the peak exists and its window holds enough structure in both images.
         prominence: (N,) float32, height of the highest correlation above the mean of its search area, in standard
@@ -66,99 +66,94 @@ class LocalPeaks:
 class Structure:
     """An image ready to be correlated with another one, by windows of one size.
 
-    Each pixel's mean over its channels is taken off: an invalid pixel, all 0, then neither adds to a correlation nor
-    makes an edge, and only the direction of the structure counts.
+    An invalid pixel, all 0, neither adds to a correlation nor makes an edge, and only the direction of the structure
+    counts, for the series lacks the mean over the directions.
 
     Attributes:
-        framed: (H + 2 m, W + 2 m, C) float32, the channels within a frame of zeros.
+        framed: (K, H + 2 m, W + 2 m) complex64, the terms of a ``direction_series`` within a frame of zeros.
         margin: m, its width, px.
         half: half the side of a window, which is 2 half + 1, px.
     """
 
-    framed: Image
+    framed: Series
     margin: int
     half: int
 
     @classmethod
-    def of(cls, channels: Image, half: int, radius: int) -> Structure:
-        """Prepares channels (H, W, C), as of ``oriented_gradients``, for searches of ``radius`` px at most."""
+    def of(cls, image: Image, valid: Mask, half: int, radius: int, n_orientations: int = N_ORIENTATIONS) -> Structure:
+        """Prepares an image (H, W) and its mask for searches of ``radius`` px at most."""
         margin = half + radius + 1  # one more than asked for, so that a peak at the radius has neighbours
-        height, width, n_channels = channels.shape
-        framed = np.zeros((height + 2 * margin, width + 2 * margin, n_channels), np.float32)
-        inside = framed[margin : margin + height, margin : margin + width]
-        np.subtract(channels, channels.mean(axis=-1, keepdims=True), out=inside)
-        return cls(framed, margin, half)
+        return cls(direction_series(image, valid, n_orientations, margin=margin), margin, half)
 
     @property
     def shape(self) -> tuple[int, int]:
         """(H, W) of the image."""
-        return self.framed.shape[0] - 2 * self.margin, self.framed.shape[1] - 2 * self.margin
-
-    @cached_property
-    def norms(self) -> NDArray[np.float32]:
-        """Length of the vector of all channels in the window of each top-left pixel at which it fits."""
-        total = self._box_sum(self._energy, cv2.CV_64F)
-        half = self.half
-        return np.asarray(np.sqrt(np.maximum(total[half:-half, half:-half], 0)), np.float32)
-
-    @cached_property
-    def share(self) -> Image:
-        """Share of the window around each pixel, frame included, that holds structure."""
-        present = (self._energy > 0).astype(np.float32)
-        return np.asarray(self._box_sum(present, cv2.CV_32F) / (2 * self.half + 1) ** 2, np.float32)
+        return self.framed.shape[1] - 2 * self.margin, self.framed.shape[2] - 2 * self.margin
 
     @property
-    def _energy(self) -> Image:
-        return np.asarray(np.einsum("ijk,ijk->ij", self.framed, self.framed), np.float32)
+    def side(self) -> int:
+        """Of a window, px."""
+        return 2 * self.half + 1
 
-    def _box_sum(self, values: Image, depth: int) -> NDArray[np.floating]:
-        side = (2 * self.half + 1,) * 2
-        return np.asarray(cv2.boxFilter(values, depth, side, normalize=False, borderType=cv2.BORDER_CONSTANT))
+    def norms(self, row: int, column: int, n: int = 1) -> NDArray[np.float64]:
+        """(n, n) lengths of the vectors of all terms in the windows whose top-left pixels begin at one of the frame."""
+        squares = _window_sums(self._sums[0], row, column, self.side, n)
+        return np.asarray(np.sqrt(np.maximum(squares, 0)))
+
+    def share(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Share of the window around each pixel (N,) of the image that holds structure."""
+        total, side = self._sums[1], self.side
+        top, left = rows + self.margin - self.half, columns + self.margin - self.half
+        bottom, right = top + side, left + side
+        found = total[bottom, right] - total[top, right] - total[bottom, left] + total[top, left]
+        return np.asarray(found / side**2)
+
+    @cached_property
+    def _sums(self) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
+        """Summed-area tables of the squared lengths of the pixels' vectors and of the pixels that are not 0."""
+        parts = self.framed.view(np.float32)
+        energy = np.empty(self.framed.shape[1:], np.float32)
+
+        def fill(rows: slice) -> None:
+            squares = np.einsum("kij,kij->ij", parts[:, rows], parts[:, rows])
+            np.add(squares[:, 0::2], squares[:, 1::2], out=energy[rows])
+
+        by_strips(fill, len(energy))
+        present = cv2.integral((energy > 0).view(np.uint8))
+        return np.asarray(cv2.integral(energy, sdepth=cv2.CV_64F), np.float64), np.asarray(present, np.int32)
 
 
-def local_peaks(
-    fixed_channels: Image,
-    moving_channels: Image,
-    points: NDArray[np.float64],
-    half: int = 32,
-    radius: int = 16,
-    k: int = 3,
-) -> LocalPeaks:
-    """Search windows of the fixed image in the moving image, each around its own place.
+def _window_sums(total: NDArray[np.float64], row: int, column: int, side: int, n: int) -> NDArray[np.float64]:
+    """(n, n) sums over the windows of ``side`` px that begin at a pixel and beyond, by a summed-area table."""
+    table = total[row : row + n + side, column : column + n + side]
+    return table[side:, side:] - table[:n, side:] - table[side:, :n] + table[:n, :n]
+
+
+def peaks_between(fixed: Structure, moving: Structure, points: NDArray[np.float64], radius: int, k: int) -> LocalPeaks:
+    """Search windows of the fixed image in the moving image, each around its own place, by FFT.
 
     Args:
-        fixed_channels: (H, W, C) float32, as of ``oriented_gradients``.
-        moving_channels: (H, W, C) float32, the moving image's, brought onto the fixed grid by the current estimate.
+        fixed: The image whose windows are searched.
+        moving: The image that they are searched in, brought onto the fixed grid by the current estimate.
         points: (N, 2) points (x, y) on the fixed image.
-        half: half the side of a window, which is 2 half + 1, px.
-        radius: largest shift searched along x and y, px.
+        radius: largest shift searched along x and y, px; not more than they were prepared for.
         k: peaks per point.
 
     Returns:
         The peaks, with positions on the grid that both images share.
-    """
-    fixed, moving = (Structure.of(channels, half, radius) for channels in (fixed_channels, moving_channels))
-    return peaks_between(fixed, moving, points, radius, k)
 
-
-def peaks_between(fixed: Structure, moving: Structure, points: NDArray[np.float64], radius: int, k: int) -> LocalPeaks:
-    """As ``local_peaks``, of images that are prepared for many searches. Correlations are computed by batched FFT.
-
-    Args:
-        fixed: The image whose windows are searched.
-        moving: The image that they are searched in, on the same grid.
-        points: (N, 2) points (x, y) on the fixed image.
-        radius: largest shift searched along x and y, px; not more than they were prepared for.
-        k: peaks per point.
+    Raises:
+        ValueError: If they share none.
     """
     if fixed.shape != moving.shape:
         raise ValueError(f"images of {fixed.shape} and {moving.shape} px are not on one grid")
     xy = np.asarray(points, np.float64).reshape(-1, 2)
     rows, columns = _indices(xy, fixed.shape)
+    # Before the threads of the surfaces: what an image's sums are made of is then made once, not by each of them.
+    enough = [image.share(rows, columns) >= _MIN_STRUCTURE for image in (fixed, moving)]
     surfaces = _surfaces(fixed, moving, rows, columns, radius + 1)
     shift, correlation = _peaks(surfaces, k)
     exists = np.isfinite(correlation)
-    enough = [image.share[rows + image.margin, columns + image.margin] >= _MIN_STRUCTURE for image in (fixed, moving)]
     return LocalPeaks(
         positions=xy[:, None, :] + shift,
         correlation=np.where(exists, correlation, 0).astype(np.float32),
@@ -177,47 +172,75 @@ def _surfaces(
     fixed: Structure, moving: Structure, rows: NDArray[np.int64], columns: NDArray[np.int64], reach: int
 ) -> NDArray[np.float32]:
     """(N, 2 reach + 1, 2 reach + 1) normalised correlation for every shift of every point."""
-    side, lags, n_channels = 2 * fixed.half + 1, 2 * reach + 1, fixed.framed.shape[-1]
-    windows = sliding_window_view(fixed.framed, (side, side), (0, 1))
-    searched = sliding_window_view(moving.framed, (side + lags - 1,) * 2, (0, 1))
-    norms = sliding_window_view(moving.norms, (lags, lags))
+    side, lags = fixed.side, 2 * reach + 1
     surfaces = np.empty((len(rows), lags, lags), np.float32)
-    batch = max(1, _BATCH_BYTES // (4 * n_channels * (side + lags) ** 2))
-    window_corner, search_corner = fixed.margin - fixed.half, moving.margin - moving.half - reach
+    corners = np.stack([rows, columns], axis=1) + fixed.margin - fixed.half
+    searched_corners = np.stack([rows, columns], axis=1) + moving.margin - moving.half - reach
+    n_parts = max(1, min(cv2.getNumThreads(), _MAX_THREADS, len(rows)))
 
-    def fill(start: int) -> None:
-        """One batch of points."""
-        part = slice(start, start + batch)
-        row, column = rows[part], columns[part]
-        template = np.ascontiguousarray(windows[row + window_corner, column + window_corner])
-        norm = np.sqrt(np.einsum("ncyx,ncyx->n", template, template))
-        row, column = row + search_corner, column + search_corner
-        product = _correlate(template, np.ascontiguousarray(searched[row, column]), lags)
-        surfaces[part] = product / np.maximum(norm[:, None, None] * norms[row, column], 1e-6)
+    def fill(first: int) -> None:
+        """The surfaces of each ``n_parts``-th point."""
+        correlator = _Correlator(len(fixed.framed), side, side + lags - 1)
+        for i in range(first, len(rows), n_parts):
+            (y, x), (v, u) = corners[i].tolist(), searched_corners[i].tolist()
+            product = correlator.product(fixed.framed, (y, x), moving.framed, (v, u))[:lags, :lags]
+            np.divide(product, np.maximum(fixed.norms(y, x) * moving.norms(v, u, lags), 1e-6), out=surfaces[i])
 
-    with ThreadPoolExecutor(min(cv2.getNumThreads(), _MAX_THREADS)) as pool:
-        for _ in pool.map(fill, range(0, len(rows), batch)):
+    with ThreadPoolExecutor(n_parts) as pool:
+        for _ in pool.map(fill, range(n_parts)):
             pass
     return surfaces
 
 
-def _correlate(template: Image, searched: Image, lags: int) -> Image:
-    """Sum over channels of the correlation of (N, C, s, s) windows in (N, C, s + lags - 1, s + lags - 1) ones."""
-    size = scipy.fft.next_fast_len(searched.shape[-1], real=True)  # no lag that is kept wraps around
-    spectrum = scipy.fft.rfft2(searched, (size, size))
-    spectrum *= scipy.fft.rfft2(template, (size, size)).conj()
-    return np.asarray(scipy.fft.irfft2(spectrum.sum(axis=1), (size, size))[:, :lags, :lags], np.float32)
+class _Correlator:
+    """Correlates windows of one size with larger ones, in memory that it keeps.
+
+    Args:
+        n_terms: K, of the series.
+        side, searched: Sides of the two windows, px.
+    """
+
+    def __init__(self, n_terms: int, side: int, searched: int) -> None:
+        self._side, self._searched = side, searched
+        size = fourier.fast_side(searched)  # no shift at which the window lies within the other wraps around
+        self._planes, self._spectra = np.zeros((2, 2, n_terms, size, size), np.complex64)
+        self._total = np.empty((size, size), np.complex64)
+
+    def product(self, windows: Series, at: tuple[int, int], others: Series, from_: tuple[int, int]) -> Image:
+        """Correlation of the window of ``windows`` at a corner (row, column) with the one of ``others``.
+
+        Returns:
+            Square of at least searched - side + 1 px, to be used before the next call: real part of the sum over all
+            terms and pixels at every shift.
+        """
+        (y, x), (v, u), side, searched = at, from_, self._side, self._searched
+        window, other = self._planes
+        np.conjugate(windows[:, y : y + side, x : x + side], out=window[:, :side, :side])
+        other[:, :searched, :searched] = others[:, v : v + searched, u : u + searched]
+        spectra = self._spectra
+        fourier.conjugate_spectra(window, out=spectra[0])
+        fourier.transform(other, out=spectra[1])
+        spectra[1] *= spectra[0]
+        spectra[1].sum(axis=0, out=self._total)
+        return fourier.transform_back(self._total, out=self._total).real
 
 
 def _peaks(surfaces: NDArray[np.float32], k: int) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
     """Shifts (N, k, 2) from the centre and heights (N, k) of the k highest peaks; NaN and -inf where there are less."""
     n, lags, _ = surfaces.shape
-    highest = maximum_filter(surfaces, size=(1,) + (2 * _PEAK_SEPARATION + 1,) * 2, mode="nearest")
+    around = np.ones((2 * _PEAK_SEPARATION + 1,) * 2, np.uint8)
+    highest = np.empty_like(surfaces)
+    for surface, largest in zip(surfaces, highest, strict=True):
+        cv2.dilate(surface, around, dst=largest)
     candidates = np.where((surfaces == highest) & (surfaces > 0), surfaces, -np.inf)
     candidates[:, [0, -1], :] = candidates[:, :, [0, -1]] = -np.inf
     flat = candidates.reshape(n, lags * lags)
-    order = np.argsort(-flat, axis=1, kind="stable")[:, :k]
-    height = np.take_along_axis(flat, order, axis=1)
+    order = np.empty((n, min(k, lags * lags)), np.int64)
+    height = np.empty(order.shape, np.float32)
+    for rank in range(order.shape[1]):
+        order[:, rank] = flat.argmax(axis=1)
+        height[:, rank] = flat[np.arange(n), order[:, rank]]
+        flat[np.arange(n), order[:, rank]] = -np.inf
     row, column = np.divmod(np.where(np.isfinite(height), order, lags * (lags // 2) + lags // 2), lags)
     offset = _subpixel(surfaces, row, column)
     shift = np.stack([column, row], axis=-1) - lags // 2 + offset

@@ -10,23 +10,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from typing import NamedTuple
 
 import cv2
 import numpy as np
-import scipy.fft
 from numpy.typing import NDArray
 
+from rrl_register import fourier
 from rrl_register.estimation.transforms import Matrix, centre_of, compose, similarity, translation
 from rrl_register.matching.correlation import ReducedPair, centred_harmonics, least_overlap
-from rrl_register.structure import Image, Mask
+from rrl_register.structure import Image, Mask, Series
 
 _PEAKS_PER_MAP = 2
 _PEAK_RADIUS = 6
 """Shifts this near to a peak (chessboard) belong to it, scanned px."""
-_THREADS = 2
-"""Scales are scanned side by side; OpenCV and the FFT let go of Python's lock."""
+_MAX_THREADS = 16
+"""Rotations tried at a time, each with a few MB; OpenCV lets go of Python's lock."""
 
 
 class Peak(NamedTuple):
@@ -69,15 +68,19 @@ def scan(
         The first peaks of each rotation and scale, highest first.
     """
 
-    def at_scale(scale: float) -> list[Peak]:
-        """The first peaks of each rotation at one scale."""
-        pair = ReducedPair.of(fixed, fixed_valid, moving, moving_valid, side, scale)
-        turner = _Turner.of(pair, max_shift)
-        peaks = [peak for rotation in rotations for peak in turner.peaks(rotation)]
-        return [Peak(height, pair.to_full(matrix), scale) for height, matrix in peaks]
+    def reduced(scale: float) -> ReducedPair:
+        return ReducedPair.of(fixed, fixed_valid, moving, moving_valid, side, scale)
 
-    with ThreadPoolExecutor(_THREADS) as pool:
-        found = [peak for peaks in pool.map(at_scale, scales) for peak in peaks]
+    with ThreadPoolExecutor(max(1, min(cv2.getNumThreads(), _MAX_THREADS))) as pool:
+        pairs = list(pool.map(reduced, scales))
+        turners = list(pool.map(lambda pair: _Turner.of(pair, max_shift), pairs))
+        tries = [(i, rotations[j : j + 2]) for i in range(len(scales)) for j in range(0, len(rotations), 2)]
+        peaks = pool.map(lambda each: turners[each[0]].peaks(each[1]), tries)
+        found = [
+            Peak(height, pairs[i].to_full(matrix), scales[i])
+            for (i, _), highest in zip(tries, peaks, strict=True)
+            for height, matrix in highest
+        ]
     return sorted(found, key=lambda peak: -peak.height)
 
 
@@ -86,9 +89,9 @@ class _Turner:
     """A reduced pair ready for any rotation.
 
     Attributes:
-        harmonics: (J, h, w) complex64, of the moving image.
+        harmonics: (h, w, J), of the moving image; four channels, if real, are what OpenCV turns fastest.
         moving_valid: (h, w) float32.
-        features_spectrum: Conjugate spectrum of the fixed image's features, (2 J, ...).
+        features_spectra: Conjugate spectra of the fixed image's harmonics, (J, ...).
         valid_spectrum: Conjugate spectrum of its mask.
         canvas: Side of the square that the moving image is turned on, px; its centre is the image's.
         size: (rows, columns) of the FFT.
@@ -97,10 +100,10 @@ class _Turner:
         least_overlap: Pixels that a smaller overlap is scored as.
     """
 
-    harmonics: NDArray[np.complex64]
+    harmonics: Series
     moving_valid: Image
-    features_spectrum: NDArray[np.complex64]
-    valid_spectrum: NDArray[np.complex64]
+    features_spectra: Series
+    valid_spectrum: Series
     canvas: int
     size: tuple[int, int]
     lags: tuple[NDArray[np.int64], NDArray[np.int64]]
@@ -117,13 +120,16 @@ class _Turner:
         sizes = tuple(_fft_side(canvas, side, lag, reach) for side, lag in zip(shape, at_centre, strict=True))
         lags = tuple(_lags(size, lag + reach + 1) for size, lag in zip(sizes, at_centre, strict=True))
         away = np.hypot(lags[0][:, None] - at_centre[0], lags[1] - at_centre[1])
-        moving = centred_harmonics(pair.moving, pair.moving_valid)
-        transform = partial(scipy.fft.rfft2, s=sizes)
+        features = centred_harmonics(pair.fixed, pair.fixed_valid)
+        fixed = np.zeros((len(features) + 1, *sizes), np.complex64)
+        fixed[:-1, : shape[0], : shape[1]] = features.conj()
+        fixed[-1, : shape[0], : shape[1]] = pair.fixed_valid
+        fourier.conjugate_spectra(fixed, out=fixed)
         return cls(
-            harmonics=moving[0::2] + 1j * moving[1::2],
+            harmonics=np.ascontiguousarray(np.moveaxis(centred_harmonics(pair.moving, pair.moving_valid), 0, -1)),
             moving_valid=pair.moving_valid.astype(np.float32),
-            features_spectrum=transform(centred_harmonics(pair.fixed, pair.fixed_valid)).conj(),
-            valid_spectrum=transform(pair.fixed_valid.astype(np.float32)).conj(),
+            features_spectra=fixed[:-1],
+            valid_spectrum=fixed[-1],
             canvas=canvas,
             size=(sizes[0], sizes[1]),
             lags=(lags[0], lags[1]),
@@ -131,37 +137,60 @@ class _Turner:
             least_overlap=least_overlap(pair),
         )
 
-    def peaks(self, rotation_deg: float) -> list[tuple[float, Matrix]]:
-        """The first peaks (height, reduced transform) of a rotation."""
-        turn, features, valid = self._turned(rotation_deg)
-        spectrum = np.einsum("cij,cij->ij", scipy.fft.rfft2(features, self.size), self.features_spectrum)
-        product = scipy.fft.irfft2(spectrum, self.size)
-        overlap = scipy.fft.irfft2(scipy.fft.rfft2(valid, self.size) * self.valid_spectrum, self.size)
-        surface = np.where(self.within, product / np.sqrt(np.maximum(overlap, self.least_overlap)), 0)
-        rows, columns = self.lags
-        return [
-            (height, compose(translation(-float(columns[x]), -float(rows[y])), turn))
-            for height, x, y in _highest(surface)
-        ]
+    def peaks(self, rotations: Sequence[float]) -> list[tuple[float, Matrix]]:
+        """The first peaks (height, reduced transform) of each of two rotations, degrees, or of one."""
+        turns, valid = zip(*(self._turned_mask(rotation) for rotation in rotations), strict=True)
+        found = []
+        for rotation, turn, mask, overlap in zip(rotations, turns, valid, self._overlaps(valid), strict=False):
+            product = self._product(rotation, turn, mask)
+            surface = np.where(self.within, product / np.sqrt(np.maximum(overlap, self.least_overlap)), 0)
+            found += [
+                (height, compose(translation(-float(self.lags[1][x]), -float(self.lags[0][y])), turn))
+                for height, x, y in _highest(surface)
+            ]
+        return found
 
-    def _turned(self, rotation_deg: float) -> tuple[Matrix, Image, Image]:
-        """The turn onto the canvas, features (2 J, canvas, canvas) and mask (canvas, canvas) after it."""
+    def _turned_mask(self, rotation_deg: float) -> tuple[Matrix, Mask]:
+        """The turn onto the canvas, and the mask (canvas, canvas) after it."""
         x, y = centre_of(self.moving_valid.shape)
         middle = (self.canvas - 1) / 2
         turn = compose(translation(middle, middle), similarity(1.0, rotation_deg), translation(-x, -y))
-        planes = []
-        for order, term in enumerate(self.harmonics, start=1):
-            steered = term * np.complex64(np.exp(2j * order * np.deg2rad(rotation_deg)))
-            planes += [np.ascontiguousarray(steered.real), np.ascontiguousarray(steered.imag)]
-        place = partial(cv2.warpPerspective, M=turn, dsize=(self.canvas, self.canvas), flags=cv2.INTER_LINEAR)
-        valid = np.asarray(place(self.moving_valid) > 0.9, np.float32)
-        return turn, np.stack([np.asarray(place(plane), np.float32) for plane in planes]) * valid, valid
+        return turn, np.asarray(self._placed(self.moving_valid, turn) > 0.9)
+
+    def _placed(self, image: Image, turn: Matrix) -> Image:
+        size = (self.canvas, self.canvas)
+        return np.asarray(cv2.warpAffine(image, turn[:2], size, flags=cv2.INTER_LINEAR), np.float32)
+
+    def _overlaps(self, masks: Sequence[Mask]) -> tuple[Image, Image]:
+        """Pixels that masks (canvas, canvas) share with the fixed image's at each shift, of two or of one and nothing.
+
+        Correlations with what is real keep real and imaginary parts apart: two take one transform.
+        """
+        plane = np.zeros(self.size, np.complex64)
+        for part, mask in zip((plane.real, plane.imag), masks, strict=False):
+            part[: self.canvas, : self.canvas] = mask
+        fourier.transform(plane, out=plane)
+        plane *= self.valid_spectrum
+        fourier.transform_back(plane, out=plane)
+        return plane.real, plane.imag
+
+    def _product(self, rotation_deg: float, turn: Matrix, valid: Mask) -> Image:
+        """Correlation of the features at each shift."""
+        n_terms = self.harmonics.shape[-1]
+        turned = np.exp(2j * np.arange(1, n_terms + 1) * np.deg2rad(rotation_deg)).astype(np.complex64)
+        placed = self._placed((self.harmonics * turned).view(np.float32), turn).view(np.complex64)
+        spectra = np.zeros((n_terms, *self.size), np.complex64)
+        for term, plane in enumerate(spectra):
+            np.multiply(placed[..., term], valid, out=plane[: self.canvas, : self.canvas])
+        fourier.transform(spectra, out=spectra)
+        spectra *= self.features_spectra
+        return fourier.transform_back(spectra.sum(axis=0)).real
 
 
 def _fft_side(canvas: int, side: int, at_centre: float, reach: float) -> int:
     """Length of an FFT at which no shift within reach wraps the fixed image around onto the moving one."""
     least, most = at_centre - reach - 1, at_centre + reach + 1
-    return int(scipy.fft.next_fast_len(int(np.ceil(max(canvas + max(0.0, -least), most + side))), real=True))
+    return fourier.fast_side(int(np.ceil(max(canvas + max(0.0, -least), most + side))))
 
 
 def _lags(size: int, most: float) -> NDArray[np.int64]:

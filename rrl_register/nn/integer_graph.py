@@ -15,37 +15,12 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from rrl_register.nn.steps import LEVELS, Floats, Step
+
 OPSET = 18
 VENDOR = "com.microsoft"
 WEIGHT_LIMIT = 64
 """Weights keep to 7 bits: processors without VNNI add products of neighbours in 16 bits, which 8 bits overflow."""
-LEVELS = 255
-Floats = NDArray[np.floating[Any]]
-
-
-@dataclass(frozen=True)
-class Step:
-    """How numbers are written in bytes: ``(byte - zero) * scale``.
-
-    Attributes:
-        scale: Of all channels, or ``(C,)`` of each.
-        zero: The byte of 0.
-    """
-
-    scale: float | Floats
-    zero: int
-
-    @classmethod
-    def spanning(cls, low: float, high: float) -> Step:
-        """The finest for numbers between two, one of which may be 0."""
-        low, high = min(low, 0.0), max(high, 0.0)
-        scale = max(high - low, 1e-6) / LEVELS
-        return cls(scale, round(-low / scale))
-
-    @classmethod
-    def up_to(cls, high: float, zero: int) -> Step:
-        """For numbers from 0 up, with a zero that is given."""
-        return cls(max(high, 1e-6) / (LEVELS - zero), zero)
 
 
 @dataclass(frozen=True)

@@ -22,10 +22,11 @@ from torch import Tensor, nn
 from rrl_register.errors import InputError
 from rrl_register.nn.architecture import InteractionKind
 from rrl_register.nn.blocks import LEAK, PATCH_SIZE, STAGE_SIZES
-from rrl_register.nn.integer_graph import Bytes, IntegerGraph, Step
+from rrl_register.nn.integer_graph import Bytes, IntegerGraph
 from rrl_register.nn.mgla import MGLA
 from rrl_register.nn.ranges import Observed
 from rrl_register.nn.rrlnet import RRLNet
+from rrl_register.nn.steps import Step
 from rrl_register.spectrum import Spectrum
 
 NEIGHBOURS = 4
@@ -40,7 +41,7 @@ def integer_network(network: RRLNet, observed: Observed, notes: Mapping[str, str
 
     Its inputs are ``visible`` ``(N, 1, 64, 64)`` and ``other`` ``(M, 1, 64, 64)``, in [0, 1], ``left`` and ``right``
     ``(P,)``, the patches of each pair; its outputs ``probability`` ``(P,)``, ``visible_descriptor`` ``(N, 128)`` and
-    ``other_descriptor`` ``(M, 128)``. Each number may be 0.
+    ``other_descriptor`` ``(M, 128)``. There may be no pairs.
 
     Args:
         network: With folded batch norms.

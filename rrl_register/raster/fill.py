@@ -16,6 +16,27 @@ _MIN_BLOCK_PX = 32
 """Smaller rectangles of black happen in dark content."""
 _MAX_BRIDGED = 6
 """Wider missing lines are not interpolated, px."""
+_BLACK, _FILL = 1, 2
+"""Marks of black pixels, and of those that are found to be fill."""
+
+
+def find_missing(values: npt.NDArray[np.float32], tolerance: float = 0.0, grow: int = 2) -> _Mask:
+    """Find all that is missing: the black border, lines and blocks.
+
+    Args:
+        values: (B, H, W).
+        tolerance: Of ``black_border``.
+        grow: Of ``black_border``.
+
+    Returns:
+        (H, W) bool, True where there is no measurement.
+    """
+    zero = _blank(values)
+    if not zero.any():
+        return zero
+    border = black_border(values, tolerance, grow)
+    known = border | missing_lines(values, border)
+    return known | missing_blocks(values, known)
 
 
 def black_border(values: npt.NDArray[np.float32], tolerance: float = 0.0, grow: int = 2) -> _Mask:
@@ -34,12 +55,14 @@ def black_border(values: npt.NDArray[np.float32], tolerance: float = 0.0, grow: 
     Returns:
         (H, W) bool, True on the fill.
     """
-    zero = np.all(values == 0, axis=0)
+    zero = _blank(values)
     fill = _reaching_corners(zero)
-    if tolerance > 0:
+    if tolerance > 0 and zero.any():
         plain = cv2.erode(zero.astype(np.uint8), np.ones((2, 2), np.uint8))
         near_plain = cv2.dilate(plain, np.ones((2 * _BLOCK + 1,) * 2, np.uint8)) > 0
         fill |= _reaching_corners(np.all(np.abs(values) <= tolerance, axis=0)) & near_plain
+    if not fill.any():
+        return fill
     return cv2.dilate(fill.astype(np.uint8), np.ones((2 * grow + 1,) * 2, np.uint8)) > 0
 
 
@@ -53,7 +76,7 @@ def missing_lines(values: npt.NDArray[np.float32], border: _Mask) -> _Mask:
     Returns:
         (H, W) bool.
     """
-    zero = np.all(values == 0, axis=0) & ~border
+    zero = _blank(values) & ~border
     return _whole_rows(zero, border) | _whole_rows(zero.T, border.T).T
 
 
@@ -69,7 +92,9 @@ def missing_blocks(values: npt.NDArray[np.float32], border: _Mask) -> _Mask:
     Returns:
         (H, W) bool.
     """
-    zero = np.all(values == 0, axis=0) & ~border
+    zero = _blank(values) & ~border
+    if np.count_nonzero(zero) < _MIN_BLOCK_PX:
+        return np.zeros_like(zero)
     _, labels, stats, _ = cv2.connectedComponentsWithStats(zero.astype(np.uint8), connectivity=4)
     area = stats[:, cv2.CC_STAT_AREA]
     box = stats[:, cv2.CC_STAT_WIDTH] * stats[:, cv2.CC_STAT_HEIGHT]
@@ -88,17 +113,29 @@ def bridge_lines(values: npt.NDArray[np.float32], valid: _Mask) -> None:
         values: (B, H, W), changed on the lines.
         valid: (H, W) bool, False where the file says so: pixels that are not interpolated from.
     """
-    _bridge_rows(values, valid)
-    _bridge_rows(values.swapaxes(1, 2), valid.T)
+    _bridge_rows(values, valid & ~_blank(values))
+    _bridge_rows(values.swapaxes(1, 2), (valid & ~_blank(values)).T)
+
+
+def _blank(values: npt.NDArray[np.float32]) -> _Mask:
+    """Where all bands are 0."""
+    zero: _Mask = np.asarray(values[0] == 0)
+    for band in values[1:]:
+        zero &= band == 0
+    return zero
 
 
 def _reaching_corners(black: _Mask) -> _Mask:
     """The connected parts of a mask that reach a corner of the image and are large enough to be fill."""
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(black.astype(np.uint8), connectivity=4)
-    corners = {int(labels[row, column]) for row in (0, -1) for column in (0, -1)} - {0}
-    smallest = _MIN_FILL_FRACTION * black.size
-    large = [label for label in corners if stats[label, cv2.CC_STAT_AREA] >= smallest]
-    return np.asarray(np.isin(labels, large))
+    marks = black.astype(np.uint8)
+    bottom, right = black.shape[0] - 1, black.shape[1] - 1
+    for x, y in ((0, 0), (right, 0), (0, bottom), (right, bottom)):
+        if marks[y, x] == _BLACK:
+            before = marks.copy()
+            area = cv2.floodFill(marks, None, (x, y), _FILL, flags=4)[0]
+            if area < _MIN_FILL_FRACTION * black.size:
+                marks = before
+    return np.asarray(marks == _FILL)
 
 
 def _whole_rows(zero: _Mask, border: _Mask) -> _Mask:
@@ -107,10 +144,9 @@ def _whole_rows(zero: _Mask, border: _Mask) -> _Mask:
     return np.asarray(zero & rows[:, None])
 
 
-def _bridge_rows(values: npt.NDArray[np.float32], valid: _Mask) -> None:
+def _bridge_rows(values: npt.NDArray[np.float32], known: _Mask) -> None:
     """``bridge_lines`` for rows only, pixel by pixel where the rows on either side are known."""
-    known = valid & np.any(values != 0, axis=0)
-    for first, end in _runs(~known.any(axis=1)):
+    for first, end in _runs(np.asarray(~known.any(axis=1))):
         if first == 0 or end == len(known) or end - first > _MAX_BRIDGED:
             continue
         columns = known[first - 1] & known[end]

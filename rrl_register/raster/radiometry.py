@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from rrl_register.config import Kind, ReadConfig
-from rrl_register.raster.reader import RasterInfo, open_info, read_sample
+from rrl_register.raster.reader import Bands, RasterInfo, checked_bands, open_info, read_sample
+from rrl_register.raster.stretch import percentile
 
 _Array = npt.NDArray[Any]
 
@@ -77,10 +78,27 @@ def look(path: Path, bands: tuple[int, ...], kind: Kind) -> Guess:
         InputError: The file cannot be read.
         UsageError: A band does not exist.
     """
+    return look_closely(open_info(path), bands, kind)[0]
+
+
+def look_closely(info: RasterInfo, bands: tuple[int, ...], kind: Kind) -> tuple[Guess, Bands | None]:
+    """``look``, with the middle of the image where it had to be read.
+
+    Args:
+        info: What the file says about itself.
+        bands: As for ``look``.
+        kind: As for ``look``.
+
+    Raises:
+        InputError, UsageError: As ``look``.
+    """
     if kind is not Kind.AUTO:
-        return Guess(kind, True, "as told")
-    sample = read_sample(path, bands)
-    return guess_kind(sample.values, sample.valid, open_info(path), bands)
+        return Guess(kind, True, "as told"), None
+    named = _guess_by_name(info, checked_bands(info, bands))
+    if named is not None:
+        return named, None
+    sample = read_sample(info.path, bands)
+    return guess_kind(sample.values, sample.valid, info, bands), sample
 
 
 def pair_kinds(fixed: Guess, moving: Guess) -> tuple[Kind, Kind]:
@@ -109,9 +127,9 @@ def guess_kind(
         info: What the file says about itself.
         chosen: The file's bands that ``bands`` holds, 1-based; empty: all but alpha.
     """
-    named = _kind_by_name(info, chosen or info.data_bands)
+    named = _guess_by_name(info, chosen or info.data_bands)
     if named is not None:
-        return Guess(named, True, "names of bands, tags or file")
+        return named
     if _in_decibels(bands, valid, info):
         return Guess(Kind.SAR, True, "values in decibels")
     distinct = bands[:1] if _all_equal(bands) else bands
@@ -177,6 +195,11 @@ def measure_speckle(band: npt.NDArray[np.float32], valid: npt.NDArray[np.bool_])
     )
 
 
+def _guess_by_name(info: RasterInfo, bands: tuple[int, ...]) -> Guess | None:
+    named = _kind_by_name(info, bands)
+    return None if named is None else Guess(named, True, "names of bands, tags or file")
+
+
 def _kind_by_name(info: RasterInfo, bands: tuple[int, ...]) -> Kind | None:
     """Kind that the names of the bands agree on; else what the file's name and tags say, as far as it is clear."""
     words = [_band_words(info, band) for band in bands]
@@ -226,7 +249,7 @@ def _usable_windows(band: _Array, valid: _Array) -> _Array:
     windows = _windows(band)[_windows(valid).all(axis=(1, 2))]
     if len(windows) == 0:
         return windows
-    windows = windows / max(float(np.percentile(band[valid], 99.5)), 1e-12)
+    windows = windows / max(percentile(band.ravel() if valid.all() else band[valid], 99.5), 1e-12)
     mean = windows.mean(axis=(1, 2))
     # Shadow and water hold quantisation noise, saturated places hold none.
     usable: _Array = windows[(mean > 0.3 * np.median(mean)) & (mean < 0.9)]
@@ -243,7 +266,9 @@ def _windows(image: _Array) -> _Array:
 
 def _median_skewness(windows: _Array) -> float:
     away = windows - windows.mean(axis=(1, 2), keepdims=True)
-    return float(np.median((away**3).mean(axis=(1, 2)) / (windows.std(axis=(1, 2)) + 1e-3) ** 3))
+    square = away * away
+    spread = np.sqrt(square.mean(axis=(1, 2)))
+    return float(np.median((square * away).mean(axis=(1, 2)) / (spread + 1e-3) ** 3))
 
 
 def _detail_growth(windows: _Array) -> float:

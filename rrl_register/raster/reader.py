@@ -20,12 +20,14 @@ from rasterio.windows import Window
 
 from rrl_register.errors import InputError, UsageError
 from rrl_register.raster.amplitudes import read_amplitudes
-from rrl_register.raster.fill import black_border, bridge_lines, missing_blocks, missing_lines
+from rrl_register.raster.fill import bridge_lines, find_missing
 from rrl_register.raster.grid import MIN_CONTROL_POINTS, Grid, grid_from_control
 from rrl_register.raster.names import gdal_name, is_virtual
 
 _LARGEST_VALUE = 1e37
 """Beyond this no measurement lies: undeclared fill values such as -3.4e38 do."""
+_GLANCE_STEP = 16
+"""Every so many rows and columns show, of almost any image, that it has content."""
 
 
 @dataclass(frozen=True)
@@ -153,13 +155,18 @@ def read_bands(
         values, valid = _read_region(dataset, _describe(path, dataset), bands, _reduced_region(grid, step, part))
     read = Bands(values, valid, step)
     if part is None:
-        _require_content(path, read)
+        require_content(path, read)
     return read
 
 
 def has_content(bands: Bands) -> bool:
     """Whether there are valid pixels, and not all of them the same."""
-    inside = bands.values[:, bands.valid]
+    return any(_differ(bands.values[:, ::step, ::step], bands.valid[::step, ::step]) for step in (_GLANCE_STEP, 1))
+
+
+def _differ(values: npt.NDArray[np.float32], valid: npt.NDArray[np.bool_]) -> bool:
+    """Whether some band ``(B, H, W)`` has two values where it is valid."""
+    inside = values[:, valid]
     return bool(inside.size) and not np.all(inside.min(axis=1) == inside.max(axis=1))
 
 
@@ -232,7 +239,13 @@ def _describe(path: Path, dataset: DatasetReader) -> RasterInfo:
     )
 
 
-def _checked_bands(info: RasterInfo, bands: tuple[int, ...]) -> tuple[int, ...]:
+def checked_bands(info: RasterInfo, bands: tuple[int, ...]) -> tuple[int, ...]:
+    """The bands to read, 1-based: those asked for, or all but alpha.
+
+    Raises:
+        InputError: There is none but alpha.
+        UsageError: One does not exist.
+    """
     missing = [band for band in bands if not 1 <= band <= info.count]
     if missing:
         raise UsageError(f"{info.path} has no band {missing[0]}; needed one of 1 to {info.count}; choose another")
@@ -269,15 +282,15 @@ def _middle_region(grid: Grid, side: int) -> _Region:
 def _read_region(
     dataset: DatasetReader, info: RasterInfo, bands: tuple[int, ...], region: _Region
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
-    chosen = _checked_bands(info, bands)
+    chosen = checked_bands(info, bands)
     values = _read_values(dataset, chosen, region)
     valid = _declared_valid(dataset, info, chosen, region)
-    valid &= np.all(np.isfinite(values) & (np.abs(values) < _LARGEST_VALUE), axis=0)
+    if not all(dataset.dtypes[band - 1].startswith(("int", "uint")) for band in chosen):
+        valid &= np.all(np.abs(values) < _LARGEST_VALUE, axis=0)  # neither is what is not finite
     bridge_lines(values, valid)
-    border = black_border(values, tolerance=_black_level(info), grow=4 if info.lossy else 2)
-    lines = missing_lines(values, border)
-    valid &= ~(border | lines | missing_blocks(values, border | lines))
-    values[:, ~valid] = 0
+    valid &= ~find_missing(values, tolerance=_black_level(info), grow=4 if info.lossy else 2)
+    if not valid.all():
+        values[:, ~valid] = 0
     return values, valid
 
 
@@ -322,7 +335,12 @@ def _black_level(info: RasterInfo) -> float:
     return 8.0 if info.dtype == "uint8" else 0.0
 
 
-def _require_content(path: Path, bands: Bands) -> None:
+def require_content(path: Path, bands: Bands) -> None:
+    """Refuse a file that holds nothing.
+
+    Raises:
+        InputError: It has no valid pixel, or is the same everywhere.
+    """
     if has_content(bands):
         return
     if not bands.valid.any():

@@ -9,6 +9,10 @@ from rrl_register.config import Kind
 from rrl_register.errors import InputError
 
 _PERCENTILES = (0.5, 99.5)
+_SAMPLE = 20_000
+"""Values of an image that tell about where its percentiles lie."""
+_BEYOND = 50
+"""Values of the sample that lie beyond the place of a percentile for certain, if it is at the very end."""
 _LOG_GAIN = 20.0
 """How strongly bright targets of linear SAR amplitudes are compressed."""
 
@@ -30,11 +34,12 @@ def to_grey(bands: npt.NDArray[np.float32], valid: npt.NDArray[np.bool_], kind: 
         InputError: No valid pixel, or one value everywhere.
     """
     mean = bands.mean(axis=0, dtype=np.float32)
-    low, high = _stretch_limits(mean[valid])
-    grey = np.clip((mean - low) / (high - low), 0, 1)
+    low, high = _stretch_limits(mean.ravel() if valid.all() else mean[valid])
+    grey = (mean - low) / (high - low)
+    np.clip(grey, 0, 1, out=grey)
     if kind is Kind.SAR and low >= 0:
         grey = compress_amplitudes(grey)
-    return np.where(valid, grey, 0).astype(np.float32)
+    return np.where(valid, grey, np.float32(0)).astype(np.float32, copy=False)
 
 
 def compress_amplitudes(amplitudes: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -42,10 +47,31 @@ def compress_amplitudes(amplitudes: npt.NDArray[np.float32]) -> npt.NDArray[np.f
     return np.asarray(np.log1p(_LOG_GAIN * amplitudes) / np.log1p(_LOG_GAIN), np.float32)
 
 
+def percentile(values: npt.NDArray[np.floating], percent: float) -> float:
+    """``np.percentile`` near either end, faster: a sample tells which values can be it, and only they are sorted.
+
+    Args:
+        values: (N,), N > 0, without NaN.
+        percent: 0-100.
+    """
+    if percent > 50:
+        return -percentile(-values, 100 - percent)
+    place = percent / 100 * (len(values) - 1)
+    below = int(place)
+    sample = values[:: max(1, len(values) // _SAMPLE)]
+    end = np.partition(sample, at := min(len(sample) - 1, _BEYOND + 2 * below * len(sample) // len(values)))[at]
+    tail = values[values <= end]
+    if len(tail) < below + 2:
+        tail = values
+    above = min(below + 1, len(values) - 1)
+    first, second = np.partition(tail, (below, above))[[below, above]].astype(np.float64)
+    return float(first + (place - below) * (second - first))
+
+
 def _stretch_limits(values: npt.NDArray[np.float32]) -> tuple[float, float]:
     if values.size == 0:
         raise InputError("the image has no valid pixel; needed an image; try other bands")
-    low, high = map(float, np.percentile(values, _PERCENTILES))
+    low, high = (percentile(values, share) for share in _PERCENTILES)
     if high <= low:
         # Content in less than 1 % of the pixels is content still.
         low, high = float(values.min()), float(values.max())

@@ -1,0 +1,159 @@
+"""The functions that smooth displacements are sums of, at the tie points that they are fitted to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg.lapack import dposv
+
+from rrl_register.errors import NotRegisteredError
+from rrl_register.estimation.displacement import Displacement, bumps, monomials, nearest_in_hull
+from rrl_register.estimation.transforms import Points
+
+KNOTS_PER_SIDE = 10
+"""Cells along each side of the tie points' bounding box; each that holds some gets a knot of the thin plate."""
+_RIDGE = 1e-12
+"""Added to the normal equations, relative to their mean diagonal, so that float64 solves them."""
+_THIN = 1e-6
+"""Area of the tie points' hull over its longer side squared, up to which it is a line: float32 leaves 1e-7."""
+
+
+@dataclass(frozen=True)
+class Basis:
+    """Monomials, and for a thin plate bumps around knots, of N places.
+
+    It depends on which points are fitted, and neither on their weights nor on what is fitted to them.
+
+    Attributes:
+        degree: Of the monomials.
+        centre, scale: Of the normalised coordinates, as ``Displacement`` has them.
+        hull: ``(V, 2)`` corners of the convex hull of the points that are fitted, fixed px.
+        knots: ``(K, 2)`` normalised coordinates; none for a polynomial.
+        free: ``(K, F)`` combinations of bumps that bend finitely.
+        values: ``(N, T + F)`` of the T monomials and the free combinations.
+        bending: ``(F, F)`` bending energy of the free combinations.
+    """
+
+    degree: int
+    centre: Points
+    scale: float
+    hull: Points
+    knots: Points
+    free: NDArray[np.float64]
+    values: NDArray[np.float64]
+    bending: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, places: Points, used: NDArray[np.bool_], degree: int, plate: bool) -> Basis:
+        """The basis at all places ``(N, 2)``, fixed px, for a fit to those that are used, ``(N,)``.
+
+        Raises:
+            NotRegisteredError: The places are almost on one line, or in too few cells of the scene for a thin plate.
+        """
+        hull = hull_of(places[used])
+        centre, scale = (hull.min(axis=0) + hull.max(axis=0)) / 2, float(np.ptp(hull, axis=0).max()) / 2
+        # Those alone that are not used can lie beyond the hull of the others.
+        within = places.copy()
+        within[~used] = nearest_in_hull(places[~used], hull)
+        normalised = (within - centre) / scale
+        plane = monomials(normalised, degree)
+        if not plate:
+            none = np.empty((0, 0))
+            return cls(degree, centre, scale, hull, np.empty((0, 2)), none, plane, none)
+        knots = _knots(normalised[used])
+        bending, free = _bending(knots, degree)
+        values = np.hstack([plane, bumps(normalised, knots) @ free])
+        return cls(degree, centre, scale, hull, knots, free, values, bending)
+
+    def fitted(
+        self,
+        wanted: Points,
+        weights: NDArray[np.float64],
+        smoothing: float | None,
+        hull: Points | None = None,
+    ) -> tuple[Displacement, Points]:
+        """The displacement that minimises the weighted mean squared distance plus a penalty on bending.
+
+        Args:
+            wanted: ``(N, 2)`` displacements, px.
+            weights: ``(N,)``, >= 0.
+            smoothing: Weight of the bending energy; None: none.
+            hull: ``(V, 2)`` of the points with a weight, where they are not all that the basis is for.
+
+        Returns:
+            The displacement, and what it is at the places, ``(N, 2)``.
+
+        Raises:
+            NotRegisteredError: The points do not determine it.
+        """
+        shared = (weights / weights.sum())[:, None] * self.values
+        normal = shared.T @ self.values
+        terms = len(normal) - len(self.bending)
+        if smoothing is not None:
+            normal[terms:, terms:] += smoothing * self.bending
+        normal[np.diag_indices_from(normal)] += _RIDGE * np.trace(normal) / len(normal)
+        known = np.where(weights[:, None] > 0, wanted, 0)  # the others may lie on the matrix's horizon
+        _, found, failed = dposv(normal, shared.T @ known)
+        if failed:
+            raise NotRegisteredError(
+                f"{len(weights)} tie points do not determine a displacement: try a stiffer --model"
+            )
+        inner = self.free @ found[terms:] if len(self.knots) else np.empty((0, 2))
+        displacement = Displacement(
+            self.degree,
+            found[:terms],
+            self.knots,
+            inner,
+            self.centre,
+            self.scale,
+            self.hull if hull is None else hull,
+        )
+        return displacement, self.values @ found
+
+
+def hull_of(places: Points) -> Points:
+    """Corners of the convex hull, found in float32: what it misses of a corner is less than 1e-4 px of 1000.
+
+    Raises:
+        NotRegisteredError: The places are almost on one line.
+    """
+    corners = cv2.convexHull(places.astype(np.float32), returnPoints=False)[:, 0]
+    hull: Points = places[corners]
+    if cv2.contourArea(hull.astype(np.float32)) <= _THIN * float(np.ptp(hull, axis=0).max()) ** 2:
+        raise NotRegisteredError(
+            f"{len(places)} tie points lie almost on one line, a displacement needs an area: try a stiffer --model"
+        )
+    return hull
+
+
+def cells(points: Points, n: int) -> NDArray[np.int64]:
+    """Index (N,) of the cell that each point of the square from 0 to 1 lies in, of n x n."""
+    column, row = np.clip(points * n, 0, n - 1).astype(np.int64).T
+    return np.asarray(column * n + row)
+
+
+def _knots(points: Points) -> Points:
+    """Mean of the points in each occupied cell of a grid over the square from -1 to 1."""
+    cell = cells((points + 1) / 2, KNOTS_PER_SIDE)
+    count = np.bincount(cell)
+    held = count > 0
+    return np.stack([np.bincount(cell, values)[held] / count[held] for values in points.T], axis=1)
+
+
+def _bending(knots: Points, degree: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Bending energy of bumps around the knots, ``(F, F)``, and the ``(K, F)`` free combinations of their weights.
+
+    Only those without a polynomial part bend finitely, and of them the energy is positive.
+    """
+    polynomial = monomials(knots, degree)
+    rank = polynomial.shape[1]
+    if len(knots) <= rank:
+        raise NotRegisteredError(
+            f"{len(knots)} cells of the scene hold tie points, a thin plate needs more than {rank}: "
+            "try a stiffer --model"
+        )
+    free = np.linalg.qr(polynomial, mode="complete")[0][:, rank:]
+    return free.T @ bumps(knots, knots) @ free, free
