@@ -32,10 +32,12 @@ from rrl_register.estimation.transforms import compose, translation
 from rrl_register.evaluation.hard_cases import making
 from rrl_register.evaluation.hard_cases.difficulties import DIFFICULTIES
 from rrl_register.matching import scorers, scoring
+from rrl_register.matching.onnx_scorer import CHECKSUM_NOTE, INTEGERS, open_session
 from rrl_register.nn import export
-from rrl_register.nn.weights import load_weights
+from rrl_register.nn.weights import load_weights, read_weights
 from rrl_register.training import loop, validation
 from rrl_register.training.config import TrainingConfig
+from rrl_register.training.sampling import PatchSampler
 
 Run = Callable[..., str]
 PHASES = ("descriptor_phase", "joint_phase")
@@ -160,6 +162,26 @@ class EveryOther:
         frames = SimpleNamespace(to_files=lambda transform: SimpleNamespace(matrix=matrix))
         evidence = EVIDENCE if right else replace(EVIDENCE, n_inliers=20, over_chance=2.0, occupied=0.1)
         return SimpleNamespace(estimate=SimpleNamespace(frames=frames, transform=None, evidence=evidence))
+
+
+@lines_of("pipelines/quantise_rrlnet.py")
+def test_quantise_rrlnet(
+    words: list[str], capfd: pytest.CaptureFixture[str], world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The script is a copy: it writes into the package that lies beside its folder."""
+    pytest.importorskip("onnx", reason="needs the extra onnx")
+    script = world / words[1]
+    shutil.copy(REPOSITORY / words[1], script)
+    made = world / "rrl_register" / "nn" / "weights" / INTEGERS
+    made.parent.mkdir(parents=True)
+    docs_scripts.write_training_pairs(world / words[words.index("--data") + 1], {"nir_ground": "nir"}, side=112)
+    draw = PatchSampler.draw
+    monkeypatch.setattr(PatchSampler, "draw", lambda self, n, group: draw(self, 2, group))
+    said = run_script(words, capfd, root=world)
+    weights = read_weights(None)
+    assert said.startswith(f"{made}: ")
+    assert said.endswith(f" MB, {weights.label}, from 8 pairs\n")
+    assert open_session(made, 1).get_modelmeta().custom_metadata_map[CHECKSUM_NOTE] == weights.notes["checksum"]
 
 
 @pytest.fixture(scope="module")
