@@ -44,7 +44,7 @@ cp ANSWER "$result"
 """
 KNOWS_THE_SEARCH = """#!/bin/sh
 # An interpreter whose rrl_register finds the known transform.
-PYTHONPATH={repository} exec {python} {script} {known} "$@"
+PYTHONPATH="{repository}" exec "{python}" "{script}" "{known}" "$@"
 """
 IN_THIS_ENVIRONMENT = ("ours", "sift", "template", "gradient-phase")
 METHODS = (*IN_THIS_ENVIRONMENT, "elastix", "aliked", "xfeat")
