@@ -31,6 +31,7 @@ from rrl_register.batch import work as batch_work
 from rrl_register.batch.executors import in_turn
 from rrl_register.evaluation.hard_cases.difficulties import DIFFICULTIES
 from rrl_register.matching import scorers
+from rrl_register.matching.scorers import load_scorer
 from rrl_register.raster.grid import Grid
 from rrl_register.registration import Registration
 
@@ -240,9 +241,7 @@ def test_warp_speed(words: list[str], run: Run) -> None:
 @lines_of("benchmarks/speed.py")
 def test_speed(words: list[str], run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     if "cuda" in words:
-        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-        with pytest.raises(AssertionError, match=r"^Error: --device cuda, but torch sees no GPU[^\n]*\n?$"):
-            run(words)
+        assert_it_wants_a_gpu(words, run, monkeypatch)
         return
     monkeypatch.syspath_prepend(REPOSITORY / "benchmarks")
     import runtime_forms
@@ -260,6 +259,15 @@ def test_speed(words: list[str], run: Run, monkeypatch: pytest.MonkeyPatch) -> N
     assert forms[-3:] == ["ONNX Runtime, single precision", "ONNX Runtime, int8", "floor of the plain form"]
 
 
+def assert_it_wants_a_gpu(words: list[str], run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without one, a script says so in a line."""
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.cuda, "is_available", lambda: False)
+        patch.setattr(scorers, "load_scorer", load_scorer)
+        with pytest.raises(AssertionError, match=r"^Error: --device cuda, but torch sees no GPU[^\n]*\n?$"):
+            run(words)
+
+
 def count_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Counting operations imports PyTorch's compiler, which takes seconds: tests/test_benchmarks_scaling.py."""
     monkeypatch.syspath_prepend(REPOSITORY / "benchmarks")
@@ -271,7 +279,10 @@ def count_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @lines_of("benchmarks/stages.py")
 def test_stages(words: list[str], run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    if "cuda" in words:
+        assert_it_wants_a_gpu(words, run, monkeypatch)
     monkeypatch.syspath_prepend(REPOSITORY / "benchmarks")
+    monkeypatch.setattr(torch, "set_num_threads", lambda n: None)  # for all tests of this process
     printed = run(words)
     import stages
 
