@@ -30,7 +30,7 @@ PAIRS_PER_KEYPOINT = 1.35
 """Pairs scored for each keypoint by a thorough search that a glance settles: 539 for 400 in all of four real pairs."""
 SAMPLED_PAIRS = LAST_SAMPLE + math.ceil(LAST_SAMPLE / KEYPOINTS_PER_CONTROL)
 """Pairs scored where a sample settles it, controls included."""
-NETWORK_SHARE = {Effort.FAST: 0.4, Effort.NORMAL: 0.35, Effort.THOROUGH: 0.8}
+NETWORK_SHARE = {Effort.FAST: 0.2, Effort.NORMAL: 0.2, Effort.THOROUGH: 0.8}
 """The network's share of the time then; of scenes of half a megapixel to one."""
 _PROBE_PAIRS = 32
 _UNFOUNDED = "one grey band, taken for the optical one of the two"
