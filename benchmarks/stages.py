@@ -83,7 +83,7 @@ def measure(arguments: argparse.Namespace, clock: Callable[[], float]) -> tuple[
         _register(arguments, config, scorer, {}, clock)
     # The program reads perf_counter for its own stages: they are to be told in the same seconds as the others.
     start = clock() if arguments.warm else start
-    threads = patch.object(onnx_scorer, "default_threads", lambda: arguments.threads)
+    threads = patch.object(onnx_scorer, "usable_cores", lambda: arguments.threads)
     with patch("time.perf_counter", clock), threads, watched(seconds, clock, config.match.device is Device.CPU):
         _register(arguments, config, scorer, seconds, clock)
     return seconds, clock() - start

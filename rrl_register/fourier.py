@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 Planes = NDArray[np.complex64]
 
-
 _STEP = 16
 """Sides that this divides are transformed so much faster that up to an eighth more of pixels costs nothing."""
 

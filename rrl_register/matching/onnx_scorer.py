@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import as_file, files
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from rrl_register.errors import InputError
 from rrl_register.patches import PATCH_SIZE
 from rrl_register.spectrum import Spectrum
+from rrl_register.streaming import usable_cores
 
 SHIPPED = files("rrl_register") / "nn" / "weights"
 """Not found by the name of the package that it lies in, which would load PyTorch."""
@@ -60,7 +60,7 @@ class OnnxScorer:
     def __init__(self, threads: int | None = None, model: Path | None = None, weights: Path | None = None) -> None:
         with as_file(SHIPPED / INTEGERS) as shipped:
             self._session = open_session(model or shipped)
-        self._threads = threads or default_threads()
+        self._threads = threads or usable_cores()
         made_from = self._session.get_modelmeta().custom_metadata_map
         with as_file(SHIPPED / SINGLE_PRECISION) as shipped:
             checksum = read_notes(weights or shipped).get("checksum")
@@ -83,17 +83,7 @@ class OnnxScorer:
         return described
 
     def score(self, visible: Patches, other: Patches, left: Indices, right: Indices) -> NDArray[np.float32]:
-        """Probabilities that patches match.
-
-        Args:
-            visible: Patches ``(N, 1, 64, 64)``.
-            other: Patches ``(M, 1, 64, 64)``.
-            left: ``(P,)`` the visible patch of each pair.
-            right: ``(P,)`` its patch of the other spectrum.
-
-        Returns:
-            ``(P,)`` probabilities.
-        """
+        """Probabilities ``(P,)`` that pairs of patches match, as ``scoring.Scorer.score``."""
         scores = np.empty(len(left), np.float32)
 
         def score(rows: Indices) -> None:
@@ -131,11 +121,6 @@ def read_notes(weights: Path) -> dict[str, str]:
     except (OSError, ValueError, AttributeError) as error:
         raise InputError(f"{weights} is no safetensors file ({error}): give weights of this program") from error
     return dict(notes)
-
-
-def default_threads() -> int:
-    """One for each core that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def open_session(model: Path, threads: int = 1) -> onnxruntime.InferenceSession:

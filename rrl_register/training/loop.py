@@ -57,7 +57,8 @@ class Trainer:
         self.device = _device(config.device)
         if config.threads:
             torch.set_num_threads(config.threads)
-        torch.backends.cudnn.benchmark = True  # all batches of a phase are of one size: worth choosing by trying
+        if self.device.type == "cuda":
+            torch.backends.cudnn.benchmark = True  # all batches of a phase are of one size: worth choosing by trying
         config.output.mkdir(parents=True, exist_ok=True)
         self.checkpoint, self.best = config.output / CHECKPOINT, config.output / BEST
         self._progress = progress
