@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from rrl_register.batch import Manifest, Outcome, Progress, Scene, Summary, run_batch
-from rrl_register.batch.executors import in_turn
+from rrl_register.batch.executors import Outcomes, in_turn
 from rrl_register.batch.journal import FILE_NAME, Journal, State
 from rrl_register.batch.outcome import FAILED, OK
 from rrl_register.config import BatchConfig, RegisterConfig, WarpConfig
@@ -165,6 +167,38 @@ def test_what_ends_a_batch_leaves_a_journal_to_go_on_from(bench: Bench, trouble:
     bench.trouble.clear()
     assert bench.run(manifest("a", "b", "c"), RESUME).counts()["ok"] == 3
     assert bench.worked == ["b", "c"]
+
+
+class PressesCtrlC:
+    """Presses Ctrl-C while its destructor runs, where Python drops the KeyboardInterrupt."""
+
+    def __del__(self) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_ctrl_c_that_python_drops_ends_a_batch_all_the_same(bench: Bench) -> None:
+    def outcomes(scenes: Iterable[Scene]) -> Outcomes:
+        for scene in scenes:
+            if scene.id == "b":
+                PressesCtrlC()
+            yield bench.work(scene)
+
+    bench.folder.mkdir(parents=True)
+    with pytest.raises(KeyboardInterrupt):
+        run_batch(manifest("a", "b", "c"), bench.folder, executor=outcomes)
+    assert bench.states() == {"a": State.DONE, "b": State.DONE, "c": State.PENDING}
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_batch_leaves_a_handler_of_ctrl_c_alone(bench: Bench) -> None:
+    pressed: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: pressed.append(number))
+    try:
+        bench.run(manifest("a"), watch=lambda progress: signal.raise_signal(signal.SIGINT))
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert pressed == [signal.SIGINT] * 2
 
 
 def test_unfinished_files_of_a_killed_run_are_cleared_away(bench: Bench) -> None:

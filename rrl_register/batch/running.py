@@ -14,6 +14,7 @@ from rrl_register.batch import journal as journals
 from rrl_register.batch import summary as summaries
 from rrl_register.batch.attempts import remove_attempts
 from rrl_register.batch.executors import Executor, ProcessPool
+from rrl_register.batch.interrupts import Interrupts, noted_interrupts
 from rrl_register.batch.journal import Journal, State, fingerprint
 from rrl_register.batch.manifest import Manifest, Scene
 from rrl_register.batch.outcome import Outcome
@@ -21,6 +22,7 @@ from rrl_register.batch.summary import Summary
 from rrl_register.batch.work import outputs_of, register_scene
 from rrl_register.config import BatchConfig
 from rrl_register.errors import OutputExistsError, UsageError, WriteError
+from rrl_register.streaming import usable_cores
 
 
 @dataclass(frozen=True)
@@ -118,19 +120,21 @@ def _work_off(manifest: Manifest, journal: Journal, executor: Executor, watch: W
     tell(progress)
     start = time.monotonic()
     try:
-        with closing(executor(_noting_starts(left, journal))) as finished:
+        with noted_interrupts() as interrupts, closing(executor(_begun(left, journal, interrupts))) as finished:
             for outcome in finished:
                 journal.finish(outcome)
                 progress = progress.after(outcome, time.monotonic() - start)
                 tell(progress)
+                interrupts.raise_missed()
     except BaseException:
         with suppress(WriteError):
             journal.interrupt()
         raise
 
 
-def _noting_starts(scenes: Iterable[Scene], journal: Journal) -> Iterator[Scene]:
+def _begun(scenes: Iterable[Scene], journal: Journal, interrupts: Interrupts) -> Iterator[Scene]:
     for scene in scenes:
+        interrupts.raise_missed()
         journal.start(scene.id)
         yield scene
 
@@ -217,7 +221,7 @@ def _reopen_lost(manifest: Manifest, folder: Path, journal: Journal) -> None:
 
 def _threads_each(workers: int) -> int:
     """Share of the processors that each worker gets."""
-    return max(1, (os.cpu_count() or 1) // workers)
+    return max(1, usable_cores() // workers)
 
 
 def _write(summary: Summary) -> None:
