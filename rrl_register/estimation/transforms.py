@@ -337,11 +337,11 @@ def _homographies(moving: Points, fixed: Points, weights: NDArray[np.float64]) -
     """Homographies under each of the weights ``(B, N)``, at least four of each > 0; refuses them all if it does one."""
     together = weights.sum(axis=0)
     (nm, to_m), (nf, to_f) = _normalising(moving, together), _normalising(fixed, together)
-    roots = np.sqrt(weights / weights.max(axis=1, keepdims=True))
-    linear, clear = linear_homographies(nm, nf, roots)
+    relative = weights / weights.max(axis=1, keepdims=True)
+    linear, clear = linear_homographies(nm, nf, relative)
     for row in np.flatnonzero(~clear):
-        linear[row] = _direct_linear(nm, nf, roots[row])
-    return [normalised(matrix) for matrix in np.linalg.inv(to_f) @ gauss_newton(linear, nm, nf, roots) @ to_m]
+        linear[row] = _direct_linear(nm, nf, np.sqrt(relative[row]))
+    return [normalised(matrix) for matrix in np.linalg.inv(to_f) @ gauss_newton(linear, nm, nf, relative) @ to_m]
 
 
 def _degenerate(n: int, model: str, seen: str, needed: str) -> NotRegisteredError:
@@ -373,7 +373,7 @@ def _direct_linear(moving: Points, fixed: Points, roots: NDArray[np.float64]) ->
     """
     used = roots > 0
     source = np.column_stack([moving[used], np.ones(used.sum())]) * roots[used, None]
-    equations = homography_rows(source[None], fixed[used])[0]
+    equations = homography_rows(source, fixed[used])
     # Only the eight equations of four points need the full decomposition to show their null vector; of many points it
     # would be as wide as it is high.
     _, singular, right = np.linalg.svd(equations, full_matrices=len(equations) < 9)
