@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,6 +36,8 @@ x = a u + b v + c and y = d u + e v + f, the fixed pixel of the output pixel (u,
 _ARRAY_BLOCK = 512
 _PIECE_BYTES = 16 * 1024**2
 """Of a block of many bands as many are warped at once."""
+_BLOCKS_PER_THREAD = 2
+"""With fewer, some threads would have nothing to do while others are at the last blocks."""
 
 
 def warp_array(
@@ -182,15 +184,16 @@ class View:
 
 
 class _Piece(NamedTuple):
-    """Some bands, 0-based, of a block."""
+    """What one thread warps at a time: some bands, 0-based, of a block or of a part of it."""
 
     block: Box
     bands: range
+    part: Box
 
 
 @dataclass(frozen=True)
 class _Pixels:
-    """A piece as it is written: values (B, h, w), and where all of its bands have data (h, w)."""
+    """A piece as it is written: values (B, h, w) of the part, and where all of its bands have data (h, w)."""
 
     piece: _Piece
     values: Array
@@ -202,37 +205,54 @@ def _write_blocks(
 ) -> None:
     resampling = Resampling.NEAREST if source.has_palette else config.resampling
     warp = InverseMap.onto(layout.matrix, source.shape, resampling, layout.field)
-    pieces = _pieces(source, layout.frame, config.block_size)
-    results = in_order(
-        lambda piece: _warp_piece(source, piece, warp, nodata), pieces, config.threads or default_threads()
-    )
+    threads = config.threads or default_threads()
+    pieces = _pieces(source, layout.frame, config.block_size, threads)
+    results = in_order(lambda piece: _warp_piece(source, piece, warp, nodata), pieces, threads)
     # Closed whatever happens, so that no thread reads on from a source that is closed after an error.
     with closing(results) as warped:
-        for block, parts in groupby(warped, key=lambda pixels: pixels.piece.block):
+        for block, of_block in groupby(warped, key=lambda pixels: pixels.piece.block):
             window, everywhere = block.window((layout.frame.top, layout.frame.left)), np.ones(block.shape, bool)
-            for part in parts:
-                target.write(part.values, [band + 1 for band in part.piece.bands], window=window)
-                everywhere &= part.has_data
+            for bands, parts in groupby(of_block, key=lambda pixels: pixels.piece.bands):
+                values, has_data = _joined(block, parts)
+                target.write(values, [band + 1 for band in bands], window=window)
+                everywhere &= has_data
             if nodata.mask:
                 target.write_mask(everywhere, window=window)
 
 
-def _pieces(source: FileSource, frame: Box, block_size: int) -> Iterator[_Piece]:
+def _pieces(source: FileSource, frame: Box, block_size: int, threads: int) -> Iterator[_Piece]:
     count = source.count
     at_once = max(1, _PIECE_BYTES // (block_size**2 * source.dtype.itemsize))
+    n_blocks = math.prod(math.ceil(side / block_size) for side in frame.shape)
     for block in frame.blocks(block_size):
+        # A small image keeps all threads busy by parts of blocks; what neighbours need is read for each of them.
+        parts = list(block.quarters()) if n_blocks < _BLOCKS_PER_THREAD * threads else [block]
         for first in range(0, count, at_once):
-            yield _Piece(block, range(first, min(first + at_once, count)))
+            for part in parts:
+                yield _Piece(block, range(first, min(first + at_once, count)), part)
+
+
+def _joined(block: Box, parts: Iterator[_Pixels]) -> tuple[Array, Mask]:
+    """Values (B, h, w) of a block, and where they have data, out of those of its parts."""
+    first = next(parts)
+    if first.piece.part == block:
+        return first.values, first.has_data
+    values = np.empty((len(first.values), *block.shape), first.values.dtype)
+    has_data = np.empty(block.shape, bool)
+    for pixels in chain([first], parts):
+        rows, columns = pixels.piece.part.slices_from(block)
+        values[:, rows, columns], has_data[rows, columns] = pixels.values, pixels.has_data
+    return values, has_data
 
 
 def _warp_piece(source: FileSource, piece: _Piece, warp: InverseMap, nodata: NodataPolicy) -> _Pixels:
     """Warp a piece and mark where it has no data."""
-    block, bands = piece
-    patches = list(warp.patches(block))
-    pixels = np.empty((len(bands), *block.shape), source.dtype)
-    everywhere = np.ones(block.shape, bool)
-    for place, band in enumerate(bands):
-        values, has_data = _warp_band(source, band, block, patches, warp)
+    part = piece.part
+    patches = list(warp.patches(part))
+    pixels = np.empty((len(piece.bands), *part.shape), source.dtype)
+    everywhere = np.ones(part.shape, bool)
+    for place, band in enumerate(piece.bands):
+        values, has_data = _warp_band(source, band, part, patches, warp)
         fill = 0.0 if source.is_alpha(band) else nodata.fill
         if nodata.declared and not source.is_alpha(band):
             values = keep_off(values, nodata.fill)
