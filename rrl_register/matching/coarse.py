@@ -8,14 +8,13 @@ differs between spectra most: texture and speckle.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from rrl_register.crew import side_by_side
 from rrl_register.estimation.ransac import Model, robust_fit
 from rrl_register.estimation.transforms import (
     Matrix,
@@ -48,8 +47,6 @@ _SCREENING = ((10, Model.SIMILARITY),)
 _REFINEMENTS = ((10, Model.SIMILARITY), (5, Model.AFFINE))
 """Search radius (reduced px) and model of each round of refinement."""
 _MOST_RADIUS = max(radius for radius, _ in (*_SCREENING, *_REFINEMENTS))
-_MAX_THREADS = 8
-"""Guesses that are improved at a time."""
 T = TypeVar("T")
 _REFINE_THRESHOLD = 2.0
 _REFINE_MIN_INLIERS = 8
@@ -205,11 +202,9 @@ def coarse_hypotheses(
 
 def _side_by_side(workbench: Workbench, guesses: Sequence[Peak], work: Callable[[Peak], T]) -> list[T]:
     """What comes of each guess, several at a time."""
-    with ThreadPoolExecutor(max(1, min(cv2.getNumThreads(), _MAX_THREADS))) as pool:
-        # Guesses of one scale share what is prepared for it, which is done before they would all begin with it.
-        for _ in pool.map(workbench.prepare, {guess.scale for guess in guesses}):
-            pass
-        return list(pool.map(work, guesses))
+    # Guesses of one scale share what is prepared for it, which is done before they would all begin with it.
+    side_by_side(workbench.prepare, {guess.scale for guess in guesses})
+    return side_by_side(work, guesses)
 
 
 def _distinct(ranked: Sequence[Peak], shape: tuple[int, ...], share: float, n: int) -> list[Peak]:

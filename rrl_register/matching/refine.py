@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,14 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rrl_register import fourier
+from rrl_register.crew import n_threads, side_by_side
 from rrl_register.strips import by_strips
 from rrl_register.structure import Image, Mask, Series, direction_series
 
 N_ORIENTATIONS = 6
 """Directions of the gradients that are correlated; fewer than CFOG's nine, for the cost grows with them."""
 
-_MAX_THREADS = 16
-"""Points at a time, each thread with its memory, a megabyte or two."""
 _PEAK_SEPARATION = 2
 """Peaks nearer than this to a higher one (chessboard) are part of it, px."""
 _MIN_STRUCTURE = 0.3
@@ -176,7 +174,7 @@ def _surfaces(
     surfaces = np.empty((len(rows), lags, lags), np.float32)
     corners = np.stack([rows, columns], axis=1) + fixed.margin - fixed.half
     searched_corners = np.stack([rows, columns], axis=1) + moving.margin - moving.half - reach
-    n_parts = max(1, min(cv2.getNumThreads(), _MAX_THREADS, len(rows)))
+    n_parts = min(n_threads(), len(rows))  # each with its memory, a megabyte or two
 
     def fill(first: int) -> None:
         """The surfaces of each ``n_parts``-th point."""
@@ -186,9 +184,7 @@ def _surfaces(
             product = correlator.product(fixed.framed, (y, x), moving.framed, (v, u))[:lags, :lags]
             np.divide(product, np.maximum(fixed.norms(y, x) * moving.norms(v, u, lags), 1e-6), out=surfaces[i])
 
-    with ThreadPoolExecutor(n_parts) as pool:
-        for _ in pool.map(fill, range(n_parts)):
-            pass
+    side_by_side(fill, range(n_parts))
     return surfaces
 
 

@@ -8,7 +8,6 @@ and a rotation costs their resampling; all its shifts are tried at once by FFT.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rrl_register import fourier
+from rrl_register.crew import side_by_side
 from rrl_register.estimation.transforms import Matrix, centre_of, compose, similarity, translation
 from rrl_register.matching.correlation import ReducedPair, centred_harmonics, least_overlap
 from rrl_register.structure import Image, Mask, Series
@@ -24,8 +24,6 @@ from rrl_register.structure import Image, Mask, Series
 _PEAKS_PER_MAP = 2
 _PEAK_RADIUS = 6
 """Shifts this near to a peak (chessboard) belong to it, scanned px."""
-_MAX_THREADS = 16
-"""Rotations tried at a time, each with a few MB; OpenCV lets go of Python's lock."""
 
 
 class Peak(NamedTuple):
@@ -71,16 +69,15 @@ def scan(
     def reduced(scale: float) -> ReducedPair:
         return ReducedPair.of(fixed, fixed_valid, moving, moving_valid, side, scale)
 
-    with ThreadPoolExecutor(max(1, min(cv2.getNumThreads(), _MAX_THREADS))) as pool:
-        pairs = list(pool.map(reduced, scales))
-        turners = list(pool.map(lambda pair: _Turner.of(pair, max_shift), pairs))
-        tries = [(i, rotations[j : j + 2]) for i in range(len(scales)) for j in range(0, len(rotations), 2)]
-        peaks = pool.map(lambda each: turners[each[0]].peaks(each[1]), tries)
-        found = [
-            Peak(height, pairs[i].to_full(matrix), scales[i])
-            for (i, _), highest in zip(tries, peaks, strict=True)
-            for height, matrix in highest
-        ]
+    pairs = side_by_side(reduced, scales)
+    turners = side_by_side(lambda pair: _Turner.of(pair, max_shift), pairs)
+    tries = [(i, rotations[j : j + 2]) for i in range(len(scales)) for j in range(0, len(rotations), 2)]
+    peaks = side_by_side(lambda each: turners[each[0]].peaks(each[1]), tries)
+    found = [
+        Peak(height, pairs[i].to_full(matrix), scales[i])
+        for (i, _), highest in zip(tries, peaks, strict=True)
+        for height, matrix in highest
+    ]
     return sorted(found, key=lambda peak: -peak.height)
 
 
