@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from rrl_register.strips import by_strips
 from rrl_register.structure import Image, Mask, contrast_normalised_gradients, edge_strength, eroded
 
 _INTEGRATION = 2.5
@@ -41,9 +42,19 @@ def detect(image: Image, valid: Mask, n: int = 400, margin: int = 8) -> Points:
 def corner_response(image: Image, valid: Mask) -> Image:
     """Smaller eigenvalue of the structure tensor of the contrast-normalised gradients, (H, W) float32, >= 0."""
     gx, gy = contrast_normalised_gradients(image, valid)
-    xx, yy, xy = (cv2.GaussianBlur(product, (0, 0), _INTEGRATION) for product in (gx * gx, gy * gy, gx * gy))
-    response = (xx + yy) / 2 - np.sqrt(((xx - yy) / 2) ** 2 + xy**2)
-    return np.asarray(np.maximum(response, 0), np.float32)
+    response = np.empty_like(gx)
+    halo = int(np.ceil(4 * _INTEGRATION)) + 1
+
+    def respond(rows: slice) -> None:
+        first, last = max(0, rows.start - halo), rows.stop + halo
+        x, y = gx[first:last], gy[first:last]
+        blurred = (cv2.GaussianBlur(product, (0, 0), _INTEGRATION) for product in (x * x, y * y, x * y))
+        xx, yy, xy = (product[rows.start - first : rows.stop - first] for product in blurred)
+        smaller = (xx + yy) / 2 - np.sqrt(((xx - yy) / 2) ** 2 + xy**2)
+        np.maximum(smaller, 0, out=response[rows])
+
+    by_strips(respond, len(response))
+    return response
 
 
 def spread_grid(image: Image, valid: Mask, step: int = 32, margin: int = 8) -> Points:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from rrl_register.estimation.blas import one_blas_thread
 from rrl_register.fourier import as_complex, as_pairs
 from rrl_register.strips import by_strips
 
@@ -207,12 +210,68 @@ def contrast_normalised_gradients(
     image: Image, valid: Mask, sigma: float = 1.2, neighbourhood: float = 12.0
 ) -> tuple[Image, Image]:
     """Derivatives along x and y, (H, W) float32 each, divided by the mean gradient around; see ``edge_strength``."""
-    gx, gy = gradients(image, valid, sigma)
-    length = np.hypot(gx, gy)
+    gx, gy, length = np.empty((3, *image.shape), np.float32)
+    halo = _radius(sigma) + 2  # of the blur, and of the derivatives and what is set to 0 near invalid pixels
+
+    def derive(rows: slice) -> None:
+        first, last = max(0, rows.start - halo), rows.stop + halo
+        within = slice(rows.start - first, rows.stop - first)
+        both = gradients(image[first:last], valid[first:last], sigma)
+        gx[rows], gy[rows] = (derivative[within] for derivative in both)
+        length[rows] = np.sqrt(gx[rows] ** 2 + gy[rows] ** 2)
+
+    by_strips(derive, len(image))
     weight = valid.astype(np.float32)
-    around = _blur(length * weight, neighbourhood) / np.maximum(_blur(weight, neighbourhood), np.float32(1e-3))
-    scale = np.asarray(weight / (around + _floor(length, valid)), np.float32)
-    return gx * scale, gy * scale
+    floor = _floor(length, valid)
+    length *= weight
+    around, share = _WideBlur(length, neighbourhood), _WideBlur(weight, neighbourhood)
+
+    def normalise(rows: slice) -> None:
+        mean = around.of(rows) / np.maximum(share.of(rows), np.float32(1e-3))
+        scale = weight[rows] / (mean + floor)
+        gx[rows] *= scale
+        gy[rows] *= scale
+
+    with one_blas_thread():
+        by_strips(normalise, len(image))
+    return gx, gy
+
+
+class _WideBlur:
+    """A Gaussian blur by products with banded matrices: three times as fast as a filter where it is wide.
+
+    Args:
+        image: (H, W) float32.
+        sigma: standard deviation, px.
+    """
+
+    _SIDE = 64
+    """Rows, and columns, of one product: more would hold more zeros, fewer be slower each."""
+
+    def __init__(self, image: Image, sigma: float) -> None:
+        self._radius = _radius(sigma)
+        self._framed = cv2.copyMakeBorder(image, *(self._radius,) * 4, cv2.BORDER_REFLECT)
+        kernel = cv2.getGaussianKernel(2 * self._radius + 1, sigma, cv2.CV_32F)[:, 0]
+        self._band = np.zeros((self._SIDE, self._SIDE + 2 * self._radius), np.float32)
+        for row, line in enumerate(self._band):
+            line[row : row + len(kernel)] = kernel
+
+    def of(self, rows: slice) -> Image:
+        """The blurred rows, (n, W) float32."""
+        reach, height = 2 * self._radius, rows.stop - rows.start
+        lines = np.empty((height, self._framed.shape[1]), np.float32)
+        for top, n in self._pieces(height):
+            around = self._framed[rows.start + top : rows.start + top + n + reach]
+            np.matmul(self._band[:n, : n + reach], around, out=lines[top : top + n])
+        blurred = np.empty((height, lines.shape[1] - reach), np.float32)
+        for left, n in self._pieces(blurred.shape[1]):
+            np.matmul(lines[:, left : left + n + reach], self._band[:n, : n + reach].T, out=blurred[:, left : left + n])
+        return blurred
+
+    def _pieces(self, length: int) -> Iterator[tuple[int, int]]:
+        """Where each piece begins, and how long it is."""
+        for start in range(0, length, self._SIDE):
+            yield start, min(self._SIDE, length - start)
 
 
 def eroded(valid: Mask, radius: int) -> Mask:
@@ -236,6 +295,11 @@ def _floor(length: Image, valid: Mask) -> np.float32:
     """What to add to a length before dividing by it."""
     mean = cv2.mean(length, np.asarray(valid, np.uint8))[0]  # 0 where nothing is valid
     return np.float32(_FLAT * mean + 1e-6)
+
+
+def _radius(sigma: float) -> int:
+    """Of a Gaussian blur of floats as OpenCV does it, px."""
+    return (round(8 * sigma + 1) | 1) // 2
 
 
 def _blur(array: Image, sigma: float) -> Image:

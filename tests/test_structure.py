@@ -6,6 +6,7 @@ import pytest
 
 from rrl_register.strips import STRIP_ROWS
 from rrl_register.structure import (
+    contrast_normalised_gradients,
     direction_series,
     edge_strength,
     eroded,
@@ -145,3 +146,18 @@ def test_erosion_is_a_chessboard_distance_and_spares_the_image_border() -> None:
     inner = eroded(valid, 3)
     assert inner[0, 0] and inner[14, 10] and not inner[13, 13]
     assert eroded(np.ones((20, 20), bool), 3).all()
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (40, 300), (300, 40), (259, 131)])
+def test_gradients_are_divided_by_the_mean_gradient_around(rng: np.random.Generator, shape: tuple[int, int]) -> None:
+    image, valid = rng.random(shape, np.float32), rng.random(shape) < 0.98
+    gx, gy = gradients(image, valid)
+    weight, length = valid.astype(np.float32), np.hypot(gx, gy)
+
+    def blur(array: np.ndarray) -> np.ndarray:
+        return np.asarray(cv2.GaussianBlur(array, (0, 0), 12, borderType=cv2.BORDER_REFLECT))
+
+    around = blur(length * weight) / np.maximum(blur(weight), 1e-3)
+    mean = length[valid].mean() if valid.any() else 0
+    found = contrast_normalised_gradients(image, valid)
+    np.testing.assert_allclose(found, np.stack([gx, gy]) * weight / (around + 0.05 * mean + 1e-6), atol=1e-4)
