@@ -22,7 +22,8 @@ def side_by_side(work: Callable[[Item], Result], items: Iterable[Item]) -> list[
     """Results of the work on each item, in the items' order; as many at a time as OpenCV has threads.
 
     The thread that calls does its share. So work may itself call this: where all others are busy, none is waited for.
-    When an item fails, those that were not begun are left, those that were are waited for, and the error is raised.
+    When an item fails, those that were not begun are left, those that were are waited for, and the first one's error is
+    raised, as if they had been worked on in turn.
 
     Args:
         work: It has to release the GIL to gain from other threads, as numpy and OpenCV do.
@@ -30,6 +31,7 @@ def side_by_side(work: Callable[[Item], Result], items: Iterable[Item]) -> list[
     """
     waiting = deque(enumerate(items))
     results: dict[int, Result] = {}
+    failures: dict[int, BaseException] = {}
     n_items = len(waiting)
 
     def work_off() -> None:
@@ -40,9 +42,9 @@ def side_by_side(work: Callable[[Item], Result], items: Iterable[Item]) -> list[
                 return
             try:
                 results[place] = work(item)
-            except BaseException:
+            except BaseException as error:
+                failures[place] = error
                 waiting.clear()
-                raise
 
     helpers: list[Future[None]] = []
     try:
@@ -53,8 +55,8 @@ def side_by_side(work: Callable[[Item], Result], items: Iterable[Item]) -> list[
         waiting.clear()
         begun = [helper for helper in helpers if not helper.cancel()]
         wait(begun)
-    for helper in begun:
-        helper.result()
+    if failures:
+        raise failures[min(failures)]
     return [results[place] for place in range(n_items)]
 
 
@@ -66,7 +68,7 @@ def n_threads() -> int:
 @cache
 def _crew() -> ThreadPoolExecutor:
     """The threads; each is started when there is work for it and no other is free."""
-    return ThreadPoolExecutor(MOST_THREADS - 1, "rrl-register")
+    return ThreadPoolExecutor(MOST_THREADS - 1, "rrl-crew")
 
 
 if hasattr(os, "register_at_fork"):

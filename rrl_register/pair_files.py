@@ -2,25 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from rrl_register.config import Kind, ReadConfig
+from rrl_register.crew import side_by_side
 from rrl_register.errors import InputError, UsageError
 from rrl_register.estimation.transforms import Matrix, decompose
 from rrl_register.frames import Frame, Frames, Rectangle
 from rrl_register.raster.grid import Grid, overlap_box, prior_matrix
 from rrl_register.raster.radiometry import look_closely, pair_kinds
-from rrl_register.raster.reader import Bands, RasterInfo, has_content, open_info, read_bands, require_content
+from rrl_register.raster.reader import (
+    SAMPLE_SIDE,
+    Bands,
+    RasterInfo,
+    has_content,
+    open_info,
+    read_bands,
+    require_content,
+)
 from rrl_register.raster.stretch import to_grey
 from rrl_register.structure import Image, Mask
 from rrl_register.working import SAME_RESOLUTION, WorkingPair
 
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
 MIN_SIDE = 48
 _KEPT_BYTES = 16 * 2**20
 """Of an image that is not read a second time: more is not worth the memory."""
+_FEW_VALUES = 16 * 2**20
+"""Of two images that are read at a time: both take what one of them takes otherwise."""
 REACH_PX = 100.0
 """How far georeferences may be off, px at the resolution that both images share."""
 TURN = 0.1
@@ -97,7 +113,9 @@ class PairFiles:
         prior = prior_matrix(*grids)
         chosen = config.fixed_bands, config.moving_bands
         told = config.fixed_kind, config.moving_kind
-        guesses, seen = zip(*(look_closely(*each) for each in zip(infos, chosen, told, strict=True)), strict=True)
+        asked = list(zip(infos, chosen, told, strict=True))
+        n_bands = sum(len(bands or info.data_bands) for info, bands, _ in asked)
+        guesses, seen = zip(*_both(lambda each: look_closely(*each), asked, n_bands * SAMPLE_SIDE**2), strict=True)
         kinds = pair_kinds(*guesses)
         first, second = map(ImageFile.of, infos, chosen, kinds, seen)
         return cls(first, second, prior)
@@ -135,10 +153,13 @@ class PairFiles:
         reads = list(zip((self.fixed, self.moving), factors, parts, strict=True))
         for file, factor, part in sorted(reads, key=lambda each: min(each[0].grid.shape)):
             _require_size(file.path, part, factor)
-        images = []
-        for file, factor, part in reads:
-            bands = file.read(factor, None if part == _whole(file.grid) else part)
-            images.append(file.grey(bands))
+
+        def grey(read: tuple[ImageFile, float, Rectangle]) -> tuple[Image, Mask]:
+            file, factor, part = read
+            return file.grey(file.read(factor, None if part == _whole(file.grid) else part))
+
+        n_values = sum(file.n_bands * part.width * part.height / factor**2 for file, factor, part in reads)
+        images = _both(grey, reads, n_values)
         frames = Frames(*(Frame(factor, part.left, part.top) for _, factor, part in reads))
         return self._pair(frames, images)
 
@@ -195,6 +216,11 @@ class PairFiles:
 def read_pair(fixed: Path, moving: Path, config: ReadConfig) -> WorkingPair:
     """Reads both images for matching; see ``PairFiles.of`` and ``PairFiles.overview``."""
     return PairFiles.of(fixed, moving, config).overview(config.max_side)
+
+
+def _both(work: Callable[[Item], Result], items: Sequence[Item], n_values: float) -> list[Result]:
+    """What comes of both files, at a time if that takes little memory: so many values of all bands, float32."""
+    return side_by_side(work, items) if n_values <= _FEW_VALUES else [work(item) for item in items]
 
 
 def _shared_factors(fixed: Grid, moving: Grid, prior: Matrix) -> tuple[float, float]:

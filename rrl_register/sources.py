@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import warnings
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -12,12 +11,12 @@ from typing import Any, Protocol
 import numpy as np
 import rasterio
 from rasterio.enums import ColorInterp, MaskFlags
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
 
 from rrl_register.boxes import Box
 from rrl_register.interpolation import Array, Mask
-from rrl_register.raster.reader import open_dataset, unreadable
+from rrl_register.raster.reader import open_dataset, open_quietly, unreadable
 
 
 class Source(Protocol):
@@ -116,10 +115,9 @@ class FileSource:
 
     def _reader(self) -> DatasetReader:
         if not hasattr(self._own, "dataset"):
-            with self._lock, warnings.catch_warnings():
-                warnings.simplefilter("ignore", NotGeoreferencedWarning)
-                dataset = rasterio.open(self._name)
-                # Closed, and not left as a context, which rasterio allows in the thread that entered it only.
+            dataset = open_quietly(self._name)
+            # Closed, and not left as a context, which rasterio allows in the thread that entered it only.
+            with self._lock:
                 self._opened.callback(dataset.close)
             self._own.dataset = dataset
         found: DatasetReader = self._own.dataset

@@ -81,3 +81,14 @@ def test_a_forked_process_has_threads_of_its_own() -> None:
         finally:
             os._exit(1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_the_first_of_several_errors_is_raised() -> None:
+    meeting = threading.Barrier(3, timeout=10)
+
+    def work(item: int) -> None:
+        meeting.wait()
+        raise ValueError(f"item {item}")
+
+    with pytest.raises(ValueError, match="item 0"):
+        side_by_side(work, range(3))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +27,10 @@ from rrl_register.raster.names import gdal_name, is_virtual
 
 _LARGEST_VALUE = 1e37
 """Beyond this no measurement lies: undeclared fill values such as -3.4e38 do."""
+SAMPLE_SIDE = 1024
+"""Of the middle of a raster that is looked at, px."""
+_opening = threading.Lock()
+"""Python's filters of warnings are the whole process's: one thread at a time changes them and puts them back."""
 _GLANCE_STEP = 16
 """Every so many rows and columns show, of almost any image, that it has content."""
 
@@ -88,7 +93,7 @@ def open_dataset(path: Path) -> Iterator[DatasetReader]:
         InputError: The file is missing, no image, damaged, or holds no band, or reading fails within the block.
     """
     try:
-        with _quiet_open(gdal_name(path)) as dataset:
+        with open_quietly(gdal_name(path)) as dataset:
             _require_bands(path, dataset)
             yield dataset
     except (RasterioError, OSError) as error:
@@ -170,7 +175,7 @@ def _differ(values: npt.NDArray[np.float32], valid: npt.NDArray[np.bool_]) -> bo
     return bool(inside.size) and not np.all(inside.min(axis=1) == inside.max(axis=1))
 
 
-def read_sample(path: Path, bands: tuple[int, ...] = (), side: int = 1024) -> Bands:
+def read_sample(path: Path, bands: tuple[int, ...] = (), side: int = SAMPLE_SIDE) -> Bands:
     """Read the middle of a raster at full resolution, where noise has its true nature.
 
     Args:
@@ -204,13 +209,11 @@ def unreadable(path: Path, error: Exception) -> InputError:
     return InputError(f"cannot read {path} ({said}); needed an intact raster that GDAL reads; try `rio info` on it")
 
 
-@contextmanager
-def _quiet_open(name: Path | str) -> Iterator[DatasetReader]:
-    with warnings.catch_warnings():
+def open_quietly(name: Path | str) -> DatasetReader:
+    """Open what GDAL has a name for, without rasterio's warning of what has no georeference; in any thread."""
+    with _opening, warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        dataset = rasterio.open(name)
-    with dataset:
-        yield dataset
+        return rasterio.open(name)
 
 
 def _require_bands(path: Path, dataset: DatasetReader) -> None:
