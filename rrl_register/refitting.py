@@ -89,7 +89,7 @@ def _fitted(points: TiePoints, pair: WorkingPair, config: EstimateConfig) -> Ref
     residual = fit.transform.residuals(points.moving, points.fixed)
     kept, weights = fit.inliers, trust * biweight(residual, config.threshold)
     fits = replicates(points.moving[kept], points.fixed[kept], weights[kept], fit.fit)
-    overlap = pair.placed(fit.matrix)[1] & pair.fixed_valid
+    overlap = pair.covered(fit.matrix) & pair.fixed_valid
     spread = uncertainty(fit.transform, fits, overlap)
     evidence = gather_evidence(
         fit.matrix,

@@ -59,9 +59,13 @@ class WorkingPair:
         """The moving image on the fixed image's pixels by ``matrix`` (reduced px), and where it holds data there."""
         size = self.fixed.shape[::-1]
         image = cv2.warpPerspective(self.moving, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        weight = cv2.warpPerspective(self.moving_valid.astype(np.float32), matrix, size, flags=cv2.INTER_LINEAR)
-        valid = weight > WHOLLY_VALID
-        return np.where(valid, image, 0).astype(np.float32), np.asarray(valid)
+        valid = self.covered(matrix)
+        return np.where(valid, image, np.float32(0)), valid
+
+    def covered(self, matrix: Matrix) -> Mask:
+        """Where on the fixed image's pixels the moving image holds data; as ``placed`` says."""
+        size, known = self.fixed.shape[::-1], self.moving_valid.astype(np.float32)
+        return np.asarray(cv2.warpPerspective(known, matrix, size, flags=cv2.INTER_LINEAR) > WHOLLY_VALID)
 
     def at_scale(self, scale: float) -> WorkingPair:
         """The pair with the image of the smaller pixels reduced to the other's resolution, if it is large enough.

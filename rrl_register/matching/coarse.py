@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -238,6 +238,17 @@ class _Prepared:
     structure: Structure
     points: Points
 
+    @classmethod
+    def of(cls, pair: ReducedPair, max_shift: float) -> _Prepared:
+        """Prepares a pair, in several threads."""
+        fixed = pair.fixed, pair.fixed_valid
+        parts: list[Callable[[], Any]] = [
+            lambda: Template.of(pair, max_shift),
+            lambda: Structure.of(*fixed, _POINT_HALF, _MOST_RADIUS),
+            lambda: spread_grid(*fixed, _POINT_STEP),
+        ]
+        return cls(pair, *side_by_side(lambda make: make(), parts))
+
 
 class Workbench:
     """Improves and judges transforms on reduced images.
@@ -258,7 +269,9 @@ class Workbench:
         pair, template = reduced.pair, reduced.template
         start = pair.to_reduced(guess.matrix)
         found = _refine(reduced, start, rounds)
-        before, after = template.match(pair, start)[0], template.match(pair, found)[0]
+        before, after = (
+            height for height, _ in side_by_side(lambda matrix: template.match(pair, matrix), (start, found))
+        )
         if after > before:
             return Peak(after, pair.to_full(found), guess.scale)
         return Peak(before, guess.matrix, guess.scale)
@@ -267,9 +280,10 @@ class Workbench:
         """Compares a transform with the same one at all other shifts."""
         pair, template = self._prepared(guess.scale).pair, self._prepared(guess.scale).template
         reduced = pair.to_reduced(guess.matrix)
-        height, correlation = template.match(pair, reduced)
+        measures: tuple[Callable[..., Any], ...] = template.match, template.surface
+        (height, correlation), surface = side_by_side(lambda measure: measure(pair, reduced), measures)
         lag = np.arange(-template.reach, template.reach + 1)
-        others = template.surface(pair, reduced)[np.hypot(lag[:, None], lag) <= template.reach + 0.5]
+        others = surface[np.hypot(lag[:, None], lag) <= template.reach + 0.5]
         middle = float(np.median(others))
         spread = 1.4826 * float(np.median(np.abs(others - middle))) + 1e-9
         parts = decompose(guess.matrix, self._images[2].shape)
@@ -282,12 +296,7 @@ class Workbench:
     def _prepared(self, scale: float) -> _Prepared:
         if scale not in self._by_scale:
             pair = ReducedPair.of(*self._images, self._side, scale)
-            self._by_scale[scale] = _Prepared(
-                pair,
-                Template.of(pair, self._max_shift),
-                Structure.of(pair.fixed, pair.fixed_valid, _POINT_HALF, _MOST_RADIUS),
-                spread_grid(pair.fixed, pair.fixed_valid, _POINT_STEP),
-            )
+            self._by_scale[scale] = _Prepared.of(pair, self._max_shift)
         return self._by_scale[scale]
 
 

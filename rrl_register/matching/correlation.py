@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from rrl_register import fourier
+from rrl_register.crew import side_by_side
 from rrl_register.estimation.transforms import Matrix, compose, invert, translation
 from rrl_register.structure import Image, Mask, Series, orientation_harmonics
 
@@ -52,7 +53,9 @@ class ReducedPair:
         """
         smaller = min(max(fixed.shape), scale * max(moving.shape))
         factor = max(1.0, scale, smaller / side)
-        return cls(*_reduced(fixed, fixed_valid, factor), *_reduced(moving, moving_valid, factor / scale))
+        parts = (fixed, fixed_valid, factor), (moving, moving_valid, factor / scale)
+        first, second = side_by_side(lambda part: _reduced(*part), parts)
+        return cls(*first, *second)
 
     @property
     def factor(self) -> float:
@@ -138,8 +141,10 @@ class Template:
         Element (reach + dy, reach + dx) belongs to the transform followed by a shift of the moving image by (-dx, -dy).
         """
         image, valid = pair.warped(translation(self.reach, self.reach) @ matrix, self.canvas)
-        product = self._correlated(centred_harmonics(image, valid), self.features)
-        overlap = self._correlated(valid[None], self.valid[None])
+        harmonics = centred_harmonics(image, valid)
+        pairs: list[tuple[Series | Mask, Series | Mask]]
+        pairs = [(harmonics, self.features), (valid[None], self.valid[None])]
+        product, overlap = side_by_side(lambda each: self._correlated(*each), pairs)
         return np.asarray(product / np.sqrt(np.maximum(overlap, self.least_overlap)), np.float32)
 
     def match(self, pair: ReducedPair, matrix: Matrix) -> tuple[float, float]:

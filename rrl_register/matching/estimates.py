@@ -131,7 +131,7 @@ def estimate_from(
 
 def _overlap(scene: Scene, matrix: Matrix) -> Mask:
     """Where both images hold data, on the fixed image's pixels."""
-    return scene.pair.placed(matrix)[1] & scene.pair.fixed_valid
+    return scene.pair.covered(matrix) & scene.pair.fixed_valid
 
 
 def _replicates(fit: ModelFit, fitted: TiePoints, threshold: float) -> tuple[Transform, ...]:
