@@ -13,7 +13,7 @@ from rrl_register.errors import NotRegisteredError
 from rrl_register.estimation.basis import Basis, cells, hull_of
 from rrl_register.estimation.displacement import Transform, is_gentle
 from rrl_register.estimation.ransac import biweight
-from rrl_register.estimation.transforms import Matrix, Points, fit_homographies, fit_homography, project
+from rrl_register.estimation.transforms import Matrix, Points, distances, fit_homographies, fit_homography, project
 
 CELLS_PER_SIDE = 5
 MIN_CELLS = 13
@@ -111,8 +111,7 @@ class Displaced:
         """
         left = fixed - project(matrix, moving)
         displacement, field = basis.fitted(left, weights, self.smoothing, hull_of(fixed[weights > 0]))
-        distance = np.hypot(*(left - field).T)
-        return Transform(matrix, displacement), np.where(np.isfinite(distance), distance, np.inf)
+        return Transform(matrix, displacement), distances(left - field)
 
 
 DISPLACED = (

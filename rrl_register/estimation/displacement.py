@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial.distance import cdist
 
-from rrl_register.estimation.transforms import Matrix, Points, invert, project
+from rrl_register.estimation.transforms import Matrix, Points, distances, invert, project
 
 MAX_STEEPNESS = 0.3
 """Change of a displacement per pixel from which it is none: it comes near to folding the image (at 1), and what terrain
@@ -159,8 +159,7 @@ class Transform:
         miss = project(self.matrix, moving) - places
         if self.displacement is not None:
             miss = miss + self.displacement.at(places)
-        distance = np.hypot(*miss.T)
-        return np.where(np.isfinite(distance), distance, np.inf)
+        return distances(miss)
 
 
 AnyFit = Callable[[Points, Points, NDArray[np.float64] | None], Matrix | Transform]

@@ -16,11 +16,13 @@ from rrl_register.estimation.transforms import (
     Fit,
     Matrix,
     Points,
+    distances,
     fit_affine,
     fit_homography,
     fit_similarity,
     fit_translation,
     from_complex,
+    project_each,
     residuals,
 )
 
@@ -257,12 +259,18 @@ def left_out_residuals(
         (N,) float64, fixed pixels; NaN where the other points determine no transform.
     """
     m, f, w = _arrays(moving, fixed, weights)
-    held_out = np.full(len(m), np.nan)
-    for part, found in fits_without(fit, m, f, w, parts).items():
-        if found is not None:
-            out = parts == part
-            held_out[out] = found.residuals(m[out], f[out])
-    return held_out
+    names, part_of = np.unique(parts, return_inverse=True)
+    found = fits_without(fit, m, f, w, parts)
+    fits = [found[name] for name in names.tolist()]
+    known = np.array([each is not None for each in fits], bool)[part_of]
+    # Each point by the matrix of its part, all at once, which is faster than part by part.
+    matrices = np.array([np.eye(3) if each is None else each.matrix for each in fits]).reshape(-1, 3, 3)[part_of]
+    miss = project_each(matrices, m) - f
+    for row, each in enumerate(fits):
+        if each is not None and each.displacement is not None:
+            out = part_of == row
+            miss[out] += each.displacement.at(f[out])
+    return np.where(known, distances(miss), np.nan)
 
 
 def held_out_rmse(
