@@ -26,7 +26,6 @@ Candidate = Model | Displaced
 CANDIDATES: tuple[Candidate, ...] = (*Model, *DISPLACED)
 """From stiff to flexible."""
 _Found = tuple[Transform, NDArray[np.bool_]]
-_Losses = dict[Candidate, NDArray[np.float64]]
 
 _OUTLIER = 2.0
 """Thresholds from which a point costs no more: those judged lie within one of some model, so that a miss by more is the
@@ -194,16 +193,35 @@ class _Judge:
     threshold: float
     known: dict[tuple[Candidate, bytes], NDArray[np.float64]] = field(default_factory=dict)
 
-    def losses(self, found: dict[Candidate, _Found], judged: NDArray[np.bool_], kind: type[Candidate]) -> _Losses:
-        """Of the models of one kind, ``(J,)`` each, on those J of the points that are to be judged."""
-        losses = {}
-        for model, (transform, _) in found.items():
-            if isinstance(model, kind):
-                key = model, judged.tobytes()
-                if key not in self.known:
-                    self.known[key] = self._loss(model, transform, judged)
-                losses[model] = self.known[key]
-        return losses
+    def least(self, found: dict[Candidate, _Found], judged: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """Losses ``(J,)`` of the model that has the least in all, on those J of the points that are to be judged.
+
+        Those that come closest to the points that they were fitted to are judged first. The others are not, once they
+        lose more even there than a model does on points kept out.
+        """
+        trust = self.trust[judged]
+        seen = {model: float(self.seen(transform, judged) @ trust) for model, (transform, _) in found.items()}
+        first, *others = sorted(seen, key=lambda model: seen[model])
+        least = self.loss(first, found[first][0], judged)
+        for model in others:
+            if seen[model] < least @ trust:
+                least = min(least, self.loss(model, found[model][0], judged), key=lambda loss: float(loss @ trust))
+        return least
+
+    def loss(self, model: Candidate, transform: Transform, judged: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """Squared distance ``(J,)`` of each point from a fit without its block, cut off where an outlier begins.
+
+        The fits weigh the points as the robust fit did in the end. Blocks are left out one by one, for with five folds
+        a dozen points leave too few to a homography. Where the others determine no transform, nothing is predicted,
+        which costs as much as an outlier.
+        """
+        key = model, judged.tobytes()
+        if key not in self.known:
+            moving, fixed = self.moving[judged], self.fixed[judged]
+            weights = self.trust[judged] * biweight(transform.residuals(moving, fixed), self.threshold)
+            residual = left_out_residuals(moving, fixed, spatial_blocks(fixed), model.fit, weights)
+            self.known[key] = self._cut_off(residual)
+        return self.known[key]
 
     def seen(self, transform: Transform, judged: NDArray[np.bool_]) -> NDArray[np.float64]:
         """What a transform loses, ``(J,)``, on points that it was fitted to: in all less than on those kept out."""
@@ -213,17 +231,6 @@ class _Judge:
         """Squared distances, px², up to where an outlier begins; NaN costs as much as one."""
         cut = _OUTLIER * self.threshold
         return np.asarray(np.nan_to_num(np.minimum(residual, cut), nan=cut) ** 2)
-
-    def _loss(self, model: Candidate, transform: Transform, judged: NDArray[np.bool_]) -> NDArray[np.float64]:
-        """Squared distance ``(J,)`` of each point from a fit without its block, cut off where an outlier begins.
-
-        The fits weigh the points as the robust fit did in the end. Blocks are left out one by one, for with five folds
-        a dozen points leave too few to a homography. Where the others determine no transform, nothing is predicted,
-        which costs as much as an outlier.
-        """
-        moving, fixed = self.moving[judged], self.fixed[judged]
-        weights = self.trust[judged] * biweight(transform.residuals(moving, fixed), self.threshold)
-        return self._cut_off(left_out_residuals(moving, fixed, spatial_blocks(fixed), model.fit, weights))
 
 
 def _explained(found: dict[Candidate, _Found]) -> NDArray[np.bool_]:
@@ -236,18 +243,17 @@ def _is_enough(matrices: dict[Candidate, _Found], judge: _Judge) -> bool:
     if not matrices:
         return False
     judged = _explained(matrices)
-    least = _least(judge.losses(matrices, judged, Model), judge.trust[judged])
     most = np.full(len(judged), (_OUTLIER * judge.threshold) ** 2)
-    most[judged] = least
+    most[judged] = judge.least(matrices, judged)
     return bool(np.average(most, weights=judge.trust) < _WORTH**2)
 
 
 def _may_gain(
-    found: dict[Candidate, _Found], judge: _Judge, judged: NDArray[np.bool_], least: NDArray[np.float64]
+    displaced: dict[Candidate, _Found], judge: _Judge, judged: NDArray[np.bool_], least: NDArray[np.float64]
 ) -> bool:
     """Whether a displacement gains enough over what the matrices lose at least, even on the points it was fitted to."""
     w = judge.trust[judged]
-    seen = (judge.seen(transform, judged) for model, (transform, _) in found.items() if isinstance(model, Displaced))
+    seen = (judge.seen(transform, judged) for transform, _ in displaced.values())
     return any(np.average(least - loss, weights=w) >= _WORTH**2 for loss in seen)
 
 
@@ -258,18 +264,14 @@ def _stiffest(found: dict[Candidate, _Found], judge: _Judge) -> Candidate:
     """
     judged = _explained(found)
     w, blocks = judge.trust[judged], spatial_blocks(judge.fixed[judged])
-    family, errors = judge.losses(found, judged, Model), 1.0
-    if not family or _may_gain(found, judge, judged, _least(family, w)):
-        displaced = judge.losses(found, judged, Displaced)
-        if displaced and (not family or _is_worth_it(_least(family, w) - _least(displaced, w), w, blocks)):
-            family, errors = displaced, _CLEARLY
-    least = _least(family, w)
-    return next(model for model, loss in family.items() if _as_good(loss - least, w, blocks, errors))
-
-
-def _least(losses: _Losses, trust: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The losses of the model that has the least in all."""
-    return min(losses.values(), key=lambda loss: float(loss @ trust))
+    family, displaced = ({m: fit for m, fit in found.items() if isinstance(m, kind)} for kind in (Model, Displaced))
+    least, errors = judge.least(family, judged) if family else None, 1.0
+    if least is None or _may_gain(displaced, judge, judged, least):
+        bent = judge.least(displaced, judged)
+        if least is None or _is_worth_it(least - bent, w, blocks):
+            family, least, errors = displaced, bent, _CLEARLY
+    losses = ((model, judge.loss(model, transform, judged)) for model, (transform, _) in family.items())
+    return next(model for model, loss in losses if _as_good(loss - least, w, blocks, errors))
 
 
 def _is_worth_it(gain: NDArray[np.float64], trust: NDArray[np.float64], blocks: NDArray[np.int64]) -> bool:
