@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg.lapack import dposv
+from scipy.linalg.blas import dsyrk
+from scipy.linalg.lapack import dgeqrf, dormqr, dposv
 
 from rrl_register.errors import NotRegisteredError
 from rrl_register.estimation.displacement import Displacement, bumps, monomials, nearest_in_hull
@@ -22,6 +23,53 @@ _THIN = 1e-6
 
 
 @dataclass(frozen=True)
+class _Free:
+    """The combinations of bumps around K knots that have no polynomial part: those alone bend finitely.
+
+    They are the last columns of Q in a QR decomposition of the T monomials at the knots, kept as T reflections.
+
+    Attributes:
+        reflections: ``(K, T)`` as LAPACK has them.
+        factors: ``(T,)`` that go with them.
+    """
+
+    reflections: NDArray[np.float64]
+    factors: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, knots: Points, degree: int) -> _Free:
+        """The combinations for knots ``(K, 2)``.
+
+        Raises:
+            NotRegisteredError: The knots are too few.
+        """
+        polynomial = monomials(knots, degree)
+        if len(knots) <= polynomial.shape[1]:
+            raise NotRegisteredError(
+                f"{len(knots)} cells of the scene hold tie points, a thin plate needs more than {polynomial.shape[1]}: "
+                "try a stiffer --model"
+            )
+        reflections, factors, _, _ = dgeqrf(polynomial)
+        return cls(reflections, factors)
+
+    def combined(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
+        """What all combinations are where single bumps are ``(M, K)``, which may be overwritten.
+
+        Returns:
+            ``(M, K)``, of which the first T columns are of no use.
+        """
+        return np.asarray(self._turned("T", np.ascontiguousarray(sums).T).T)
+
+    def weights(self, found: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Weights of the bumps, ``(K, 2)``, for coefficients ``(K - T, 2)`` of the combinations."""
+        return self._turned("N", np.concatenate([np.zeros((len(self.factors), 2)), found]))
+
+    def _turned(self, how: str, columns: NDArray[np.float64]) -> NDArray[np.float64]:
+        turned, _, _ = dormqr("L", how, self.reflections, self.factors, columns, columns.shape[1], overwrite_c=True)
+        return np.asarray(turned)
+
+
+@dataclass(frozen=True)
 class Basis:
     """Monomials, and for a thin plate bumps around knots, of N places.
 
@@ -32,7 +80,7 @@ class Basis:
         centre, scale: Of the normalised coordinates, as ``Displacement`` has them.
         hull: ``(V, 2)`` corners of the convex hull of the points that are fitted, fixed px.
         knots: ``(K, 2)`` normalised coordinates; none for a polynomial.
-        free: ``(K, F)`` combinations of bumps that bend finitely.
+        free: The F combinations of bumps that bend finitely; None for a polynomial.
         values: ``(N, T + F)`` of the T monomials and the free combinations.
         bending: ``(F, F)`` bending energy of the free combinations.
     """
@@ -42,7 +90,7 @@ class Basis:
     scale: float
     hull: Points
     knots: Points
-    free: NDArray[np.float64]
+    free: _Free | None
     values: NDArray[np.float64]
     bending: NDArray[np.float64]
 
@@ -61,12 +109,13 @@ class Basis:
         normalised = (within - centre) / scale
         plane = monomials(normalised, degree)
         if not plate:
-            none = np.empty((0, 0))
-            return cls(degree, centre, scale, hull, np.empty((0, 2)), none, plane, none)
+            return cls(degree, centre, scale, hull, np.empty((0, 2)), None, plane, np.empty((0, 0)))
         knots = _knots(normalised[used])
-        bending, free = _bending(knots, degree)
-        values = np.hstack([plane, bumps(normalised, knots) @ free])
-        return cls(degree, centre, scale, hull, knots, free, values, bending)
+        free, terms = _Free.of(knots, degree), plane.shape[1]
+        sums = free.combined(bumps(np.concatenate([normalised, knots]), knots))
+        values, at_knots = sums[: len(places)], sums[len(places) :, terms:]
+        values[:, :terms] = plane
+        return cls(degree, centre, scale, hull, knots, free, values, free.combined(at_knots.T)[:, terms:])
 
     def fitted(
         self,
@@ -89,19 +138,20 @@ class Basis:
         Raises:
             NotRegisteredError: The points do not determine it.
         """
-        shared = (weights / weights.sum())[:, None] * self.values
-        normal = shared.T @ self.values
+        root = np.sqrt(weights / weights.sum())[:, None]
+        shared = (root * self.values).T
+        normal = dsyrk(1.0, shared)  # the upper half, which is all that dposv reads
         terms = len(normal) - len(self.bending)
         if smoothing is not None:
             normal[terms:, terms:] += smoothing * self.bending
         normal[np.diag_indices_from(normal)] += _RIDGE * np.trace(normal) / len(normal)
         known = np.where(weights[:, None] > 0, wanted, 0)  # the others may lie on the matrix's horizon
-        _, found, failed = dposv(normal, shared.T @ known)
+        _, found, failed = dposv(normal, shared @ (root * known), overwrite_a=True)
         if failed:
             raise NotRegisteredError(
                 f"{len(weights)} tie points do not determine a displacement: try a stiffer --model"
             )
-        inner = self.free @ found[terms:] if len(self.knots) else np.empty((0, 2))
+        inner = np.empty((0, 2)) if self.free is None else self.free.weights(found[terms:])
         displacement = Displacement(
             self.degree,
             found[:terms],
@@ -141,19 +191,3 @@ def _knots(points: Points) -> Points:
     count = np.bincount(cell)
     held = count > 0
     return np.stack([np.bincount(cell, values)[held] / count[held] for values in points.T], axis=1)
-
-
-def _bending(knots: Points, degree: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Bending energy of bumps around the knots, ``(F, F)``, and the ``(K, F)`` free combinations of their weights.
-
-    Only those without a polynomial part bend finitely, and of them the energy is positive.
-    """
-    polynomial = monomials(knots, degree)
-    rank = polynomial.shape[1]
-    if len(knots) <= rank:
-        raise NotRegisteredError(
-            f"{len(knots)} cells of the scene hold tie points, a thin plate needs more than {rank}: "
-            "try a stiffer --model"
-        )
-    free = np.linalg.qr(polynomial, mode="complete")[0][:, rank:]
-    return free.T @ bumps(knots, knots) @ free, free
