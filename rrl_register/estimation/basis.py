@@ -122,7 +122,7 @@ class Basis:
         wanted: Points,
         weights: NDArray[np.float64],
         smoothing: float | None,
-        hull: Points | None = None,
+        hull: Points,
     ) -> tuple[Displacement, Points]:
         """The displacement that minimises the weighted mean squared distance plus a penalty on bending.
 
@@ -130,7 +130,7 @@ class Basis:
             wanted: ``(N, 2)`` displacements, px.
             weights: ``(N,)``, >= 0.
             smoothing: Weight of the bending energy; None: none.
-            hull: ``(V, 2)`` of the points with a weight, where they are not all that the basis is for.
+            hull: ``(V, 2)`` of the points with a weight, which may be fewer than the basis is for.
 
         Returns:
             The displacement, and what it is at the places, ``(N, 2)``.
@@ -159,7 +159,7 @@ class Basis:
             inner,
             self.centre,
             self.scale,
-            self.hull if hull is None else hull,
+            hull,
         )
         return displacement, self.values @ found
 

@@ -11,9 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from rrl_register.errors import NotRegisteredError
 from rrl_register.estimation.basis import Basis, cells, hull_of
-from rrl_register.estimation.displacement import Transform, is_gentle
+from rrl_register.estimation.displacement import Transform, distances, is_gentle
 from rrl_register.estimation.ransac import biweight
-from rrl_register.estimation.transforms import Matrix, Points, distances, fit_homographies, fit_homography, project
+from rrl_register.estimation.transforms import Matrix, Points, fit_homographies, fit_homography, project
 
 CELLS_PER_SIDE = 5
 MIN_CELLS = 13
@@ -77,7 +77,7 @@ class Displaced:
         # A polynomial is the same in any coordinates; the knots of a thin plate are where the points are.
         shared = None if self.smoothing is not None else _Bases(fixed).of(self, np.asarray(np.any(weights > 0, axis=0)))
         fits = (
-            _or_none(self, shared or _Bases(fixed).of(self, some > 0), matrix, moving, fixed, some)
+            _or_none(self, shared or _Bases(fixed).of(self, some > 0), matrix, moving, fixed, some, shared is not None)
             for matrix, some in zip(fit_homographies(moving, fixed, weights), weights, strict=True)
         )
         return [fit and fit[0] for fit in fits]
@@ -91,7 +91,13 @@ class Displaced:
         return Basis.of(fixed, used, self.degree, self.smoothing is not None)
 
     def on_top_of(
-        self, matrix: Matrix, basis: Basis, moving: Points, fixed: Points, weights: NDArray[np.float64]
+        self,
+        matrix: Matrix,
+        basis: Basis,
+        moving: Points,
+        fixed: Points,
+        weights: NDArray[np.float64],
+        shared: bool = False,
     ) -> tuple[Transform, NDArray[np.float64]]:
         """A matrix with the displacement of what it leaves.
 
@@ -101,6 +107,7 @@ class Displaced:
             moving: ``(N, 2)`` points.
             fixed: ``(N, 2)`` corresponding points.
             weights: ``(N,)``, >= 0.
+            shared: Whether the basis is for more points than those with a weight.
 
         Returns:
             The transform and the residuals ``(N,)`` under it, px; of points beyond the hull of those with a weight,
@@ -110,7 +117,8 @@ class Displaced:
             NotRegisteredError: The points do not determine it.
         """
         left = fixed - project(matrix, moving)
-        displacement, field = basis.fitted(left, weights, self.smoothing, hull_of(fixed[weights > 0]))
+        hull = hull_of(fixed[weights > 0]) if shared else basis.hull
+        displacement, field = basis.fitted(left, weights, self.smoothing, hull)
         return Transform(matrix, displacement), distances(left - field)
 
 
@@ -198,10 +206,13 @@ def _or_none(
     moving: Points,
     fixed: Points,
     weights: NDArray[np.float64],
+    shared: bool = False,
 ) -> tuple[Transform, NDArray[np.float64]] | None:
     """``Displaced.on_top_of`` where there are a matrix and a basis, and the points determine the displacement."""
+    if matrix is None or basis is None:
+        return None
     try:
-        return None if matrix is None or basis is None else model.on_top_of(matrix, basis, moving, fixed, weights)
+        return model.on_top_of(matrix, basis, moving, fixed, weights, shared)
     except NotRegisteredError:
         return None
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial.distance import cdist
 
-from rrl_register.estimation.transforms import Matrix, Points, distances, invert, project
+from rrl_register.estimation.transforms import Matrix, Points, invert, project
 
 MAX_STEEPNESS = 0.3
 """Change of a displacement per pixel from which it is none: it comes near to folding the image (at 1), and what terrain
@@ -169,6 +169,12 @@ AnyFit = Callable[[Points, Points, NDArray[np.float64] | None], Matrix | Transfo
 def as_transform(found: Matrix | Transform) -> Transform:
     """What any fit gives, as a transform."""
     return found if isinstance(found, Transform) else Transform(found)
+
+
+def distances(miss: Points) -> NDArray[np.float64]:
+    """Lengths ``(N,)`` of what is missed ``(N, 2)``; inf where that is not finite, on a matrix's horizon."""
+    distance = np.hypot(*miss.T)
+    return np.where(np.isfinite(distance), distance, np.inf)
 
 
 def monomials(points: Points, degree: int) -> Points:

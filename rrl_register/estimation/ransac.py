@@ -10,19 +10,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rrl_register.errors import NotRegisteredError
-from rrl_register.estimation.displacement import AnyFit
+from rrl_register.estimation.displacement import AnyFit, distances
 from rrl_register.estimation.leaving_out import fits_without
 from rrl_register.estimation.transforms import (
     Fit,
     Matrix,
     Points,
-    distances,
     fit_affine,
     fit_homography,
     fit_similarity,
     fit_translation,
     from_complex,
-    project_each,
     residuals,
 )
 
@@ -265,7 +263,9 @@ def left_out_residuals(
     known = np.array([each is not None for each in fits], bool)[part_of]
     # Each point by the matrix of its part, all at once, which is faster than part by part.
     matrices = np.array([np.eye(3) if each is None else each.matrix for each in fits]).reshape(-1, 3, 3)[part_of]
-    miss = project_each(matrices, m) - f
+    placed = (matrices @ np.column_stack([m, np.ones(len(m))])[:, :, None])[:, :, 0]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        miss = placed[:, :2] / placed[:, 2:] - f
     for row, each in enumerate(fits):
         if each is not None and each.displacement is not None:
             out = part_of == row

@@ -56,24 +56,10 @@ def project(matrix: ArrayLike, points: ArrayLike) -> Points:
     Returns:
         (N, 2) float64; not finite where a point lies on the transform's horizon.
     """
-    placed = _homogeneous(points) @ np.asarray(matrix, np.float64).T
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return placed[:, :2] / placed[:, 2:]
-
-
-def project_each(matrices: NDArray[np.float64], points: ArrayLike) -> Points:
-    """Map points (N, 2) with a transform of their own each, (N, 3, 3); else as ``project``."""
-    placed = (matrices @ _homogeneous(points)[:, :, None])[:, :, 0]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return placed[:, :2] / placed[:, 2:]
-
-
-def _homogeneous(points: ArrayLike) -> NDArray[np.float64]:
-    """Points (N, 2) with a third coordinate of 1."""
     xy = np.asarray(points, np.float64).reshape(-1, 2)
-    homogeneous = np.ones((len(xy), 3))
-    homogeneous[:, :2] = xy
-    return homogeneous
+    placed = np.column_stack([xy, np.ones(len(xy))]) @ np.asarray(matrix, np.float64).T
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return placed[:, :2] / placed[:, 2:]
 
 
 def normalised(matrix: ArrayLike) -> Matrix:
@@ -146,12 +132,7 @@ def corners_of(shape: tuple[int, ...]) -> Points:
 
 def residuals(matrix: ArrayLike, moving: ArrayLike, fixed: ArrayLike) -> NDArray[np.float64]:
     """Distance (N,) in fixed pixels of the mapped moving points from the fixed points; inf on the horizon."""
-    return distances(project(matrix, moving) - np.asarray(fixed, np.float64))
-
-
-def distances(miss: Points) -> NDArray[np.float64]:
-    """Lengths (N,) of what is missed (N, 2); inf where that is not finite, on a transform's horizon."""
-    distance: NDArray[np.float64] = np.hypot(miss[:, 0], miss[:, 1])
+    distance = np.hypot(*(project(matrix, moving) - np.asarray(fixed, np.float64)).T)
     return np.where(np.isfinite(distance), distance, np.inf)
 
 
@@ -356,11 +337,11 @@ def _homographies(moving: Points, fixed: Points, weights: NDArray[np.float64]) -
     """Homographies under each of the weights ``(B, N)``, at least four of each > 0; refuses them all if it does one."""
     together = weights.sum(axis=0)
     (nm, to_m), (nf, to_f) = _normalising(moving, together), _normalising(fixed, together)
-    relative = weights / weights.max(axis=1, keepdims=True)
-    linear, clear = linear_homographies(nm, nf, relative)
+    shares = weights / weights.max(axis=1, keepdims=True)
+    linear, clear = linear_homographies(nm, nf, shares)
     for row in np.flatnonzero(~clear):
-        linear[row] = _direct_linear(nm, nf, np.sqrt(relative[row]))
-    return [normalised(matrix) for matrix in np.linalg.inv(to_f) @ gauss_newton(linear, nm, nf, relative) @ to_m]
+        linear[row] = _direct_linear(nm, nf, np.sqrt(shares[row]))
+    return [normalised(matrix) for matrix in np.linalg.inv(to_f) @ gauss_newton(linear, nm, nf, shares) @ to_m]
 
 
 def _degenerate(n: int, model: str, seen: str, needed: str) -> NotRegisteredError:
