@@ -10,9 +10,12 @@ import numpy.typing as npt
 from scipy.ndimage import spline_filter
 
 from rrl_register.boxes import Box
+from rrl_register.crew import side_by_side
 
 CELLS = 128
 """Cells of the lattice along the longer side: a dozen for each knot of a thin plate, so that splines follow it."""
+_AT_ONCE = 2048
+"""Nodes whose displacements are found by one thread."""
 _MIN_STEP = 4.0
 _MARGIN = 8
 """Nodes beyond the box's edge: what the splines take for granted there has faded out at the edge."""
@@ -49,7 +52,9 @@ class DisplacementField:
             for start, side in ((box.top, box.shape[0]), (box.left, box.shape[1]))
         )
         nodes = np.stack(np.meshgrid(columns, rows), axis=-1)
-        sampled = displacement(nodes.reshape(-1, 2)).reshape(nodes.shape)
+        places = nodes.reshape(-1, 2)
+        parts = [places[first : first + _AT_ONCE] for first in range(0, len(places), _AT_ONCE)]
+        sampled = np.concatenate(side_by_side(displacement, parts)).reshape(nodes.shape)
         splines = np.stack([spline_filter(sampled[..., axis], order=3, mode="mirror") for axis in (0, 1)])
         return cls(splines, step, box)
 

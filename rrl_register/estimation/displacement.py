@@ -209,11 +209,11 @@ def nearest_in_hull(points: ArrayLike, hull: Points) -> Points:
     outside = np.flatnonzero((away < -_ON_EDGE).any(axis=1))
     if not len(outside):
         return xy
-    out = xy[outside, None]
-    along = np.clip(((out - hull) * edge).sum(axis=2) / (edge**2).sum(axis=1), 0, 1)
-    feet = hull + along[..., None] * edge
-    nearest = ((feet - out) ** 2).sum(axis=2).argmin(axis=1)
-    xy[outside] = feet[np.arange(len(outside)), nearest]
+    edge_x, edge_y = edge.T
+    x, y = xy[outside].T[:, :, None] - hull.T[:, None]
+    along = np.clip((x * edge_x + y * edge_y) / (edge_x * edge_x + edge_y * edge_y), 0, 1)
+    nearest = ((x - along * edge_x) ** 2 + (y - along * edge_y) ** 2).argmin(axis=1)
+    xy[outside] = hull[nearest] + along[np.arange(len(outside)), nearest, None] * edge[nearest]
     return xy
 
 

@@ -117,8 +117,10 @@ class Structure:
             np.add(squares[:, 0::2], squares[:, 1::2], out=energy[rows])
 
         by_strips(fill, len(energy))
-        present = cv2.integral((energy > 0).view(np.uint8))
-        return np.asarray(cv2.integral(energy, sdepth=cv2.CV_64F), np.float64), np.asarray(present, np.int32)
+        planes: list[tuple[Image | NDArray[np.uint8], int]]
+        planes = [(energy, cv2.CV_64F), ((energy > 0).view(np.uint8), cv2.CV_32S)]
+        squares, present = side_by_side(lambda plane: cv2.integral(plane[0], sdepth=plane[1]), planes)
+        return np.asarray(squares, np.float64), np.asarray(present, np.int32)
 
 
 def _window_sums(total: NDArray[np.float64], row: int, column: int, side: int, n: int) -> NDArray[np.float64]:
@@ -148,7 +150,7 @@ def peaks_between(fixed: Structure, moving: Structure, points: NDArray[np.float6
     xy = np.asarray(points, np.float64).reshape(-1, 2)
     rows, columns = _indices(xy, fixed.shape)
     # Before the threads of the surfaces: what an image's sums are made of is then made once, not by each of them.
-    enough = [image.share(rows, columns) >= _MIN_STRUCTURE for image in (fixed, moving)]
+    enough = side_by_side(lambda image: image.share(rows, columns) >= _MIN_STRUCTURE, (fixed, moving))
     surfaces = _surfaces(fixed, moving, rows, columns, radius + 1)
     shift, correlation = _peaks(surfaces, k)
     exists = np.isfinite(correlation)
