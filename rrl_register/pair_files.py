@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,6 @@ from rrl_register.frames import Frame, Frames, Rectangle
 from rrl_register.raster.grid import Grid, overlap_box, prior_matrix
 from rrl_register.raster.radiometry import look_closely, pair_kinds
 from rrl_register.raster.reader import (
-    SAMPLE_SIDE,
     Bands,
     RasterInfo,
     has_content,
@@ -35,8 +35,8 @@ Result = TypeVar("Result")
 MIN_SIDE = 48
 _KEPT_BYTES = 16 * 2**20
 """Of an image that is not read a second time: more is not worth the memory."""
-_FEW_VALUES = 16 * 2**20
-"""Of two images that are read at a time: both take what one of them takes otherwise."""
+_FEW_VALUES = 8 * 2**20
+"""Of all bands of two images that are read at a time: more is not worth the memory."""
 REACH_PX = 100.0
 """How far georeferences may be off, px at the resolution that both images share."""
 TURN = 0.1
@@ -114,8 +114,8 @@ class PairFiles:
         chosen = config.fixed_bands, config.moving_bands
         told = config.fixed_kind, config.moving_kind
         asked = list(zip(infos, chosen, told, strict=True))
-        n_bands = sum(len(bands or info.data_bands) for info, bands, _ in asked)
-        guesses, seen = zip(*_both(lambda each: look_closely(*each), asked, n_bands * SAMPLE_SIDE**2), strict=True)
+        n_values = sum(len(bands or info.data_bands) * math.prod(info.grid.shape) for info, bands, _ in asked)
+        guesses, seen = zip(*_both(lambda each: look_closely(*each), asked, n_values), strict=True)
         kinds = pair_kinds(*guesses)
         first, second = map(ImageFile.of, infos, chosen, kinds, seen)
         return cls(first, second, prior)
@@ -219,7 +219,13 @@ def read_pair(fixed: Path, moving: Path, config: ReadConfig) -> WorkingPair:
 
 
 def _both(work: Callable[[Item], Result], items: Sequence[Item], n_values: float) -> list[Result]:
-    """What comes of both files, at a time if that takes little memory: so many values of all bands, float32."""
+    """What comes of both files, at a time if that takes little memory.
+
+    Args:
+        work: What is done with each.
+        items: Of the two files.
+        n_values: Pixels of all bands of both, float32.
+    """
     return side_by_side(work, items) if n_values <= _FEW_VALUES else [work(item) for item in items]
 
 

@@ -27,8 +27,6 @@ from rrl_register.raster.names import gdal_name, is_virtual
 
 _LARGEST_VALUE = 1e37
 """Beyond this no measurement lies: undeclared fill values such as -3.4e38 do."""
-SAMPLE_SIDE = 1024
-"""Of the middle of a raster that is looked at, px."""
 _opening = threading.Lock()
 """Python's filters of warnings are the whole process's: one thread at a time changes them and puts them back."""
 _GLANCE_STEP = 16
@@ -175,7 +173,7 @@ def _differ(values: npt.NDArray[np.float32], valid: npt.NDArray[np.bool_]) -> bo
     return bool(inside.size) and not np.all(inside.min(axis=1) == inside.max(axis=1))
 
 
-def read_sample(path: Path, bands: tuple[int, ...] = (), side: int = SAMPLE_SIDE) -> Bands:
+def read_sample(path: Path, bands: tuple[int, ...] = (), side: int = 1024) -> Bands:
     """Read the middle of a raster at full resolution, where noise has its true nature.
 
     Args:
