@@ -100,7 +100,7 @@ def search(
     with bounded_block_cache(config.resources.max_memory):
         first = _prepared(fixed, moving, config, network, clock, counts)
         estimate = first.run()
-        if not (estimate and estimate.proven) and _may_be_sar(first.scene.pair, config.read):
+        if not (estimate and estimate.accepted(config.estimate)) and _may_be_sar(first.scene.pair, config.read):
             as_sar = replace(config, read=replace(config.read, moving_kind=Kind.SAR))
             estimate = _prepared(fixed, moving, as_sar, network, clock, counts).run(thorough=False) or estimate
     loaded = network.loaded if isinstance(network, LateScorer) else network

@@ -26,6 +26,7 @@ def gathered(
     controls: Controls | None = None,
     overlap: np.ndarray = OVERLAP,
     overlap_factor: float = 1.0,
+    window_half: int = 48,
 ) -> Evidence:
     """Tie points over 200 x 100 px of a 400 x 300 px overlap; the wrong ones are 10 px off.
 
@@ -46,6 +47,7 @@ def gathered(
         radius=radius,
         overlap=overlap,
         moving_shape=(300, 400),
+        window_half=window_half,
         overlap_factor=overlap_factor,
     )
 
@@ -101,6 +103,15 @@ def test_blocks_without_overlap_are_not_missed() -> None:
     corner = np.tri(200, dtype=bool)
     assert gathered(80, 10, overlap=np.pad(corner, ((0, 100), (0, 200)))).occupied == pytest.approx(6 / 15)
     assert gathered(80, 10, overlap=np.zeros_like(OVERLAP)).occupied == 0
+
+
+def test_inliers_whose_windows_share_most_of_their_ground_count_once() -> None:
+    """200 x 100 px hold a grid of 3 x 2 points that lie 100 px apart, and no more than 9 x 5 that lie 25 px apart."""
+    assert 2 <= gathered(80, 10, window_half=100).n_independent <= 6
+    assert 10 <= gathered(80, 10, window_half=25).n_independent <= 45
+    assert gathered(80, 10, window_half=1000).n_independent == 1
+    assert gathered(30, 10, window_half=0).n_independent == 30
+    assert gathered(0, 10).n_independent == 0
 
 
 def test_forward_and_backward_search_are_compared_on_the_inliers() -> None:

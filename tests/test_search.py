@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from types import SimpleNamespace
@@ -52,6 +52,7 @@ def estimated(
     initial: np.ndarray | None = None,
     effort: Effort = Effort.NORMAL,
     counts: Counts | None = None,
+    starts: Sequence[np.ndarray] = (PRIOR,),
 ) -> Estimate | None:
     """What the search makes of passes that tie points by a known transform, half a px off, or of ``guided``."""
 
@@ -68,10 +69,10 @@ def estimated(
     image, valid = np.zeros((SIDE, SIDE), np.float32), np.ones((SIDE, SIDE), bool)
     grid = Grid(SIDE, SIDE)
     pair = WorkingPair(image, valid, image, valid, PRIOR, 1.0, 1.0, Kind.OPTICAL, Kind.IR, grid, grid)
-    scene = SimpleNamespace(pair=pair, config=MatchConfig(effort=effort))
-    start = [Proposal(scene, PRIOR, 50.0)]
-    monkeypatch.setattr(search, "proposals", lambda *_: iter([start]))
-    monkeypatch.setattr(search, "prior_proposal", lambda *_: start[0])
+    scene = SimpleNamespace(pair=pair, config=MatchConfig(effort=effort), correlation_half=24)
+    found = [Proposal(scene, matrix, 50.0) for matrix in starts]
+    monkeypatch.setattr(search, "proposals", lambda *_: iter([found]))
+    monkeypatch.setattr(search, "prior_proposal", lambda *_: found[0])
     return Search(scene, config, 50.0, lambda name: nullcontext(), counts or Counts(), initial).run()
 
 
@@ -185,6 +186,27 @@ def test_the_network_is_asked_about_every_keypoint_where_that_is_wished(monkeypa
     assert estimate is not None
     assert counts.n_candidates == counts.n_fixed == 64 + 400
     assert estimate.evidence.n_points == estimate.evidence.n_tie_points == 400
+
+
+@pytest.mark.parametrize("effort", list(Effort))
+def test_a_start_that_is_refuted_gives_way_to_the_next(monkeypatch: pytest.MonkeyPatch, effort: Effort) -> None:
+    """Around the first one, all that agrees lies in one corner, as where a street grid looks like another."""
+    wrong = similarity(1.5, 110, (200, 10))
+
+    def tied(scene: object, matrix: np.ndarray, radius: int, n_points: int, n_peaks: int) -> Matches:
+        right = np.abs(project(matrix, [(9, 9)]) - project(NEAR, [(9, 9)])).max() < 20
+        rng = np.random.default_rng(n_points)
+        moving = rng.uniform(0, SIDE if right else 30, (n_points, 2))
+        points = TiePoints(
+            project(NEAR if right else wrong, moving), moving, np.full(n_points, 0.8), np.zeros(n_points)
+        )
+        controls = Controls(np.full(8, 0.8), np.full(8, 0.1), 0.5)
+        return Matches(points, n_points, n_points, n_points, controls)
+
+    estimate = estimated(monkeypatch, NEAR, EstimateConfig(), guided=tied, effort=effort, starts=(wrong, PRIOR))
+    assert estimate is not None
+    assert estimate.accepted(EstimateConfig())
+    np.testing.assert_allclose(project(estimate.matrix, [(9, 9)]), project(NEAR, [(9, 9)]), atol=1e-6)
 
 
 def test_haste_gives_up_where_no_glance_proves_anything(monkeypatch: pytest.MonkeyPatch) -> None:

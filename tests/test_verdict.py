@@ -38,6 +38,7 @@ GOOD = Evidence(
     control_acceptance=0.02,
     agreeing=0.95,
     agreement_px=0.2,
+    n_independent=20,
 )
 POOR = Evidence(
     n_points=100,
@@ -55,6 +56,7 @@ POOR = Evidence(
     control_acceptance=0.1,
     agreeing=0.1,
     agreement_px=1.9,
+    n_independent=3,
 )
 MIN_INLIERS = 12
 MAX_CHECK_RMSE_PX = 3.0
@@ -203,6 +205,7 @@ def test_better_evidence_is_never_less_sure() -> None:
     assert 0.5 < certain <= 1
     worse = {
         "n_inliers": 25,
+        "n_independent": 5,
         "n_points": 400,
         "over_chance": 5.0,
         "coverage": 0.3,

@@ -45,6 +45,8 @@ class Evidence:
         agreement_px: Median distance between forward and backward search of the inliers that were found back, fixed px.
         uncertainty_ratio: Standard error of where the transform puts a point of the overlap, mean, over the inlier
             threshold.
+        n_independent: Inliers that are left where no two may share half of their correlation windows or more: where
+            one structure fits by chance, as one street grid does another, all points near it agree.
     """
 
     n_points: int
@@ -63,6 +65,7 @@ class Evidence:
     agreeing: float = float("nan")
     agreement_px: float = float("nan")
     uncertainty_ratio: float = float("nan")
+    n_independent: int = 0
 
     @property
     def share(self) -> float:
@@ -83,6 +86,7 @@ class Evidence:
         known = {
             "n_points": self.n_points,
             "n_inliers": self.n_inliers,
+            "n_independent": self.n_independent,
             "share": self.share,
             "precision": self.precision,
             "over_chance": self.over_chance,
@@ -109,6 +113,7 @@ def gather_evidence(
     radius: float,
     overlap: Mask,
     moving_shape: tuple[int, int],
+    window_half: int = 0,
     uncertainty_px: float = float("nan"),
     overlap_factor: float = 1.0,
 ) -> Evidence:
@@ -124,6 +129,8 @@ def gather_evidence(
         radius: Half the side of the square that was searched for each tie point.
         overlap: ``(H, W)`` where both images hold data, on the fixed image's pixels.
         moving_shape: ``(H, W)`` of the moving image.
+        window_half: Half the side of the window that is correlated for a tie point, fixed px; 0: tie points that were
+            set one by one.
         uncertainty_px: Mean standard error of where the transform puts a point of the overlap; NaN if not known.
         overlap_factor: Fixed px per px of ``overlap``.
     """
@@ -151,7 +158,17 @@ def gather_evidence(
         agreeing=agreeing,
         agreement_px=agreement_px,
         uncertainty_ratio=uncertainty_px / threshold,
+        n_independent=_n_independent(fixed, window_half),
     )
+
+
+def _n_independent(points: NDArray[np.float64], apart: float) -> int:
+    """How many of the points remain where each is dropped that lies nearer (chessboard) to one before it."""
+    left, n = points, 0
+    while len(left):
+        left = left[np.abs(left - left[0]).max(axis=1) >= max(apart, 1)]
+        n += 1
+    return n
 
 
 def _agreement(distance: NDArray[np.float64] | None) -> tuple[float, float]:

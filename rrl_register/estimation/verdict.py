@@ -22,9 +22,10 @@ MIN_CONFIDENCE = 0.5
 
 ENOUGH_INLIERS = 100
 """More prove nothing more: a search with more keypoints is not a surer one."""
+ENOUGH_INDEPENDENT = 12
 LEAST_SHARE = 0.01
 ENOUGH_OVER_CHANCE = 20.0
-ENOUGH_MARGIN = 6.0
+ENOUGH_MARGIN = 10.0
 COARSE_AGREEMENT_PX = 2.0
 
 Figures = dict[str, float | None]
@@ -72,6 +73,13 @@ ASPECTS = {
         "n_inliers",
         lambda n: math.log1p(min(n, ENOUGH_INLIERS)) / math.log1p(ENOUGH_INLIERS),
         "{} tie points agree with the transform",
+        ".0f",
+        _MORE_POINTS,
+    ),
+    "independent": Aspect(
+        "n_independent",
+        lambda n: math.log1p(min(n, ENOUGH_INDEPENDENT)) / math.log1p(ENOUGH_INDEPENDENT),
+        "{} inliers lie so far apart that each rests on structure of its own",
         ".0f",
         _MORE_POINTS,
     ),

@@ -17,7 +17,7 @@ from rrl_register.estimation.verdict import ASPECTS, FEATURES, MIN_CONFIDENCE, F
 
 N_FOLDS = 5
 N_BINS = 10
-STRENGTHS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+STRENGTHS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 """Inverse strengths of the ridge penalty that are tried."""
 
 Values = NDArray[np.float64]

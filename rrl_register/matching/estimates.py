@@ -16,7 +16,7 @@ from rrl_register.estimation.evidence import Evidence, gather_evidence
 from rrl_register.estimation.ransac import Model, biweight
 from rrl_register.estimation.selection import Candidate, ModelFit, choose_model
 from rrl_register.estimation.transforms import Matrix
-from rrl_register.estimation.verdict import confidence
+from rrl_register.estimation.verdict import confidence, refusal
 from rrl_register.frames import Frames
 from rrl_register.matching.passes import Scene
 from rrl_register.matching.tie_points import Matches, TiePoints
@@ -73,6 +73,10 @@ class Estimate:
         """Probability that the transform is right."""
         return confidence(self.evidence)
 
+    def accepted(self, config: EstimateConfig) -> bool:
+        """Whether the evidence is enough for the verdict."""
+        return refusal(self.evidence, config.min_inliers, config.threshold) is None
+
     @property
     def proven(self) -> bool:
         """Whether no other start needs to be tried."""
@@ -123,6 +127,7 @@ def estimate_from(
         radius=radius,
         overlap=overlap,
         moving_shape=(round(height * step), round(width * step)),
+        window_half=scene.correlation_half,
         uncertainty_px=spread.mean if spread else float("nan"),
         overlap_factor=step,
     )

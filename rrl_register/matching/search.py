@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -97,27 +97,38 @@ class Search:
     def run(self, thorough: bool = True) -> Estimate | None:
         """The best estimate, refined; None if no proposal led to one.
 
-        A glance at each proposal comes first: it costs a tenth of a trial and settles most pairs.
+        A glance at each proposal comes first: it costs a tenth of a trial and settles most pairs. Where the search that
+        follows a promising one refutes it, as it may where street grids look alike, the next one is looked at.
 
         Args:
             thorough: Whether proposals are tried in full if no glance settles it; else there is no estimate then.
                 Where haste is asked for, what the surest glance gave is the estimate.
         """
         glanced: list[tuple[Estimate | None, Proposal]] = []
-        for proposal in self._proposals():
-            if not glanced and (settled := self._settled_at_once(proposal)):
+        refuted: Estimate | None = None
+        for number, proposal in enumerate(self._proposals()):
+            if number == 0 and (settled := self._settled_at_once(proposal)):
                 return settled
             estimate = self._glance(proposal)
-            if estimate and estimate.proven:
-                return self._refine(estimate)
-            glanced.append((estimate, proposal))
+            if not (estimate and estimate.proven):
+                glanced.append((estimate, proposal))
+                continue
+            refined = self._refine(estimate)
+            if refined and refined.accepted(self.config):
+                return refined
+            refuted = _surer(refuted, refined)
         if not thorough:
             return None
         glanced.sort(key=lambda each: -each[0].confidence if each[0] else 0.0)
-        best = glanced[0][0] if glanced else None
         if self.effort is Effort.FAST:
-            return best
-        for proposal in [*(proposal for _, proposal in glanced[:N_TRIED]), prior_proposal(self.scene, self.max_shift)]:
+            return refuted or (glanced[0][0] if glanced else None)
+        tried = self._tried_in_full(glanced[:N_TRIED])
+        return tried if tried and tried.accepted(self.config) else _surer(refuted, tried)
+
+    def _tried_in_full(self, glanced: Sequence[tuple[Estimate | None, Proposal]]) -> Estimate | None:
+        """The surest estimate of some proposals, or else of the prior, refined where there is any hope."""
+        best = glanced[0][0] if glanced else None
+        for proposal in [*(proposal for _, proposal in glanced), prior_proposal(self.scene, self.max_shift)]:
             best = _surer(best, self._try(proposal))
             if best and best.proven:
                 break
@@ -202,7 +213,7 @@ class Search:
         windows = WindowSearch(self.read_window, self.config, self._models(), self.stage)
         for finer in windows.refined(estimate):
             self.counts.add(finer.matches)
-            estimate = finer if windows.accepted(finer) else estimate
+            estimate = finer if finer.accepted(self.config) else estimate
         return estimate
 
     def _models(self) -> tuple[Candidate, ...]:

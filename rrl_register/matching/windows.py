@@ -26,7 +26,6 @@ from rrl_register.estimation.blas import one_blas_thread
 from rrl_register.estimation.displacement import Transform
 from rrl_register.estimation.selection import Candidate
 from rrl_register.estimation.transforms import Matrix, compose, fit_homography, translation
-from rrl_register.estimation.verdict import refusal
 from rrl_register.frames import Frames, Rectangle
 from rrl_register.keypoints import corner_response
 from rrl_register.matching.estimates import Estimate, estimate_from
@@ -92,7 +91,7 @@ class WindowSearch:
         pair = estimate.scene.pair
         steps = resolutions(min(pair.fixed_factor, pair.moving_factor))
         for step in steps:
-            if not self.accepted(estimate):
+            if not estimate.accepted(self.config):
                 return
             share = 1.0 if step == steps[-1] else BETWEEN_SHARE
             finer = self._at(estimate, step, round(share * estimate.scene.config.n_keypoints))
@@ -100,10 +99,6 @@ class WindowSearch:
                 return
             yield finer
             estimate = finer
-
-    def accepted(self, estimate: Estimate) -> bool:
-        """Whether the evidence proves an estimate."""
-        return refusal(estimate.evidence, self.config.min_inliers, self.config.threshold) is None
 
     def _at(self, estimate: Estimate, step: float, n_points: int) -> Estimate | None:
         """The estimate made anew in pixels ``step`` times smaller than the scene's."""

@@ -21,6 +21,7 @@ _ADVICE = re.compile(r"(?:^|[:;,]\s+(?:or\s+)?)(?=(?:check|try|choose|take|name|
 
 _NAMES = {
     "inliers": "Agreement",
+    "independent": "Independence",
     "share": "Share that agrees",
     "over_chance": "Against chance",
     "coverage": "Extent",
