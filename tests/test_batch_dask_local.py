@@ -14,7 +14,7 @@ from distributed import Client
 from distributed.core import error_message
 from distributed.protocol.pickle import loads
 
-from rrl_register.batch import Outcome, Scene, dask_cluster, dask_local
+from rrl_register.batch import Outcome, Scene, dask_cluster, dask_local, running
 from rrl_register.batch.dask_cluster import GPU, DaskCluster
 from rrl_register.batch.dask_local import DaskWorkers, local_cluster
 from rrl_register.batch.dask_worker import attempt_scene, versions
@@ -46,7 +46,7 @@ def test_workers_are_dasks_where_it_is_installed(
 @pytest.mark.parametrize("installed", [True, False])
 def test_workers_share_the_processors_whatever_they_are(installed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dask_cluster, "find_spec", lambda name: name if installed else None)
-    monkeypatch.setattr(os, "cpu_count", lambda: 12)
+    monkeypatch.setattr(running, "usable_cores", lambda: 12)
     executor = _executor(Path("out"), BatchConfig(workers=5))
     assert isinstance(executor, DaskWorkers if installed else ProcessPool)
     assert executor.workers == 5

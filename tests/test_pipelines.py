@@ -73,6 +73,6 @@ class _NoProcesses:
 
 
 def test_confidence_is_the_logistic_of_the_shipped_model() -> None:
-    evidence = Evidence(400, 210, 200, 18.0, 0.5, 1.0, 1.1, 0.8, None, 0.4, 0.9, 6.0, 0.0, 0.9, 0.2)
+    evidence = Evidence(400, 210, 200, 18.0, 0.5, 1.0, 1.1, 0.8, None, 0.4, 0.9, 6.0, 0.0, 0.9, 0.2, 0.1, 15)
     assert len(features(evidence.figures())) == len(FEATURES)
     assert 0.9 < confidence(evidence) < 1
