@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from rrl_register.raster.fill import black_border, bridge_lines, missing_blocks, missing_lines
+from rrl_register.raster.fill import black_border, bridge_lines, find_missing, missing_blocks, missing_lines
 
 NO_BORDER = np.zeros((100, 100), bool)
 
@@ -52,6 +52,28 @@ def test_ringing_belongs_to_the_border(rng: np.random.Generator, suffix: str) ->
 def test_a_night_scene_is_not_fill(rng: np.random.Generator) -> None:
     night = rng.integers(1, 8, (1, 100, 100)).astype(np.float32)
     assert not black_border(night, tolerance=8).any()
+
+
+def test_the_dark_between_lights_is_a_measurement(rng: np.random.Generator) -> None:
+    """Streets of lamps, and 0 in between up to the corners of the image."""
+    lights = np.zeros((200, 200), np.float32)
+    for x, y in rng.integers(10, 190, (60, 2)):
+        cv2.circle(lights, (int(x), int(y)), 3, 200.0, -1)
+    assert black_border(lights[None]).any()
+    assert not find_missing(lights[None]).any()
+
+
+def test_the_frame_of_a_small_scene_is_missing_whatever_specks_lie_in_it(rng: np.random.Generator) -> None:
+    image = np.zeros((200, 200), np.float32)
+    inside = (
+        cv2.fillConvexPoly(np.zeros(image.shape, np.uint8), np.array([(60, 40), (120, 60), (100, 120), (40, 100)]), 1)
+        > 0
+    )
+    image[inside] = rng.integers(50, 200, np.count_nonzero(inside))
+    image[tuple(rng.integers(0, 200, (2, 30)))] = 9
+    missing = find_missing(image[None])
+    assert missing[~inside].mean() > 0.99
+    assert not missing[cv2.erode(inside.astype(np.uint8), np.ones((7, 7), np.uint8)) > 0].any()
 
 
 def test_of_a_night_scene_beside_fill_a_strip_is_lost_and_no_more(rng: np.random.Generator) -> None:

@@ -16,12 +16,17 @@ _MIN_BLOCK_PX = 32
 """Smaller rectangles of black happen in dark content."""
 _MAX_BRIDGED = 6
 """Wider missing lines are not interpolated, px."""
+_LEAST_FILLED = 0.25
+"""Share of its convex hull that content within a black frame fills at least: a mosaic with half of its tiles does."""
 _BLACK, _FILL = 1, 2
 """Marks of black pixels, and of those that are found to be fill."""
 
 
 def find_missing(values: npt.NDArray[np.float32], tolerance: float = 0.0, grow: int = 2) -> _Mask:
     """Find all that is missing: the black border, lines and blocks.
+
+    What a frame leaves black lies around its content. Where the content lies scattered over black ground, as the lights
+    of a night scene do, black is a measurement, and nothing is missing.
 
     Args:
         values: (B, H, W).
@@ -35,6 +40,8 @@ def find_missing(values: npt.NDArray[np.float32], tolerance: float = 0.0, grow: 
     if not zero.any():
         return zero
     border = black_border(values, tolerance, grow)
+    if border.any() and _is_sparse(~border):
+        return np.zeros_like(zero)
     known = border | missing_lines(values, border)
     return known | missing_blocks(values, known)
 
@@ -136,6 +143,15 @@ def _reaching_corners(black: _Mask) -> _Mask:
             if area < _MIN_FILL_FRACTION * black.size:
                 marks = before
     return np.asarray(marks == _FILL)
+
+
+def _is_sparse(content: _Mask) -> bool:
+    """Whether content fills little of its own convex hull, specks aside."""
+    solid = cv2.morphologyEx(content.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    places = cv2.findNonZero(solid)
+    if places is None:
+        return bool(content.any())
+    return bool(np.count_nonzero(solid) < _LEAST_FILLED * cv2.contourArea(cv2.convexHull(places)))
 
 
 def _whole_rows(zero: _Mask, border: _Mask) -> _Mask:
