@@ -37,8 +37,9 @@ GLANCE_SAMPLE = 32
 LAST_SAMPLE = 48
 """Keypoints of a glance and of the last search that the network is asked about first. Their number hardly matters to
 the error, for those vouched for are fitted as well."""
-CERTAIN = 0.9
-"""Confidence from which the network is not asked about the other keypoints of the last search."""
+CERTAIN, SURE = 0.998, 0.95
+"""Confidence from which the network is not asked about the other keypoints of the last search: where nothing came
+before it, and where a glance has led to it, whose word then counts as well."""
 SURE_SHARE = 0.6
 FAST_SHARE = 0.4
 """Of the keypoints, those of a last search that nothing came before, and of any where haste is asked for."""
@@ -195,7 +196,7 @@ class Search:
         """
         start, refined = estimate.matrix, None
         share = FAST_SHARE if self.effort is Effort.FAST else 1.0
-        n_points, sample = round(share * estimate.scene.config.n_keypoints), Sample(LAST_SAMPLE, _certain)
+        n_points, sample = round(share * estimate.scene.config.n_keypoints), Sample(LAST_SAMPLE, _sure)
         for _ in range(2):
             better = self._guided(estimate.scene, start, NARROW_RADIUS, n_points, self._models(), 1, sample)
             if better is None:
@@ -272,6 +273,10 @@ class Sample:
 
 def _certain(estimate: Estimate) -> bool:
     return estimate.proven and estimate.confidence >= CERTAIN
+
+
+def _sure(estimate: Estimate) -> bool:
+    return estimate.proven and estimate.confidence >= SURE
 
 
 def _surer(first: Estimate | None, second: Estimate | None) -> Estimate | None:
