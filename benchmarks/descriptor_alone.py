@@ -115,6 +115,7 @@ def calibrate(scorer: Scorer, pairs: LabelledPairs) -> Calibration:
     weight = np.repeat([1.0, 0.5], [n, 2 * n]) / (2 * n)
 
     def loss(line: NDArray[np.float64]) -> float:
+        """Weighted logistic loss of a line, slope and intercept."""
         return float(weight @ np.logaddexp(0, -sign * (line[0] * similarity + line[1])))
 
     slope, offset = minimize(loss, np.array([1.0, 0.0]), method="BFGS").x

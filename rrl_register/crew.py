@@ -35,6 +35,7 @@ def side_by_side(work: Callable[[Item], Result], items: Iterable[Item]) -> list[
     n_items = len(waiting)
 
     def work_off() -> None:
+        """Works on what is left, item by item."""
         while True:
             try:
                 place, item = waiting.popleft()

@@ -46,6 +46,7 @@ def corner_response(image: Image, valid: Mask) -> Image:
     halo = int(np.ceil(4 * _INTEGRATION)) + 1
 
     def respond(rows: slice) -> None:
+        """Fills in some rows; those around are needed for the blurs."""
         first, last = max(0, rows.start - halo), rows.stop + halo
         x, y = gx[first:last], gy[first:last]
         blurred = (cv2.GaussianBlur(product, (0, 0), _INTEGRATION) for product in (x * x, y * y, x * y))

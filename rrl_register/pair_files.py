@@ -17,14 +17,7 @@ from rrl_register.estimation.transforms import Matrix, decompose
 from rrl_register.frames import Frame, Frames, Rectangle
 from rrl_register.raster.grid import Grid, overlap_box, prior_matrix
 from rrl_register.raster.radiometry import look_closely, pair_kinds
-from rrl_register.raster.reader import (
-    Bands,
-    RasterInfo,
-    has_content,
-    open_info,
-    read_bands,
-    require_content,
-)
+from rrl_register.raster.reader import Bands, RasterInfo, has_content, open_info, read_bands, require_content
 from rrl_register.raster.stretch import to_grey
 from rrl_register.structure import Image, Mask
 from rrl_register.working import SAME_RESOLUTION, WorkingPair
@@ -155,6 +148,7 @@ class PairFiles:
             _require_size(file.path, part, factor)
 
         def grey(read: tuple[ImageFile, float, Rectangle]) -> tuple[Image, Mask]:
+            """The part of a file that is asked for, as one grey image."""
             file, factor, part = read
             return file.grey(file.read(factor, None if part == _whole(file.grid) else part))
 

@@ -124,6 +124,7 @@ def direction_series(
     floor = _floor(length, valid)
 
     def divide(rows: slice) -> None:
+        """Normalises some rows."""
         series[:, rows] *= valid[rows] / (length[rows] + floor)
 
     by_strips(divide, height)
@@ -214,6 +215,7 @@ def contrast_normalised_gradients(
     halo = _radius(sigma) + 2  # of the blur, and of the derivatives and what is set to 0 near invalid pixels
 
     def derive(rows: slice) -> None:
+        """Derivatives of some rows; those around are needed for the blur."""
         first, last = max(0, rows.start - halo), rows.stop + halo
         within = slice(rows.start - first, rows.stop - first)
         both = gradients(image[first:last], valid[first:last], sigma)
@@ -227,6 +229,7 @@ def contrast_normalised_gradients(
     around, share = _WideBlur(length, neighbourhood), _WideBlur(weight, neighbourhood)
 
     def normalise(rows: slice) -> None:
+        """Divides some rows by the mean around."""
         mean = around.of(rows) / np.maximum(share.of(rows), np.float32(1e-3))
         scale = weight[rows] / (mean + floor)
         gx[rows] *= scale

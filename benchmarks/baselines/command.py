@@ -58,6 +58,7 @@ def on_one_grid(register: Register) -> Register:
     """Put the moving image on the fixed one's grid, as far as is known beforehand, for methods that need that."""
 
     def registered(fixed: Image, moving: Image) -> Found:
+        """Registers the moving image where georeferences, or sizes, put it."""
         known = prior(fixed, moving)
         if fixed.grey.shape != moving.grey.shape or not np.allclose(known, np.eye(3)):
             moving = warped(moving, known, fixed.grey.shape)

@@ -77,6 +77,7 @@ class OnnxScorer:
         described = np.empty((len(patches), DESCRIPTOR_SIZE), np.float32)
 
         def describe(rows: Indices) -> None:
+            """Fills in the descriptors of some patches."""
             described[rows] = self._run(f"{spectrum.value}_descriptor", {spectrum.value: patches[rows]})
 
         self._in_batches(describe, np.arange(len(patches)))
@@ -87,6 +88,7 @@ class OnnxScorer:
         scores = np.empty(len(left), np.float32)
 
         def score(rows: Indices) -> None:
+            """Fills in the probabilities of some pairs."""
             a, at_a = np.unique(left[rows], return_inverse=True)
             b, at_b = np.unique(right[rows], return_inverse=True)
             patches = {"visible": visible[a], "other": other[b]}

@@ -113,6 +113,7 @@ class Structure:
         energy = np.empty(self.framed.shape[1:], np.float32)
 
         def fill(rows: slice) -> None:
+            """The squared lengths of some rows."""
             squares = np.einsum("kij,kij->ij", parts[:, rows], parts[:, rows])
             np.add(squares[:, 0::2], squares[:, 1::2], out=energy[rows])
 

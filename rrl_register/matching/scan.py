@@ -67,6 +67,7 @@ def scan(
     """
 
     def reduced(scale: float) -> ReducedPair:
+        """The pair at one scale."""
         return ReducedPair.of(fixed, fixed_valid, moving, moving_valid, side, scale)
 
     pairs = side_by_side(reduced, scales)

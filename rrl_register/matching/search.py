@@ -103,7 +103,7 @@ class Search:
 
         Args:
             thorough: Whether proposals are tried in full if no glance settles it; else there is no estimate then.
-                Where haste is asked for, what the surest glance gave is the estimate.
+                Where haste is asked for, what was refuted, or else what the surest glance gave, is the estimate.
         """
         glanced: list[tuple[Estimate | None, Proposal]] = []
         refuted: Estimate | None = None
