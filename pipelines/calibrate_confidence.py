@@ -6,7 +6,7 @@ Pairs that the network's training kept for validation are misregistered and dama
 to be found), as in benchmarks/hard_cases.py, and registered. Results are appended to the file one by one, and those
 already there are not made again. ``--fit`` then fits a logistic model of the evidence and prints it as JSON, to be
 kept as rrl_register/estimation/confidence.json; its figures, and the diagram, are of scenes that were left out of the
-fit. The diagram needs the extra ``train`` (Matplotlib).
+fit. The diagram needs the extra ``train`` (Matplotlib). ``--table`` prints what became of each kind.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ import json
 import multiprocessing
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import cv2
@@ -32,6 +34,7 @@ from rrl_register.evaluation.hard_cases.making import HardCase, Plan, make_case,
 from rrl_register.evaluation.hard_cases.scenes import validation_scenes
 from rrl_register.evaluation.hard_cases.writing import write_case
 from rrl_register.evaluation.plot import check_plot, draw_reliability
+from rrl_register.evaluation.tables import text_table
 from rrl_register.matching.scorers import LoadedScorer, load_scorer
 from rrl_register.matching.search import Estimate
 
@@ -92,6 +95,19 @@ def register_missing(plans: list[Plan], results: Path, workers: int) -> None:
             print(json.dumps(row), file=file, flush=True)
 
 
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """What became of each kind: how many were right, their median error, and the errors of the others, px."""
+    lines = []
+    for kind in DIFFICULTIES:
+        of_kind = [row for row in rows if row["suite"] == kind]
+        right = [row["error"] for row in of_kind if row["right"]]
+        others = [row["error"] for row in of_kind if not row["right"]]
+        wrong = [f"{error:.1f}" for error in others if error is not None]
+        none = sum(error is None for error in others)
+        lines.append([kind, len(of_kind), len(right), median(right) if right else None, ", ".join(wrong) or "-", none])
+    return text_table(["kind", "n", "right", "median px", "wrong px", "no error known"], lines)
+
+
 def main() -> int:
     """Parses the command line, makes what is missing, fits if asked; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -106,6 +122,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="of all that is random; default: %(default)s")
     parser.add_argument("--workers", type=int, default=2, help="processes; default: %(default)s")
     parser.add_argument("--fit", action="store_true", help="fit the model and print it")
+    parser.add_argument("--table", action="store_true", help="print what became of each kind")
     parser.add_argument("--diagram", type=Path, metavar="FILE.png", help="with --fit: draw the reliability diagram")
     args = parser.parse_args()
     try:
@@ -120,6 +137,8 @@ def _run(args: argparse.Namespace) -> None:
     if args.diagram:
         check_plot(args.diagram)
     register_missing(_plans(args), args.results, args.workers)
+    if args.table:
+        print(table(_rows(args.results)))
     if not args.fit:
         return
     fitted = calibrate(trials_of(_rows(args.results)))

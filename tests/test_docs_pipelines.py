@@ -136,7 +136,13 @@ def test_calibrate_confidence(words: list[str], run: Run, world: Path, monkeypat
     pool = SimpleNamespace(imap_unordered=map)
     context = SimpleNamespace(Pool=lambda workers: nullcontext(pool))
     monkeypatch.setattr(multiprocessing, "get_context", lambda method: context)
-    fitted = json.loads(run(smaller(words, {"--per-kind": "1", "--negatives": "2"})))
+    said = run(smaller(words, {"--per-kind": "1", "--negatives": "2"}))
+    if "--table" in words:
+        kinds = [line.split() for line in said.splitlines()[1:]]
+        asked = [(kind, "2" if kind == "negative" else "1") for kind in DIFFICULTIES]
+        assert [(kind, n) for kind, n, *_ in kinds] == asked
+        return
+    fitted = json.loads(said)
     rows = [json.loads(line) for line in (world / "RESULTS").read_text().splitlines()]
     assert len(rows) == len(DIFFICULTIES) + 1
     assert fitted["registrations"] == len(rows)
