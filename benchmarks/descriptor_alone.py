@@ -12,12 +12,13 @@ from scipy.optimize import minimize
 from scipy.special import expit
 
 from rrl_register.errors import InputError
-from rrl_register.evaluation.scoring import cosines
-from rrl_register.matching.scoring import Patches, Scorer
-from rrl_register.nn import RRLNet, Spectrum
+from rrl_register.nn.encoder_choice import Spectrum
+from rrl_register.nn.inference.torch_backend import Patches, Scorer
+from rrl_register.nn.rrlnet import RRLNet
 from rrl_register.training.bank import load_bank
 from rrl_register.training.config import LossConfig
 from rrl_register.training.datasets import PairFolder
+from rrl_register.training.evaluation.scoring import cosines
 from rrl_register.training.losses import hard_negatives
 from rrl_register.training.sampling import GeometryConfig, PatchBatch, PatchSampler
 

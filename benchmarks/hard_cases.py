@@ -17,10 +17,10 @@ from pathlib import Path
 from registrations import names
 
 from rrl_register.errors import RegistrationError, UsageError
-from rrl_register.evaluation.hard_cases.difficulties import DIFFICULTIES
-from rrl_register.evaluation.hard_cases.making import plan_cases
-from rrl_register.evaluation.hard_cases.scenes import validation_scenes
-from rrl_register.evaluation.hard_cases.writing import write_cases
+from rrl_register.training.evaluation.hard_cases.difficulties import DIFFICULTIES
+from rrl_register.training.evaluation.hard_cases.making import plan_cases
+from rrl_register.training.evaluation.hard_cases.scenes import validation_scenes
+from rrl_register.training.evaluation.hard_cases.writing import write_cases
 
 
 def main() -> None:

@@ -34,10 +34,10 @@ from tables import markdown_table
 
 from rrl_register.config import MatchConfig
 from rrl_register.errors import InputError, RegistrationError
-from rrl_register.matching.scoring import Scorer
-from rrl_register.nn import RRLNet
+from rrl_register.nn.inference.torch_backend import Scorer
+from rrl_register.nn.rrlnet import RRLNet
 from rrl_register.nn.weights import load_weights
-from rrl_register.pipeline import register
+from rrl_register.pipeline.register import register
 
 VARIANTS = ("shipped", "untrained", "descriptor")
 UNTRAINED_SEED = 0

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from rrl_register.nn import PatchFeatures, RRLNet, Spectrum
 from rrl_register.nn.blocks import PATCH_SIZE
+from rrl_register.nn.encoder_choice import Spectrum
+from rrl_register.nn.rrlnet import PatchFeatures, RRLNet
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ from registrations import Row, Store, choose_pairs, mean_error, names, results_t
 from tables import markdown_table
 
 from rrl_register.errors import RegistrationError, UsageError
-from rrl_register.estimation.displacement import Displacement
+from rrl_register.geometry.displacement import Displacement
 from rrl_register.nn.weights import read_weights
 
 LIMITS_PX = (2, 3, 5, 10)
@@ -64,7 +64,7 @@ def _baseline(file: str, *packages: str) -> Method:
 
 
 METHODS = {
-    OURS: Method(("-m", "rrl_register"), ("rrl_register.pipeline",), ("--quiet", "--json")),
+    OURS: Method(("-m", "rrl_register"), ("rrl_register.pipeline.register",), ("--quiet", "--json")),
     "sift": _baseline("sift_nn.py"),
     "template": _baseline("oriented_template.py"),
     "gradient-phase": _baseline("gradient_phase.py"),

@@ -11,10 +11,10 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from rrl_register.nn import PatchFeatures, RRLNet, Spectrum
+from rrl_register.nn.encoder_choice import Spectrum
 from rrl_register.nn.interaction import interact
 from rrl_register.nn.mgla import MGLA
-from rrl_register.nn.rrlnet import standardise
+from rrl_register.nn.rrlnet import PatchFeatures, RRLNet, standardise
 
 DIMENSIONS = (1, 2, 3)
 """Channel, height and width of a map ``(N, C, H, W)``."""

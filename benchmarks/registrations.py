@@ -22,7 +22,7 @@ from tables import markdown_table
 
 from rrl_register import __version__
 from rrl_register.errors import InputError, UsageError
-from rrl_register.estimation.displacement import Displacement, Transform
+from rrl_register.geometry.displacement import Displacement, Transform
 from rrl_register.raster.writer import check_output, write_json
 
 Row = dict[str, Any]

@@ -36,11 +36,11 @@ from resources import run_measured
 from scipy.interpolate import RBFInterpolator
 from tables import markdown_table
 
-from rrl_register.applying import read_registration
 from rrl_register.config import Kind
-from rrl_register.estimation.transforms import compose, project, similarity, translation
+from rrl_register.geometry.transforms import compose, project, similarity, translation
 from rrl_register.raster.reader import read_bands
 from rrl_register.raster.stretch import to_grey
+from rrl_register.warping.apply import read_registration
 
 Grey = npt.NDArray[np.uint8]
 Points = npt.NDArray[np.float64]

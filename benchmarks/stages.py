@@ -28,7 +28,7 @@ from rrl_register.errors import RegistrationError
 
 if TYPE_CHECKING:
     from rrl_register.config import RegisterConfig
-    from rrl_register.matching.scorers import LoadedScorer
+    from rrl_register.nn.inference.load import LoadedScorer
 
 TIMED_BY_THE_PROGRAM = ("load", "read", "prepare", "coarse", "estimate")
 STAGES = {
@@ -69,7 +69,8 @@ def measure(arguments: argparse.Namespace, clock: Callable[[], float]) -> tuple[
     """Seconds by stage, and of the whole."""
     start = clock()
     from rrl_register.config import Device, MatchConfig, RegisterConfig
-    from rrl_register.matching import onnx_scorer, scorers
+    from rrl_register.nn.inference import load as scorers
+    from rrl_register.nn.inference import onnx_backend as onnx_scorer
 
     config = RegisterConfig(match=MatchConfig(device=Device(arguments.device)))
     if config.match.device is not Device.CPU:
@@ -97,8 +98,8 @@ def _register(
     clock: Callable[[], float],
 ) -> None:
     """Registers and warps once; adds the seconds of each stage."""
-    from rrl_register.pipeline import register
-    from rrl_register.warping import warp_to_file
+    from rrl_register.pipeline.register import register
+    from rrl_register.warping.warp import warp_to_file
 
     result = register(arguments.fixed, arguments.moving, config, scorer=scorer)
     with tempfile.TemporaryDirectory() as folder, timed(seconds, "write", clock):
@@ -116,7 +117,7 @@ def _register(
 @contextmanager
 def watched(seconds: dict[str, float], clock: Callable[[], float], integers: bool = True) -> Iterator[None]:
     """Times what the program does not tell by itself; of the network its integers, or else its modules."""
-    from rrl_register.matching import guided
+    from rrl_register.matching import guided_matching as guided
 
     parts: dict[str, tuple[Any, str]] = {
         "detect": (guided, "detect"),
@@ -124,11 +125,11 @@ def watched(seconds: dict[str, float], clock: Callable[[], float], integers: boo
         "refine": (guided, "peaks_between"),
     }
     if integers:
-        from rrl_register.matching.onnx_scorer import OnnxScorer
+        from rrl_register.nn.inference.onnx_backend import OnnxScorer
 
         parts |= {name: (OnnxScorer, name) for name in ("describe", "score")}
     else:
-        from rrl_register.nn import RRLNet
+        from rrl_register.nn.rrlnet import RRLNet
 
         parts |= {name: (RRLNet, name) for name in ("describe", "encode", "score")}
     with ExitStack() as stack:

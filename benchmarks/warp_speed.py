@@ -23,11 +23,11 @@ import numpy as np
 import rasterio
 from resources import MAXRSS_PER_MIB
 
-from rrl_register.boxes import Box
 from rrl_register.config import RasterFormat, WarpConfig
-from rrl_register.estimation.displacement import Displacement
+from rrl_register.geometry.displacement import Displacement
+from rrl_register.geometry.window import Box
 from rrl_register.raster.grid import Grid
-from rrl_register.warping import warp_to_file
+from rrl_register.warping.warp import warp_to_file
 
 _TILE = 512
 

@@ -24,13 +24,13 @@ from typing import Any
 import yaml
 
 from rrl_register.errors import InputError, RegistrationError
-from rrl_register.evaluation.figures import figures
-from rrl_register.evaluation.patch_set import PatchSet, load_patch_set
-from rrl_register.evaluation.scoring import score_patch_set
-from rrl_register.matching.scoring import Scorer
-from rrl_register.nn.export import source_weights
+from rrl_register.nn.inference.torch_backend import Scorer
 from rrl_register.raster.writer import write_json
 from rrl_register.training.config import TrainingConfig, make_training_config
+from rrl_register.training.evaluation.figures import figures
+from rrl_register.training.evaluation.patch_set import PatchSet, load_patch_set
+from rrl_register.training.evaluation.scoring import score_patch_set
+from rrl_register.training.export import source_weights
 from rrl_register.training.loop import train
 from rrl_register.training.settings import merged
 

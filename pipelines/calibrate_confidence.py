@@ -27,16 +27,16 @@ import numpy as np
 
 from rrl_register import RegistrationError
 from rrl_register.config import Device, RegisterConfig
-from rrl_register.estimation.transforms import project
-from rrl_register.evaluation.calibration import ReliabilityBin, calibrate, trials_of
-from rrl_register.evaluation.hard_cases.difficulties import DIFFICULTIES, NEGATIVE
-from rrl_register.evaluation.hard_cases.making import HardCase, Plan, make_case, plan_cases
-from rrl_register.evaluation.hard_cases.scenes import validation_scenes
-from rrl_register.evaluation.hard_cases.writing import write_case
-from rrl_register.evaluation.plot import check_plot, draw_reliability
-from rrl_register.evaluation.tables import text_table
-from rrl_register.matching.scorers import LoadedScorer, load_scorer
-from rrl_register.matching.search import Estimate
+from rrl_register.geometry.transforms import project
+from rrl_register.matching.strategy import Estimate
+from rrl_register.nn.inference.load import LoadedScorer, load_scorer
+from rrl_register.training.evaluation.calibration import ReliabilityBin, calibrate, trials_of
+from rrl_register.training.evaluation.hard_cases.difficulties import DIFFICULTIES, NEGATIVE
+from rrl_register.training.evaluation.hard_cases.making import HardCase, Plan, make_case, plan_cases
+from rrl_register.training.evaluation.hard_cases.scenes import validation_scenes
+from rrl_register.training.evaluation.hard_cases.writing import write_case
+from rrl_register.training.evaluation.plot import check_plot, draw_reliability
+from rrl_register.training.evaluation.tables import text_table
 
 RIGHT_BELOW_PX = 5.0
 """Mean error of a right registration: the pairs themselves are true to 1 px, the search still ties its points from
@@ -67,7 +67,7 @@ def error_px(case: HardCase, matrix: np.ndarray) -> float | None:
 
 def _estimate(plan: Plan, case: HardCase) -> Estimate | None:
     """The best transform found, right or wrong; None if there is none."""
-    from rrl_register.pipeline import search
+    from rrl_register.pipeline.register import search
 
     with tempfile.TemporaryDirectory() as folder:
         entry = write_case(Path(folder), plan, case)

@@ -69,8 +69,8 @@ def train(args: argparse.Namespace) -> None:
 
 def join(args: argparse.Namespace) -> None:
     """Puts a run together again, and exports its best weights."""
-    from rrl_register.nn.export import source_weights
     from rrl_register.nn.weights import write_weights
+    from rrl_register.training.export import source_weights
     from rrl_register.training.loop import BEST, CHECKPOINT
     from rrl_register.training.slices import read_slice
 

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from rrl_register.errors import RegistrationError
-from rrl_register.matching.onnx_scorer import CHECKSUM_NOTE, INTEGERS
 from rrl_register.nn.folding import fold_batch_norms
+from rrl_register.nn.inference.onnx_backend import CHECKSUM_NOTE, INTEGERS
 from rrl_register.nn.ranges import observe
 from rrl_register.nn.weights import Weights, read_weights
 from rrl_register.training.bank import load_bank

@@ -8,8 +8,9 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from rrl_register.config.version import __version__
+
 if TYPE_CHECKING:
-    from rrl_register.applying import apply_transform, read_registration
     from rrl_register.config import (
         Crop,
         Device,
@@ -26,17 +27,16 @@ if TYPE_CHECKING:
         WarpConfig,
     )
     from rrl_register.errors import RegistrationError
+    from rrl_register.exchange.registration import Registration
     from rrl_register.fusion.homography import RRLHomography
     from rrl_register.fusion.patches import iter_patches
     from rrl_register.fusion.stack import align_stack
     from rrl_register.fusion.stack_result import AlignedStack
     from rrl_register.fusion.torch_patches import PatchDataset
-    from rrl_register.images import ImageArray
-    from rrl_register.pipeline import register
+    from rrl_register.pipeline.register import register
     from rrl_register.raster.grid import Grid
-    from rrl_register.registration import Registration
-
-__version__ = "0.1.0"
+    from rrl_register.raster.image_array import ImageArray
+    from rrl_register.warping.apply import apply_transform, read_registration
 
 _HOMES = {
     "Crop": "config",
@@ -44,7 +44,7 @@ _HOMES = {
     "Device": "config",
     "EstimateConfig": "config",
     "Grid": "raster.grid",
-    "ImageArray": "images",
+    "ImageArray": "raster.image_array",
     "Kind": "config",
     "MatchConfig": "config",
     "ModelChoice": "config",
@@ -54,16 +54,16 @@ _HOMES = {
     "RRLHomography": "fusion.homography",
     "ReadConfig": "config",
     "RegisterConfig": "config",
-    "Registration": "registration",
+    "Registration": "exchange.registration",
     "RegistrationError": "errors",
     "Resampling": "config",
     "ResourceConfig": "config",
     "WarpConfig": "config",
     "align_stack": "fusion.stack",
-    "apply_transform": "applying",
+    "apply_transform": "warping.apply",
     "iter_patches": "fusion.patches",
-    "read_registration": "applying",
-    "register": "pipeline",
+    "read_registration": "warping.apply",
+    "register": "pipeline.register",
 }
 
 __all__ = [

@@ -12,19 +12,19 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from rrl_register.boxes import Box
 from rrl_register.config import RegisterConfig, Resampling
 from rrl_register.errors import NotRegisteredError, UsageError
-from rrl_register.estimation.displacement import Transform
-from rrl_register.images import ImageArray
-from rrl_register.inverse_map import InverseMap
-from rrl_register.matching.scoring import Scorer
-from rrl_register.output_grid import field_on
-from rrl_register.pipeline import register
+from rrl_register.exchange.registration import Registration
+from rrl_register.geometry.displacement import Transform
+from rrl_register.geometry.window import Box
+from rrl_register.nn.inference.torch_backend import Scorer
+from rrl_register.pipeline.register import register
 from rrl_register.raster.grid import Grid
-from rrl_register.registration import Registration
-from rrl_register.sources import ArraySource
-from rrl_register.warping import View, keep_off
+from rrl_register.raster.image_array import ImageArray
+from rrl_register.raster.sources import ArraySource
+from rrl_register.warping.inverse_map import InverseMap
+from rrl_register.warping.output_grid import field_on
+from rrl_register.warping.warp import View, keep_off
 
 try:
     import rioxarray

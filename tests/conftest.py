@@ -14,12 +14,12 @@ import rasterio
 from hypothesis import settings
 from rasterio.enums import ColorInterp
 
-from rrl_register.matching.tie_points import TiePoints
+from rrl_register.exchange.registration import Registration
+from rrl_register.geometry.tie_points import TiePoints
 from rrl_register.raster.grid import Grid
-from rrl_register.registration import Registration
 
 if TYPE_CHECKING:
-    from rrl_register.nn import RRLNet
+    from rrl_register.nn.rrlnet import RRLNet
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -96,7 +96,8 @@ def make_network() -> Callable[..., RRLNet]:
     """
     import torch  # here, because most tests do without
 
-    from rrl_register.nn import RRLNet, Spectrum
+    from rrl_register.nn.encoder_choice import Spectrum
+    from rrl_register.nn.rrlnet import RRLNet
 
     @torch.no_grad()
     def build(training_heads: bool = False) -> RRLNet:

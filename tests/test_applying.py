@@ -18,13 +18,13 @@ from rasterio.crs import CRS
 from rasterio.enums import Resampling
 from rasterio.io import DatasetReader
 
-from rrl_register.applying import apply_transform, read_registration, to_registered_pixels
 from rrl_register.cli import main
 from rrl_register.errors import InputError
-from rrl_register.estimation.displacement import Displacement
+from rrl_register.exchange.registration import Registration
+from rrl_register.geometry.displacement import Displacement
 from rrl_register.raster.grid import Grid
-from rrl_register.registration import Registration
-from rrl_register.warping import warp_array
+from rrl_register.warping.apply import apply_transform, read_registration, to_registered_pixels
+from rrl_register.warping.warp import warp_array
 
 Build = Callable[..., Registration]
 

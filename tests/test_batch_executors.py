@@ -23,12 +23,12 @@ import pytest
 import rasterio
 from rasterio.windows import Window
 
-from rrl_register.applying import read_registration
 from rrl_register.batch import Manifest, Scene, run_batch
 from rrl_register.batch.journal import FILE_NAME, Journal, State
 from rrl_register.batch.outcome import FAILED, OK
 from rrl_register.config import EstimateConfig, MatchConfig, ModelChoice, RegisterConfig
-from rrl_register.pipeline import register
+from rrl_register.pipeline.register import register
+from rrl_register.warping.apply import read_registration
 
 STAND_IN = '''
 """What stands in for a registration in processes of their own."""

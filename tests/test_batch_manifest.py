@@ -27,8 +27,8 @@ from rrl_register.config import (
     Resampling,
     WarpConfig,
 )
+from rrl_register.config.options import CONFIG_OPTIONS
 from rrl_register.errors import InputError, UsageError
-from rrl_register.options import CONFIG_OPTIONS
 
 VALUES = [
     ("fixed-kind", "sar", "read.fixed_kind", Kind.SAR),

@@ -14,15 +14,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rrl_register import pipeline
 from rrl_register.batch import Manifest, Scene, run_batch, work
 from rrl_register.batch.executors import in_turn
 from rrl_register.batch.outcome import FAILED
 from rrl_register.batch.work import register_scene
 from rrl_register.config import ReadConfig, RegisterConfig, WarpConfig
 from rrl_register.errors import InputError, WriteError
+from rrl_register.exchange.registration import Registration
+from rrl_register.pipeline import register as pipeline
 from rrl_register.raster.grid import Grid
-from rrl_register.registration import Registration
 
 GOOD, FIXED = "good", "fixed.tif"
 SHAPE = (64, 64)

@@ -16,7 +16,7 @@ import pytest
 import rasterio
 
 from rrl_register.errors import InputError, UsageError
-from rrl_register.estimation.displacement import Displacement
+from rrl_register.geometry.displacement import Displacement
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 SHIFT = (7.0, -5.0)

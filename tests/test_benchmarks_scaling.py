@@ -14,7 +14,7 @@ import pytest
 import rasterio
 from rasterio.windows import Window
 
-from rrl_register.estimation.transforms import project
+from rrl_register.geometry.transforms import project
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 

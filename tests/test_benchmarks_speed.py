@@ -13,9 +13,10 @@ from types import ModuleType
 import pytest
 import torch
 
-from rrl_register.matching import guided
-from rrl_register.nn import RRLNet, Spectrum
+from rrl_register.matching import guided_matching as guided
+from rrl_register.nn.encoder_choice import Spectrum
 from rrl_register.nn.mgla import MGLA
+from rrl_register.nn.rrlnet import RRLNet
 
 torch.set_num_threads(1)
 

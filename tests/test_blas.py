@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from rrl_register.estimation.blas import one_blas_thread
+from rrl_register.parallel import one_blas_thread
 
 
 def threads() -> set[int]:

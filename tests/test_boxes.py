@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rrl_register.boxes import Box
+from rrl_register.geometry.window import Box
 
 edges = st.integers(-30, 30)
 boxes = st.builds(lambda t, h, x, w: Box(t, t + h, x, x + w), edges, st.integers(0, 40), edges, st.integers(0, 40))

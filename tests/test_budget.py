@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rasterio import _env
 
-from rrl_register.budget import LEAST_MEMORY, bounded_block_cache, cache_bytes, working_side
 from rrl_register.config import ReadConfig, ResourceConfig
 from rrl_register.errors import UsageError
+from rrl_register.raster.memory import LEAST_MEMORY, bounded_block_cache, cache_bytes, working_side
 
 DEFAULT = ResourceConfig().max_memory
 

@@ -26,9 +26,9 @@ from rrl_register.config import (
     RegisterConfig,
     Resampling,
 )
+from rrl_register.config.options import CONFIG_OPTIONS
 from rrl_register.errors import InputError
-from rrl_register.options import CONFIG_OPTIONS
-from rrl_register.registration import Registration
+from rrl_register.exchange.registration import Registration
 
 OPTIONS = [
     ("--fixed-kind sar", "read.fixed_kind", Kind.SAR),

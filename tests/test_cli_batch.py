@@ -20,8 +20,8 @@ from rrl_register.batch.outcome import FAILED, OK
 from rrl_register.cli import main
 from rrl_register.cli.batch import INTERRUPTED, Reporter
 from rrl_register.config import BatchConfig, Kind, ModelChoice
+from rrl_register.config.options import CONFIG_OPTIONS
 from rrl_register.errors import OutputExistsError
-from rrl_register.options import CONFIG_OPTIONS
 
 
 class Desk:

@@ -14,13 +14,13 @@ from affine import Affine
 from click.testing import CliRunner, Result
 from rasterio.crs import CRS
 
-from rrl_register import pipeline
 from rrl_register.cli import main
 from rrl_register.config import RegisterConfig
-from rrl_register.estimation.transforms import project
-from rrl_register.matching.tie_points import TiePoints
+from rrl_register.exchange.registration import Registration
+from rrl_register.geometry.tie_points import TiePoints
+from rrl_register.geometry.transforms import project
+from rrl_register.pipeline import register as pipeline
 from rrl_register.raster.grid import Grid
-from rrl_register.registration import Registration
 
 SHIFT = np.array([[1.0, 0, 6], [0, 1, -4], [0, 0, 1]])
 GRID = Grid(160, 120, CRS.from_epsg(32631), Affine(10, 0, 500_000, 0, -10, 5_000_000))

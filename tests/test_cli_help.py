@@ -17,7 +17,7 @@ from rasterio.rio.main import main_group
 
 from rrl_register.cli import main
 from rrl_register.cli.register import register
-from rrl_register.options import CONFIG_OPTIONS, ConfigOption
+from rrl_register.config.options import CONFIG_OPTIONS, ConfigOption
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 RIO_PLUGINS = "rasterio.rio_plugins"

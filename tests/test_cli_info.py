@@ -13,7 +13,7 @@ import pytest
 from affine import Affine
 from click.testing import CliRunner, Result
 
-import rrl_register.plan
+import rrl_register.pipeline.dry_run
 from rrl_register.cli import main
 from rrl_register.config import Device
 
@@ -28,8 +28,8 @@ def pair(make_raster: Make, rng: np.random.Generator, monkeypatch: pytest.Monkey
     def scorer(weights: Path | None, device: Device) -> Any:
         return SimpleNamespace(device="cpu", name=weights.stem if weights else "shipped")
 
-    monkeypatch.setattr(rrl_register.plan, "load_scorer", scorer)
-    monkeypatch.setattr(rrl_register.plan, "pairs_per_second", lambda scorer: 20.0)
+    monkeypatch.setattr(rrl_register.pipeline.dry_run, "load_scorer", scorer)
+    monkeypatch.setattr(rrl_register.pipeline.dry_run, "pairs_per_second", lambda scorer: 20.0)
     fixed = make_raster(rng.integers(1, 255, (3, 100, 120), dtype=np.uint8), "fixed.tif", **GEO)
     moving = make_raster(rng.integers(1, 255, (100, 120), dtype=np.uint8), "nir.tif", nodata=0, **GEO)
     return str(fixed), str(moving)

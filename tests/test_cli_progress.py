@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from rrl_register.cli.progress import stages
-from rrl_register.clock import StageClock
+from rrl_register.pipeline.timing import StageClock
 
 PROGRAM = """
 import click

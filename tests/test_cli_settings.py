@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 from rrl_register.batch import Manifest, Summary, running
 from rrl_register.cli import main
 from rrl_register.config import Kind, ModelChoice, RegisterConfig, Resampling
-from rrl_register.registration import Registration
+from rrl_register.exchange.registration import Registration
 
 SETTINGS = """
 keypoints: 100
@@ -37,7 +37,7 @@ def used(
         configs.append(config)
         return make_registration()
 
-    module = ModuleType("rrl_register.pipeline")
+    module = ModuleType("rrl_register.pipeline.register")
     vars(module).update(register=register)
     monkeypatch.setitem(sys.modules, module.__name__, module)
     monkeypatch.chdir(tmp_path)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from rrl_register import clock
-from rrl_register.clock import StageClock
+from rrl_register.pipeline import timing as clock
+from rrl_register.pipeline.timing import StageClock
 
 
 def test_a_stage_within_a_stage_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:

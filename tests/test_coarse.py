@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rrl_register.estimation.transforms import centre_of, corners_of, invert, project, similarity
+from rrl_register.geometry.transforms import centre_of, corners_of, invert, project, similarity
 from rrl_register.matching.coarse import (
     UPRIGHT,
     Hypothesis,

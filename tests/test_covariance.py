@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rrl_register.estimation.covariance import Uncertainty, matrix_covariance, replicates, uncertainty
-from rrl_register.estimation.displaced import DISPLACED
-from rrl_register.estimation.displacement import AnyFit, Transform, as_transform
-from rrl_register.estimation.transforms import (
+from rrl_register.estimation.displaced_models import DISPLACED
+from rrl_register.estimation.uncertainty import Uncertainty, matrix_covariance, replicates, uncertainty
+from rrl_register.geometry.displacement import AnyFit, Transform, as_transform
+from rrl_register.geometry.transforms import (
     fit_affine,
     fit_homography,
     fit_translation,

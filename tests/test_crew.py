@@ -8,7 +8,7 @@ import threading
 import cv2
 import pytest
 
-from rrl_register.crew import MOST_THREADS, n_threads, side_by_side
+from rrl_register.parallel import MOST_THREADS, n_threads, side_by_side
 
 
 @pytest.fixture(autouse=True)

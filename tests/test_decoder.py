@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from rrl_register.nn import RRLNet, Spectrum
 from rrl_register.nn.decoder import Decoder
+from rrl_register.nn.encoder_choice import Spectrum
 from rrl_register.nn.mgla import MGLA
+from rrl_register.nn.rrlnet import RRLNet
 
 torch.set_num_threads(1)
 

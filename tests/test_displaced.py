@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from rrl_register.errors import NotRegisteredError
-from rrl_register.estimation.displaced import DISPLACED, WIDE, Displaced, DisplacedModel, robust_displaced
-from rrl_register.estimation.displacement import Displacement, Transform
+from rrl_register.estimation.displaced_models import DISPLACED, WIDE, Displaced, DisplacedModel, robust_displaced
 from rrl_register.estimation.ransac import robust_homography
-from rrl_register.estimation.transforms import fit_homography, invert, project, residuals
+from rrl_register.geometry.displacement import Displacement, Transform
+from rrl_register.geometry.transforms import fit_homography, invert, project, residuals
 
 SIDE = 512
 TRUE = np.array([[1.02, 0.05, -8], [-0.04, 0.97, 12], [5e-5, -4e-5, 1]])

@@ -11,9 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rrl_register.boxes import Box
-from rrl_register.displacement_field import DisplacementField
-from rrl_register.estimation.displacement import (
+from rrl_register.geometry.displacement import (
     MAX_STEEPNESS,
     Displacement,
     Transform,
@@ -22,7 +20,9 @@ from rrl_register.estimation.displacement import (
     monomials,
     nearest_in_hull,
 )
-from rrl_register.estimation.transforms import project, similarity
+from rrl_register.geometry.transforms import project, similarity
+from rrl_register.geometry.window import Box
+from rrl_register.warping.displacement_grid import DisplacementField
 
 SIDE = 400
 SQUARE = np.array([(20.0, 30.0), (380.0, 40.0), (370.0, 390.0), (40.0, 360.0)])

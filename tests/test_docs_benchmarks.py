@@ -25,15 +25,15 @@ import docs_scripts
 import known_search
 from docs_pages import lines_of, scripts_shown, shown_commands
 from docs_scripts import FAMILIES, KNOWN, SIDE, SUITES, cells_of, run_here, run_script, smaller
-from rrl_register import pipeline
 from rrl_register.batch import dask_local, executors
 from rrl_register.batch import work as batch_work
 from rrl_register.batch.executors import in_turn
-from rrl_register.evaluation.hard_cases.difficulties import DIFFICULTIES
-from rrl_register.matching import scorers
-from rrl_register.matching.scorers import load_scorer
+from rrl_register.exchange.registration import Registration
+from rrl_register.nn.inference import load as scorers
+from rrl_register.nn.inference.load import load_scorer
+from rrl_register.pipeline import register as pipeline
 from rrl_register.raster.grid import Grid
-from rrl_register.registration import Registration
+from rrl_register.training.evaluation.hard_cases.difficulties import DIFFICULTIES
 
 REPOSITORY = docs_scripts.REPOSITORY
 ANSWER = {"status": "ok", "reason": "", "matrix": KNOWN.tolist(), "n_inliers": 30}

@@ -30,17 +30,18 @@ from click.testing import CliRunner
 from rasterio.rio.main import main_group as rio
 
 from docs_pages import all_commands, shown_commands, words_of
-from rrl_register import pipeline, plan
 from rrl_register.batch import dask_local, running
 from rrl_register.batch.executors import in_turn
 from rrl_register.cli import main
 from rrl_register.cli.register import register as register_command
 from rrl_register.exchange import formats as exchange
+from rrl_register.exchange.registration import Registration
 from rrl_register.exchange.table import Grids, PointTable
 from rrl_register.fusion import stack
-from rrl_register.matching.tie_points import TiePoints
+from rrl_register.geometry.tie_points import TiePoints
+from rrl_register.pipeline import dry_run as plan
+from rrl_register.pipeline import register as pipeline
 from rrl_register.raster.grid import Grid
-from rrl_register.registration import Registration
 
 if TYPE_CHECKING:
     from rrl_register.training.config import TrainingConfig
@@ -210,10 +211,9 @@ def quick(monkeypatch: pytest.MonkeyPatch, registration: Registration) -> None:
     """Stands in for all that takes long."""
     import torch
 
-    from rrl_register.evaluation import scoring
-    from rrl_register.matching import scoring as network
-    from rrl_register.nn import export
-    from rrl_register.training import loop
+    from rrl_register.nn.inference import torch_backend as network
+    from rrl_register.training import export, loop
+    from rrl_register.training.evaluation import scoring
 
     monkeypatch.setattr(pipeline, "register", lambda *arguments, **more: registration)
     monkeypatch.setattr(stack, "register", lambda *arguments, **more: registration)

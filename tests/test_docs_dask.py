@@ -23,8 +23,8 @@ import rasterio
 from click.testing import CliRunner
 
 from rrl_register.cli import main
+from rrl_register.exchange.registration import Registration
 from rrl_register.raster.grid import Grid
-from rrl_register.registration import Registration
 
 distributed = pytest.importorskip("distributed", reason="needs the extra distributed")
 
@@ -42,7 +42,7 @@ STAND_IN = '''
 import pickle
 from pathlib import Path
 
-from rrl_register import pipeline
+from rrl_register.pipeline import register as pipeline
 from rrl_register.batch import work
 
 result = pickle.loads(Path({path!r}).read_bytes())

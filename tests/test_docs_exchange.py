@@ -9,8 +9,8 @@ import pytest
 
 from rrl_register.exchange.formats import FORMATS
 from rrl_register.exchange.records import columns
+from rrl_register.exchange.registration import Registration
 from rrl_register.exchange.table import Grids, PointTable, Reason
-from rrl_register.registration import Registration
 
 
 @pytest.fixture(scope="module")

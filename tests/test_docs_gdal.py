@@ -15,10 +15,10 @@ from click.testing import CliRunner
 
 from docs_pages import all_commands
 from rrl_register.cli import main
-from rrl_register.estimation.transforms import project
-from rrl_register.matching.tie_points import TiePoints
+from rrl_register.exchange.registration import Registration
+from rrl_register.geometry.tie_points import TiePoints
+from rrl_register.geometry.transforms import project
 from rrl_register.raster.reader import open_info
-from rrl_register.registration import Registration
 
 GDAL = ("gdal_translate", "gdalwarp", "gdaltransform")
 LINES = [text for _, text in all_commands() if any(program in text.split() for program in GDAL)]

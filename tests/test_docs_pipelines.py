@@ -26,17 +26,17 @@ import yaml
 import docs_scripts
 from docs_pages import REPOSITORY, lines_of, scripts_shown
 from docs_scripts import FAMILIES, cells_of, run_script, smaller
-from rrl_register import pipeline
 from rrl_register.estimation.evidence import Evidence
-from rrl_register.estimation.transforms import compose, translation
-from rrl_register.evaluation.hard_cases import making
-from rrl_register.evaluation.hard_cases.difficulties import DIFFICULTIES
-from rrl_register.matching import scorers, scoring
-from rrl_register.matching.onnx_scorer import CHECKSUM_NOTE, INTEGERS, open_session
-from rrl_register.nn import export
+from rrl_register.geometry.transforms import compose, translation
+from rrl_register.nn.inference import load as scorers
+from rrl_register.nn.inference import torch_backend as scoring
+from rrl_register.nn.inference.onnx_backend import CHECKSUM_NOTE, INTEGERS, open_session
 from rrl_register.nn.weights import load_weights, read_weights
-from rrl_register.training import loop, validation
+from rrl_register.pipeline import register as pipeline
+from rrl_register.training import export, loop, validation
 from rrl_register.training.config import TrainingConfig
+from rrl_register.training.evaluation.hard_cases import making
+from rrl_register.training.evaluation.hard_cases.difficulties import DIFFICULTIES
 from rrl_register.training.sampling import PatchSampler
 
 Run = Callable[..., str]

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from rrl_register.errors import InputError
+from rrl_register.estimation.acceptance import FEATURES
 from rrl_register.estimation.evidence import Evidence
-from rrl_register.estimation.verdict import FEATURES
-from rrl_register.evaluation import calibration
-from rrl_register.evaluation.calibration import (
+from rrl_register.training.evaluation import calibration
+from rrl_register.training.evaluation.calibration import (
     Trials,
     calibrate,
     calibration_error,

@@ -14,11 +14,11 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from rrl_register.errors import InputError, OutputExistsError, UsageError
-from rrl_register.estimation.transforms import project, similarity
-from rrl_register.evaluation.cutting import CutConfig, FamilyPatches, cut_family, draw_elsewhere
-from rrl_register.evaluation.image_pairs import ImagePair, read_image_pairs
-from rrl_register.evaluation.patch_set import load_patch_set
-from rrl_register.evaluation.saving import check_patch_files, save_family
+from rrl_register.geometry.transforms import project, similarity
+from rrl_register.training.evaluation.cutting import CutConfig, FamilyPatches, cut_family, draw_elsewhere
+from rrl_register.training.evaluation.image_pairs import ImagePair, read_image_pairs
+from rrl_register.training.evaluation.patch_set import load_patch_set
+from rrl_register.training.evaluation.saving import check_patch_files, save_family
 
 SIZE = (260, 240)
 FIXED_TO_MOVING = similarity(1.1, 8.0, (12.0, -5.0), (130.0, 120.0))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from rrl_register.errors import InputError, UsageError
-from rrl_register.evaluation.image_pairs import read_image_pairs
+from rrl_register.training.evaluation.image_pairs import read_image_pairs
 
 SQUARE = [[0, 0], [9, 0], [9, 9], [0, 9]]
 

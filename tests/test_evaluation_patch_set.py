@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from rrl_register.config import Kind
 from rrl_register.errors import InputError
-from rrl_register.evaluation.patch_set import PatchSet, load_patch_set, other_spectrum
 from rrl_register.raster.stretch import compress_amplitudes, to_grey
+from rrl_register.training.evaluation.patch_set import PatchSet, load_patch_set, other_spectrum
 
 LABELS = np.array([1, 1, 0, 0], np.uint8)
 

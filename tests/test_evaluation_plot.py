@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from rrl_register.errors import OutputExistsError, UsageError
-from rrl_register.evaluation import plot
-from rrl_register.evaluation.calibration import ReliabilityBin
-from rrl_register.evaluation.figures import Scores
-from rrl_register.evaluation.plot import check_plot, draw_reliability, draw_roc
+from rrl_register.training.evaluation import plot
+from rrl_register.training.evaluation.calibration import ReliabilityBin
+from rrl_register.training.evaluation.figures import Scores
+from rrl_register.training.evaluation.plot import check_plot, draw_reliability, draw_roc
 
 
 @pytest.fixture

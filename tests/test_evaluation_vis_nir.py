@@ -14,12 +14,12 @@ import torch
 
 from rrl_register.config import Device
 from rrl_register.errors import InputError, UsageError
-from rrl_register.evaluation import vis_nir
-from rrl_register.evaluation.vis_nir import evaluate_scenes, find_scenes, scenes_table, split_scenes, train_on
-from rrl_register.matching.scoring import Scorer
-from rrl_register.nn import RRLNet
+from rrl_register.nn.inference.torch_backend import Scorer
+from rrl_register.nn.rrlnet import RRLNet
 from rrl_register.nn.weights import load_weights
 from rrl_register.training.datasets import PatchArrays
+from rrl_register.training.evaluation import vis_nir
+from rrl_register.training.evaluation.vis_nir import evaluate_scenes, find_scenes, scenes_table, split_scenes, train_on
 
 torch.set_num_threads(1)
 

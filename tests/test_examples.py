@@ -14,9 +14,9 @@ import pytest
 import rasterio
 from nbclient import NotebookClient
 
+from rrl_register.exchange.registration import Registration
 from rrl_register.raster.reader import open_info
 from rrl_register.raster.writer import write_json
-from rrl_register.registration import Registration
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 NOTEBOOKS = sorted(EXAMPLES.glob("*.ipynb"))

@@ -16,15 +16,15 @@ from rasterio.crs import CRS
 from rasterio.transform import GCPTransformer, from_gcps
 
 from rrl_register.errors import InputError, OutputExistsError, UsageError, WriteError
-from rrl_register.estimation.transforms import project
 from rrl_register.exchange import formats
 from rrl_register.exchange.formats import FORMATS, point_format, read_points, write_points
 from rrl_register.exchange.ground import to_lon_lat
+from rrl_register.exchange.registration import Registration
 from rrl_register.exchange.table import Grids, PointTable, Reason
-from rrl_register.matching.tie_points import TiePoints
+from rrl_register.geometry.tie_points import TiePoints
+from rrl_register.geometry.transforms import project
 from rrl_register.raster.grid import Grid
 from rrl_register.raster.writer import write_json
-from rrl_register.registration import Registration
 
 Build = Callable[..., Registration]
 

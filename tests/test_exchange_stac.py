@@ -17,9 +17,9 @@ from rasterio.crs import CRS
 
 from rrl_register.errors import UsageError
 from rrl_register.exchange import stac
+from rrl_register.exchange.registration import Registration
 from rrl_register.exchange.stac import acquired, require_pystac, stac_item
 from rrl_register.raster.grid import Grid
-from rrl_register.registration import Registration
 
 pystac = pytest.importorskip("pystac")
 

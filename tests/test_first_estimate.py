@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from rrl_register.config import Kind
 from rrl_register.errors import InputError
-from rrl_register.estimation.first_estimate import first_estimate, require_inside
-from rrl_register.estimation.transforms import compose, corners_of, project, similarity
-from rrl_register.exchange.start import start_from_points
+from rrl_register.estimation.manual_start import first_estimate, require_inside
+from rrl_register.exchange.initial_points import start_from_points
+from rrl_register.geometry.transforms import compose, corners_of, project, similarity
+from rrl_register.matching.image_pair import WorkingPair
 from rrl_register.raster.grid import Grid
-from rrl_register.working import WorkingPair
 
 SHAPE = (300, 400)
 TURNED = similarity(1.2, 35, (20, -30), (200, 150))

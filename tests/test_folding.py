@@ -7,8 +7,9 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from rrl_register.nn import RRLNet, Spectrum
+from rrl_register.nn.encoder_choice import Spectrum
 from rrl_register.nn.folding import fold_batch_norms
+from rrl_register.nn.rrlnet import RRLNet
 
 
 def test_folding_keeps_descriptors_and_scores(make_network: Callable[..., RRLNet]) -> None:

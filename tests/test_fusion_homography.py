@@ -13,10 +13,10 @@ from kornia.geometry.transform import warp_perspective
 
 from rrl_register.config import Device, EstimateConfig, Kind, MatchConfig, ModelChoice, ReadConfig, RegisterConfig
 from rrl_register.errors import InputError, UsageError
+from rrl_register.exchange.registration import Registration
 from rrl_register.fusion import homography as module
 from rrl_register.fusion.homography import RRLHomography
-from rrl_register.registration import Registration
-from rrl_register.warping import warp_array
+from rrl_register.warping.warp import warp_array
 
 MATRIX = np.array([[1.02, 0.03, 4.0], [-0.02, 0.98, -2.5], [1e-5, -2e-5, 1.0]])
 Build = Callable[..., Registration]

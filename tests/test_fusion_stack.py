@@ -14,11 +14,11 @@ from rasterio.enums import ColorInterp
 
 from rrl_register.config import Kind, RegisterConfig, WarpConfig
 from rrl_register.errors import InputError, NotRegisteredError, OutputExistsError, UsageError
+from rrl_register.exchange.registration import Registration
 from rrl_register.fusion import stack as stack_module
 from rrl_register.fusion.stack import align_stack
-from rrl_register.images import ImageArray
 from rrl_register.raster.grid import Grid
-from rrl_register.registration import Registration
+from rrl_register.raster.image_array import ImageArray
 
 Build = Callable[..., Registration]
 

@@ -14,11 +14,11 @@ from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.transform import from_gcps
 
-from rrl_register.applying import apply_transform, require_writable_grid
 from rrl_register.config import Crop, OutputGrid, RasterFormat, WarpConfig
 from rrl_register.errors import InputError, UsageError
-from rrl_register.gcps import copy_with_gcps, ground_control_points
 from rrl_register.raster.grid import Grid
+from rrl_register.warping.apply import apply_transform, require_writable_grid
+from rrl_register.warping.gcps import copy_with_gcps, ground_control_points
 
 Make = Callable[..., Path]
 

@@ -15,7 +15,7 @@ from rasterio.warp import calculate_default_transform
 from rasterio.warp import transform as reproject
 
 from rrl_register.errors import InputError
-from rrl_register.estimation.transforms import project
+from rrl_register.geometry.transforms import project
 from rrl_register.raster.grid import Grid, prior_matrix, reduction_matrix, rescale_matrix
 
 UTM31 = CRS.from_epsg(32631)

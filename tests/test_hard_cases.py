@@ -14,10 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rrl_register.errors import InputError
-from rrl_register.estimation.transforms import decompose, is_sane, project
-from rrl_register.evaluation.hard_cases import damage, geometry
-from rrl_register.evaluation.hard_cases.difficulties import DIFFICULTIES, NEGATIVE
-from rrl_register.evaluation.hard_cases.geometry import (
+from rrl_register.geometry.transforms import decompose, is_sane, project
+from rrl_register.raster.reader import open_info
+from rrl_register.training.bank import is_validation
+from rrl_register.training.evaluation.hard_cases import damage, geometry
+from rrl_register.training.evaluation.hard_cases.difficulties import DIFFICULTIES, NEGATIVE
+from rrl_register.training.evaluation.hard_cases.geometry import (
     MIN_OVERLAP,
     Misregistration,
     draw_overlapping,
@@ -25,11 +27,9 @@ from rrl_register.evaluation.hard_cases.geometry import (
     overlap,
     plan_frame,
 )
-from rrl_register.evaluation.hard_cases.making import HardCase, Plan, plan_cases, sample, spoil
-from rrl_register.evaluation.hard_cases.scenes import Scene, ScenePixels, validation_scenes
-from rrl_register.evaluation.hard_cases.writing import write_case, write_cases
-from rrl_register.raster.reader import open_info
-from rrl_register.training.bank import is_validation
+from rrl_register.training.evaluation.hard_cases.making import HardCase, Plan, plan_cases, sample, spoil
+from rrl_register.training.evaluation.hard_cases.scenes import Scene, ScenePixels, validation_scenes
+from rrl_register.training.evaluation.hard_cases.writing import write_case, write_cases
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 SHAPES = [(512, 512), (340, 500), (680, 1020)]

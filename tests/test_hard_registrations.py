@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from rrl_register import MatchConfig, RegisterConfig, register
-from rrl_register.estimation.transforms import residuals
-from rrl_register.evaluation.hard_cases.difficulties import NEGATIVE
-from rrl_register.evaluation.hard_cases.making import plan_cases
-from rrl_register.evaluation.hard_cases.scenes import validation_scenes
-from rrl_register.evaluation.hard_cases.writing import write_cases
-from rrl_register.matching.scoring import Scorer
+from rrl_register.geometry.transforms import residuals
+from rrl_register.nn.inference.torch_backend import Scorer
+from rrl_register.training.evaluation.hard_cases.difficulties import NEGATIVE
+from rrl_register.training.evaluation.hard_cases.making import plan_cases
+from rrl_register.training.evaluation.hard_cases.scenes import validation_scenes
+from rrl_register.training.evaluation.hard_cases.writing import write_cases
 
 pytestmark = pytest.mark.shared_data
 

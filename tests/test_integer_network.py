@@ -11,17 +11,18 @@ import torch
 from torch.nn import functional
 
 from rrl_register.errors import InputError
-from rrl_register.nn import RRLNet, Spectrum
 from rrl_register.nn.architecture import Architecture, InteractionKind
+from rrl_register.nn.encoder_choice import Spectrum
 from rrl_register.nn.folding import fold_batch_norms
+from rrl_register.nn.patches import PATCH_SIZE
 from rrl_register.nn.ranges import best_range, observe
+from rrl_register.nn.rrlnet import RRLNet
 from rrl_register.nn.steps import Step
-from rrl_register.patches import PATCH_SIZE
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 
-from rrl_register.matching.onnx_scorer import OnnxScorer  # noqa: E402
+from rrl_register.nn.inference.onnx_backend import OnnxScorer  # noqa: E402
 from rrl_register.nn.integer_graph import Bytes, IntegerGraph  # noqa: E402
 from rrl_register.nn.integer_network import integer_network, side_by_side  # noqa: E402
 

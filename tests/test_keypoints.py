@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rrl_register.config import Kind
-from rrl_register.evaluation.hard_cases.damage import turned_frame
-from rrl_register.keypoints import corner_response, detect, spread_grid
+from rrl_register.matching.features.keypoints import corner_response, detect, spread_grid
+from rrl_register.matching.features.oriented_gradients import eroded
 from rrl_register.raster.reader import read_bands
 from rrl_register.raster.stretch import to_grey
-from rrl_register.structure import eroded
+from rrl_register.training.evaluation.hard_cases.damage import turned_frame
 
 
 def texture(shape: tuple[int, int] = (200, 260), seed: int = 0) -> np.ndarray:

@@ -16,12 +16,12 @@ from rasterio.crs import CRS
 
 from rrl_register.config import Kind, MatchConfig, ReadConfig, RegisterConfig, ResourceConfig
 from rrl_register.errors import UsageError
-from rrl_register.estimation.transforms import compose, project, similarity, translation
-from rrl_register.matching import windows
-from rrl_register.nn import Spectrum
-from rrl_register.pair_files import PairFiles
-from rrl_register.pipeline import register
-from rrl_register.working import WorkingPair
+from rrl_register.geometry.transforms import compose, project, similarity, translation
+from rrl_register.matching import full_resolution as windows
+from rrl_register.matching.image_pair import WorkingPair
+from rrl_register.matching.read_pair import PairFiles
+from rrl_register.nn.encoder_choice import Spectrum
+from rrl_register.pipeline.register import register
 
 UTM31 = CRS.from_epsg(32631)
 SIDE = 720

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rrl_register.clock import StageClock
 from rrl_register.config import Device
 from rrl_register.errors import InputError
-from rrl_register.matching.late_scorer import LateScorer
-from rrl_register.matching.scorers import load_scorer
-from rrl_register.spectrum import Spectrum
+from rrl_register.nn.encoder_choice import Spectrum
+from rrl_register.nn.inference.lazy import LateScorer
+from rrl_register.nn.inference.load import load_scorer
+from rrl_register.pipeline.timing import StageClock
 
 
 def test_it_answers_as_the_network_does() -> None:
@@ -38,6 +38,7 @@ def test_what_is_wrong_with_the_weights_is_raised_when_they_are_needed(tmp_path:
 
 def test_the_images_can_be_read_before_torch_is_there() -> None:
     done = subprocess.run(
-        [sys.executable, "-c", "import sys, rrl_register.pipeline; sys.exit('torch' in sys.modules)"], check=False
+        [sys.executable, "-c", "import sys, rrl_register.pipeline.register; sys.exit('torch' in sys.modules)"],
+        check=False,
     )
     assert done.returncode == 0

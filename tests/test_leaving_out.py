@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from rrl_register.errors import NotRegisteredError
-from rrl_register.estimation.displaced import DISPLACED
-from rrl_register.estimation.displacement import AnyFit, as_transform
-from rrl_register.estimation.leaving_out import fit_each, fits_without
+from rrl_register.estimation.cross_validation import fit_each, fits_without
+from rrl_register.estimation.displaced_models import DISPLACED
+from rrl_register.estimation.model_selection import FitAfter
 from rrl_register.estimation.ransac import Model, spatial_blocks
-from rrl_register.estimation.selection import FitAfter
-from rrl_register.estimation.transforms import fit_affine, fit_homographies, fit_homography, project, similarity
+from rrl_register.geometry.displacement import AnyFit, as_transform
+from rrl_register.geometry.transforms import fit_affine, fit_homographies, fit_homography, project, similarity
 
 SIDE = 500.0
 TILTED = np.array([[1.02, 0.05, -8], [-0.04, 0.97, 12], [5e-5, -4e-5, 1]])

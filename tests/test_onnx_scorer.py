@@ -10,13 +10,13 @@ import pytest
 
 from rrl_register.config import Device, ReadConfig
 from rrl_register.errors import InputError
-from rrl_register.keypoints import detect
-from rrl_register.matching.onnx_scorer import INTEGERS, SHIPPED, OnnxScorer, read_notes
-from rrl_register.matching.scoring import Scorer
+from rrl_register.matching.features.keypoints import detect
+from rrl_register.matching.read_pair import read_pair
+from rrl_register.nn.encoder_choice import Spectrum
+from rrl_register.nn.inference.onnx_backend import INTEGERS, SHIPPED, OnnxScorer, read_notes
+from rrl_register.nn.inference.torch_backend import Scorer
+from rrl_register.nn.patches import PatchCutter, default_support
 from rrl_register.nn.weights import read_weights, save_weights
-from rrl_register.pair_files import read_pair
-from rrl_register.patches import PatchCutter, default_support
-from rrl_register.spectrum import Spectrum
 
 N = 40
 Patches = np.ndarray

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 import pytest
 
-from rrl_register.option_types import size, size_text
+from rrl_register.config.option_types import size, size_text
 
 
 @pytest.mark.parametrize(

@@ -16,14 +16,14 @@ from hypothesis import strategies as st
 from rasterio.crs import CRS
 from rasterio.warp import transform as reproject
 
-from rrl_register.boxes import Box
 from rrl_register.config import Crop, OutputGrid, WarpConfig
 from rrl_register.errors import InputError
-from rrl_register.estimation.displacement import Displacement, Transform
-from rrl_register.estimation.transforms import project
-from rrl_register.output_grid import Layout, plan_output, require_georeferences
+from rrl_register.geometry.displacement import Displacement, Transform
+from rrl_register.geometry.transforms import project
+from rrl_register.geometry.window import Box
 from rrl_register.raster.grid import Grid
-from rrl_register.warping import TO_FIXED_TAG, warp_to_file
+from rrl_register.warping.output_grid import Layout, plan_output, require_georeferences
+from rrl_register.warping.warp import TO_FIXED_TAG, warp_to_file
 
 UTM = CRS.from_epsg(32632)
 NEXT_UTM = CRS.from_epsg(32633)

@@ -16,13 +16,13 @@ from rasterio.crs import CRS
 from rasterio.enums import Resampling
 from rasterio.vrt import WarpedVRT
 
-from rrl_register import pair_files
 from rrl_register.config import Kind, ReadConfig
-from rrl_register.estimation.transforms import project
-from rrl_register.frames import Rectangle
-from rrl_register.pair_files import PairFiles
-from rrl_register.pipeline import max_shift_px
-from rrl_register.working import WorkingPair
+from rrl_register.geometry.pixel_frame import Rectangle
+from rrl_register.geometry.transforms import project
+from rrl_register.matching import read_pair as pair_files
+from rrl_register.matching.image_pair import WorkingPair
+from rrl_register.matching.read_pair import PairFiles
+from rrl_register.pipeline.register import max_shift_px
 
 UTM31, UTM32 = CRS.from_epsg(32631), CRS.from_epsg(32632)
 CONFIG = ReadConfig(fixed_kind=Kind.OPTICAL, moving_kind=Kind.IR)

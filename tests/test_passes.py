@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from rrl_register.config import Kind, MatchConfig
-from rrl_register.estimation.transforms import project
-from rrl_register.matching.guided import guided_pass, locate
-from rrl_register.matching.passes import Scene, keypoint_pass
-from rrl_register.matching.tie_points import Matches
-from rrl_register.nn import Spectrum
+from rrl_register.geometry.tie_points import Matches
+from rrl_register.geometry.transforms import project
+from rrl_register.matching.descriptor_matching import Scene, keypoint_pass
+from rrl_register.matching.guided_matching import guided_pass, locate
+from rrl_register.matching.image_pair import WorkingPair
+from rrl_register.nn.encoder_choice import Spectrum
 from rrl_register.raster.grid import Grid
-from rrl_register.working import WorkingPair
 
 VISIBLE, OTHER = Spectrum.VISIBLE, Spectrum.OTHER
 SIDE = 224

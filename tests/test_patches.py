@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rrl_register.config import Kind
-from rrl_register.patches import SUPPORTS, PatchCutter, default_support
+from rrl_register.nn.patches import SUPPORTS, PatchCutter, default_support
 
 SHAPE = (200, 260)
 

@@ -15,11 +15,11 @@ from click.testing import CliRunner
 from rrl_register import MatchConfig, RegisterConfig, Registration, register
 from rrl_register.cli import main
 from rrl_register.errors import InputError, UsageError
-from rrl_register.estimation.transforms import corners_of, project
-from rrl_register.matching.scoring import Scorer
-from rrl_register.matching.tie_points import AGREEMENT_PX
-from rrl_register.pair_files import PairFiles
-from rrl_register.pipeline import max_shift_px, reach_px
+from rrl_register.geometry.tie_points import AGREEMENT_PX
+from rrl_register.geometry.transforms import corners_of, project
+from rrl_register.matching.read_pair import PairFiles
+from rrl_register.nn.inference.torch_backend import Scorer
+from rrl_register.pipeline.register import max_shift_px, reach_px
 
 FEW_KEYPOINTS = RegisterConfig(match=MatchConfig(n_keypoints=120))
 """For pairs of two places: what nothing proves takes longest, for every start is tried."""

@@ -13,11 +13,11 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from rrl_register.estimation.acceptance import FEATURES, confidence, features
 from rrl_register.estimation.evidence import Evidence
-from rrl_register.estimation.transforms import translation
-from rrl_register.estimation.verdict import FEATURES, confidence, features
-from rrl_register.evaluation.hard_cases.making import HardCase, Plan
-from rrl_register.evaluation.hard_cases.scenes import Scene
+from rrl_register.geometry.transforms import translation
+from rrl_register.training.evaluation.hard_cases.making import HardCase, Plan
+from rrl_register.training.evaluation.hard_cases.scenes import Scene
 
 FOLDER = Path(__file__).resolve().parents[1] / "pipelines"
 

@@ -15,7 +15,7 @@ from affine import Affine
 
 from rrl_register.config import Effort, Kind, MatchConfig, ReadConfig, RegisterConfig
 from rrl_register.errors import InputError, UsageError
-from rrl_register.plan import (
+from rrl_register.pipeline.dry_run import (
     NETWORK_SHARE,
     PAIRS_PER_KEYPOINT,
     SAMPLED_PAIRS,
@@ -133,7 +133,7 @@ def test_time_follows_from_a_probe_of_the_network() -> None:
 def test_more_keypoints_take_longer(
     make_raster: Make, colour: np.ndarray, grey: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rrl_register.plan.pairs_per_second", lambda scorer: 10.0)
+    monkeypatch.setattr("rrl_register.pipeline.dry_run.pairs_per_second", lambda scorer: 10.0)
     fixed, moving = make_raster(colour, "fixed.tif"), make_raster(grey, "moving.tif")
     few, many, sampled = (
         plan(fixed, moving, replace(CONFIG, match=MatchConfig(n_keypoints=n, effort=effort)))

@@ -9,11 +9,11 @@ import cv2
 import numpy as np
 import pytest
 
-from rrl_register.estimation.displacement import Displacement
-from rrl_register.matching.tie_points import TiePoints
-from rrl_register.preview import CAPTION_HEIGHT, CHECKS, GREEN, RED, checkerboard, preview, preview_of_files
+from rrl_register.exchange.registration import Registration
+from rrl_register.geometry.displacement import Displacement
+from rrl_register.geometry.tie_points import TiePoints
 from rrl_register.raster.grid import Grid
-from rrl_register.registration import Registration
+from rrl_register.report.preview import CAPTION_HEIGHT, CHECKS, GREEN, RED, checkerboard, preview, preview_of_files
 
 Build = Callable[..., Registration]
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from rrl_register.config import Kind, MatchConfig
-from rrl_register.estimation.displacement import Transform
-from rrl_register.estimation.transforms import Matrix, centre_of, compose, corners_of, invert, project, similarity
-from rrl_register.matching.proposals import Proposal, prior_proposal, proposals
+from rrl_register.geometry.displacement import Transform
+from rrl_register.geometry.transforms import Matrix, centre_of, compose, corners_of, invert, project, similarity
+from rrl_register.matching.image_pair import WorkingPair
+from rrl_register.matching.initial_transforms import Proposal, prior_proposal, proposals
 from rrl_register.raster.grid import Grid
-from rrl_register.working import WorkingPair
 
 SHAPE = (300, 400)
 

@@ -8,11 +8,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from rrl_register.nn import RRLNet, Spectrum
 from rrl_register.nn import quick as subject
+from rrl_register.nn.encoder_choice import Spectrum
 from rrl_register.nn.folding import fold_batch_norms
 from rrl_register.nn.mgla import MGLA
 from rrl_register.nn.quick import QuickMGLA, quicken
+from rrl_register.nn.rrlnet import RRLNet
 from rrl_register.nn.winograd import WinogradConv
 
 torch.set_num_threads(1)

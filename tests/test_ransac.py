@@ -21,7 +21,7 @@ from rrl_register.estimation.ransac import (
     spatial_blocks,
     spatial_folds,
 )
-from rrl_register.estimation.transforms import (
+from rrl_register.geometry.transforms import (
     fit_homography,
     fit_similarity,
     fit_translation,

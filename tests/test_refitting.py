@@ -14,11 +14,11 @@ from rasterio.crs import CRS
 
 from rrl_register.config import EstimateConfig, ModelChoice, ReadConfig, RegisterConfig
 from rrl_register.errors import InputError
-from rrl_register.estimation.displacement import Displacement
-from rrl_register.estimation.transforms import corners_of, project, similarity
+from rrl_register.exchange.registration import Registration
 from rrl_register.exchange.table import PointTable
-from rrl_register.refitting import refit
-from rrl_register.registration import Registration
+from rrl_register.geometry.displacement import Displacement
+from rrl_register.geometry.transforms import corners_of, project, similarity
+from rrl_register.pipeline.refit import refit
 
 SHAPE = (120, 160)
 TILTED = np.array([[0.98, 0.03, 4.0], [-0.02, 1.01, -3.0], [2e-4, -1e-4, 1]])

@@ -12,10 +12,10 @@ from affine import Affine
 from rasterio.crs import CRS
 
 from rrl_register.errors import InputError
-from rrl_register.estimation.displacement import Displacement
-from rrl_register.matching.tie_points import TiePoints
+from rrl_register.exchange.registration import SCHEMA, Registration
+from rrl_register.geometry.displacement import Displacement
+from rrl_register.geometry.tie_points import TiePoints
 from rrl_register.raster.grid import Grid
-from rrl_register.registration import SCHEMA, Registration
 
 Make = Callable[..., Registration]
 

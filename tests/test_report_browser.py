@@ -17,9 +17,10 @@ import pytest
 from rrl_register.batch.manifest import Scene
 from rrl_register.batch.outcome import FAILED, FIGURES, OK, Outcome
 from rrl_register.batch.summary import Summary
+from rrl_register.exchange.registration import Registration
 from rrl_register.raster.writer import write_json
-from rrl_register.registration import Registration
-from rrl_register.report import Case, index, write_batch_report, write_report
+from rrl_register.report import Case, write_batch_report, write_report
+from rrl_register.report import batch_page as index
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

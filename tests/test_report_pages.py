@@ -19,11 +19,12 @@ from rrl_register.batch.summary import Summary
 from rrl_register.batch.work import outputs_of
 from rrl_register.config import RegisterConfig
 from rrl_register.errors import OutputExistsError
+from rrl_register.exchange.registration import Registration, failure_record
 from rrl_register.raster.writer import write_json
-from rrl_register.registration import Registration, failure_record
-from rrl_register.report import Case, index, write_batch_report, write_report
-from rrl_register.report.page import report_page
+from rrl_register.report import Case, write_batch_report, write_report
+from rrl_register.report import batch_page as index
 from rrl_register.report.pictures import Pictures
+from rrl_register.report.scene_page import report_page
 
 Build = Callable[..., Registration]
 Write = Callable[..., Path]

@@ -16,19 +16,19 @@ from rasterio.crs import CRS
 from rasterio.enums import ColorInterp
 
 from rrl_register.config import Kind, MatchConfig, ReadConfig, RegisterConfig, WarpConfig
+from rrl_register.config.options import CONFIG_OPTIONS, build_config
 from rrl_register.errors import InputError
-from rrl_register.estimation.displacement import Displacement
-from rrl_register.estimation.verdict import ASPECTS, typical_figures
-from rrl_register.matching.tie_points import TiePoints
-from rrl_register.options import CONFIG_OPTIONS, build_config
+from rrl_register.estimation.acceptance import ASPECTS, typical_figures
+from rrl_register.exchange.registration import Registration, failure_record
+from rrl_register.geometry.displacement import Displacement
+from rrl_register.geometry.tie_points import TiePoints
 from rrl_register.raster.grid import Grid
-from rrl_register.registration import Registration, failure_record
-from rrl_register.report import wording
-from rrl_register.report.case import Case, read_case
+from rrl_register.report import text as wording
 from rrl_register.report.charts import confidence_histogram, residual_histogram, score_histogram, spread_of
 from rrl_register.report.command import apply_command, register_command, settings
-from rrl_register.report.marks import LEVELS, marks_of, round_down, round_up
+from rrl_register.report.inputs import Case, read_case
 from rrl_register.report.pictures import MAX_SIDE, THUMBNAIL_SIDE, data_uri, encode, read_pictures, thumbnail
+from rrl_register.report.tie_point_marks import LEVELS, marks_of, round_down, round_up
 
 Build = Callable[..., Registration]
 Write = Callable[..., Path]

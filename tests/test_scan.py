@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rrl_register.estimation.transforms import Matrix, centre_of, corners_of, invert, project, similarity
-from rrl_register.matching.scan import Peak, scan
+from rrl_register.geometry.transforms import Matrix, centre_of, corners_of, invert, project, similarity
+from rrl_register.matching.coarse_scan import Peak, scan
 
 SHAPE = (150, 200)
 ALL = np.ones(SHAPE, bool)

@@ -11,10 +11,10 @@ import torch
 
 from rrl_register.config import Device
 from rrl_register.errors import UsageError
-from rrl_register.matching import scorers
-from rrl_register.matching.onnx_scorer import OnnxScorer
-from rrl_register.matching.scorers import cuda_devices, load_scorer
-from rrl_register.matching.scoring import Scorer
+from rrl_register.nn.inference import load as scorers
+from rrl_register.nn.inference.load import cuda_devices, load_scorer
+from rrl_register.nn.inference.onnx_backend import OnnxScorer
+from rrl_register.nn.inference.torch_backend import Scorer
 from rrl_register.nn.weights import SHIPPED
 
 WEIGHTS = Path(scorers.__file__).parents[1] / "nn" / "weights" / SHIPPED
@@ -49,7 +49,7 @@ def test_the_cpu_takes_integers(
 def test_a_gpu_takes_pytorch(monkeypatch: pytest.MonkeyPatch, device: Device) -> None:
     monkeypatch.setattr(scorers, "cuda_devices", lambda: 1)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr("rrl_register.matching.scoring.Scorer", lambda *given: given)
+    monkeypatch.setattr("rrl_register.nn.inference.torch_backend.Scorer", lambda *given: given)
     assert load_scorer(None, device) == (None, device)
 
 

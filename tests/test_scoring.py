@@ -11,11 +11,12 @@ import torch
 
 from rrl_register.config import Device, Kind
 from rrl_register.errors import InputError, UsageError
-from rrl_register.matching import scoring
-from rrl_register.matching.scoring import Scorer
-from rrl_register.nn import RRLNet, Spectrum, precision
+from rrl_register.nn import precision
+from rrl_register.nn.encoder_choice import Spectrum, spectra
+from rrl_register.nn.inference import torch_backend as scoring
+from rrl_register.nn.inference.torch_backend import Scorer
+from rrl_register.nn.rrlnet import RRLNet
 from rrl_register.nn.weights import save_weights
-from rrl_register.spectrum import spectra
 
 torch.set_num_threads(1)
 

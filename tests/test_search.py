@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 
 from rrl_register.config import Effort, EstimateConfig, Kind, MatchConfig, ModelChoice
-from rrl_register.estimation.displaced import DisplacedModel
+from rrl_register.estimation.displaced_models import DisplacedModel
 from rrl_register.estimation.ransac import Model
-from rrl_register.estimation.transforms import compose, project, similarity, translation
-from rrl_register.matching import search
-from rrl_register.matching.estimates import Estimate
-from rrl_register.matching.proposals import Proposal
-from rrl_register.matching.search import Counts, Search
-from rrl_register.matching.tie_points import Controls, Matches, TiePoints
+from rrl_register.geometry.tie_points import Controls, Matches, TiePoints
+from rrl_register.geometry.transforms import compose, project, similarity, translation
+from rrl_register.matching import strategy as search
+from rrl_register.matching.estimate import Estimate
+from rrl_register.matching.image_pair import WorkingPair
+from rrl_register.matching.initial_transforms import Proposal
+from rrl_register.matching.strategy import Counts, Search
 from rrl_register.raster.grid import Grid
-from rrl_register.working import WorkingPair
 
 SIDE = 256
 PRIOR = similarity(1.5, 20, (-60, 10))

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from rrl_register.config import ModelChoice
-from rrl_register.estimation import selection
-from rrl_register.estimation.displaced import Displaced, DisplacedModel
-from rrl_register.estimation.displacement import Transform, as_transform
+from rrl_register.estimation import model_selection as selection
+from rrl_register.estimation.displaced_models import Displaced, DisplacedModel
+from rrl_register.estimation.model_selection import FitAfter, candidates, choose_model
 from rrl_register.estimation.ransac import Model, robust_fit
-from rrl_register.estimation.selection import FitAfter, candidates, choose_model
-from rrl_register.estimation.transforms import (
+from rrl_register.geometry.displacement import Transform, as_transform
+from rrl_register.geometry.transforms import (
     compose,
     corners_of,
     fit_similarity,

@@ -21,9 +21,9 @@ from rrl_register.config import (
     Resampling,
     WarpConfig,
 )
+from rrl_register.config.options import CONFIG_OPTIONS
+from rrl_register.config.yaml_file import read_config, read_settings, template
 from rrl_register.errors import InputError, UsageError
-from rrl_register.options import CONFIG_OPTIONS
-from rrl_register.settings_file import read_config, read_settings, template
 
 BANDS = st.lists(st.integers(1, 20), max_size=3).map(tuple)
 NUMBERS = st.integers(-99, 99).map(str)

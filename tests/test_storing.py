@@ -21,7 +21,7 @@ from rrl_register.errors import UsageError, WriteError
 from rrl_register.raster import storing
 from rrl_register.raster.reader import open_info
 from rrl_register.raster.storing import overview_factors
-from rrl_register.warping import warp_to_file
+from rrl_register.warping.warp import warp_to_file
 
 Make = Callable[..., Path]
 

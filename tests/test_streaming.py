@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from rrl_register.streaming import default_threads, in_order
+from rrl_register.parallel import default_threads, in_order
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rrl_register.strips import STRIP_ROWS, by_strips
+from rrl_register.parallel import STRIP_ROWS, by_strips
 
 
 @pytest.mark.parametrize("height", [0, 1, STRIP_ROWS, STRIP_ROWS + 1, 5 * STRIP_ROWS - 3])

@@ -4,8 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from rrl_register.strips import STRIP_ROWS
-from rrl_register.structure import (
+from rrl_register.matching.features.oriented_gradients import (
     contrast_normalised_gradients,
     direction_series,
     edge_strength,
@@ -14,6 +13,7 @@ from rrl_register.structure import (
     orientation_harmonics,
     oriented_gradients,
 )
+from rrl_register.parallel import STRIP_ROWS
 
 
 def texture(shape: tuple[int, int] = (120, 160), seed: int = 0, sigma: float = 2.0) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rrl_register.matching.tie_points import Controls, Matches, TiePoints
+from rrl_register.geometry.tie_points import Controls, Matches, TiePoints
 
 rng = np.random.default_rng(4)
 

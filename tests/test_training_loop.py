@@ -17,8 +17,8 @@ import pytest
 import torch
 
 from rrl_register.errors import InputError, UsageError
-from rrl_register.nn import RRLNet
 from rrl_register.nn.architecture import Architecture, InteractionKind
+from rrl_register.nn.rrlnet import RRLNet
 from rrl_register.nn.weights import load_weights, save_weights
 from rrl_register.training import loop, validation
 from rrl_register.training.bank import is_validation

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from rrl_register.errors import InputError
-from rrl_register.nn import RRLNet
+from rrl_register.nn.rrlnet import RRLNet
 from rrl_register.training import slices
 from rrl_register.training.checkpoint import save_checkpoint
 from rrl_register.training.slices import MANIFEST, expanded, read_slice, reduced, write_slice

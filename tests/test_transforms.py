@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rrl_register.errors import NotRegisteredError
-from rrl_register.estimation.transforms import (
+from rrl_register.geometry.transforms import (
     Fit,
     centre_of,
     compose,

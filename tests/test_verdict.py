@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rrl_register.estimation import verdict
-from rrl_register.estimation.evidence import Evidence
-from rrl_register.estimation.verdict import (
+from rrl_register.config.options import CONFIG_OPTIONS
+from rrl_register.estimation import acceptance as verdict
+from rrl_register.estimation.acceptance import (
     ASPECTS,
     FEATURES,
     confidence,
@@ -19,7 +19,7 @@ from rrl_register.estimation.verdict import (
     refusal_without_transform,
     weakest,
 )
-from rrl_register.options import CONFIG_OPTIONS
+from rrl_register.estimation.evidence import Evidence
 
 NAN = float("nan")
 GOOD = Evidence(

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from rrl_register.config import Resampling
 from rrl_register.errors import UsageError
-from rrl_register.estimation.displacement import Displacement, Transform
-from rrl_register.warping import warp_array
+from rrl_register.geometry.displacement import Displacement, Transform
+from rrl_register.warping.warp import warp_array
 
 DTYPES = ["uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64"]
 COMPLEX = ["complex64", "complex128"]

@@ -13,7 +13,7 @@ import pytest
 from rrl_register.errors import InputError, OutputExistsError, UsageError
 from rrl_register.raster.grid import Grid
 from rrl_register.raster.reader import open_info
-from rrl_register.warping import warp_to_file
+from rrl_register.warping.warp import warp_to_file
 
 Make = Callable[..., Path]
 
@@ -51,7 +51,7 @@ from pathlib import Path
 import numpy as np
 from rrl_register.errors import InputError
 from rrl_register.raster.grid import Grid
-from rrl_register.warping import warp_to_file
+from rrl_register.warping.warp import warp_to_file
 
 moving, limit = Path(sys.argv[1]), int(sys.argv[2])
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

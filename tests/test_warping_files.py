@@ -15,13 +15,14 @@ from affine import Affine
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, MaskFlags
 
-from rrl_register import inverse_map, warping
 from rrl_register.config import Resampling, WarpConfig
 from rrl_register.errors import UsageError
-from rrl_register.estimation.displacement import Displacement
+from rrl_register.geometry.displacement import Displacement
 from rrl_register.raster.grid import Grid
 from rrl_register.raster.reader import open_info
-from rrl_register.warping import warp_array, warp_to_file
+from rrl_register.warping import inverse_map
+from rrl_register.warping import warp as warping
+from rrl_register.warping.warp import warp_array, warp_to_file
 
 Make = Callable[..., Path]
 

@@ -13,8 +13,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from rrl_register.errors import InputError
-from rrl_register.nn import RRLNet
 from rrl_register.nn.architecture import PAPER, Architecture, InteractionKind
+from rrl_register.nn.rrlnet import RRLNet
 from rrl_register.nn.weights import SCHEMA, checksum, load_weights, prune_weights, read_weights, save_weights
 
 torch.set_num_threads(1)

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from rrl_register.nn import RRLNet
 from rrl_register.nn import winograd as subject
+from rrl_register.nn.rrlnet import RRLNet
 from rrl_register.nn.winograd import WinogradConv, quicken_convolutions
 
 torch.set_num_threads(1)

@@ -16,13 +16,13 @@ from rasterio.crs import CRS
 
 from rrl_register.config import Kind, ReadConfig
 from rrl_register.errors import InputError, UsageError
-from rrl_register.estimation.covariance import Uncertainty, in_file_px
-from rrl_register.estimation.displacement import Displacement, Transform
-from rrl_register.estimation.transforms import project
-from rrl_register.matching.tie_points import TiePoints
-from rrl_register.pair_files import read_pair
+from rrl_register.estimation.uncertainty import Uncertainty, in_file_px
+from rrl_register.geometry.displacement import Displacement, Transform
+from rrl_register.geometry.tie_points import TiePoints
+from rrl_register.geometry.transforms import project
+from rrl_register.matching.image_pair import WorkingPair
+from rrl_register.matching.read_pair import read_pair
 from rrl_register.raster.grid import Grid, rescale_matrix
-from rrl_register.working import WorkingPair
 
 UTM31 = CRS.from_epsg(32631)
 WIDTH_M, HEIGHT_M = 2000, 1500

@@ -18,11 +18,11 @@ from rasterio.crs import CRS  # noqa: E402
 import rrl_register.xarray as module  # noqa: E402
 from rrl_register.config import ReadConfig, RegisterConfig  # noqa: E402
 from rrl_register.errors import NotRegisteredError, UsageError  # noqa: E402
-from rrl_register.estimation.displacement import Displacement  # noqa: E402
-from rrl_register.images import ImageArray  # noqa: E402
+from rrl_register.exchange.registration import Registration  # noqa: E402
+from rrl_register.geometry.displacement import Displacement  # noqa: E402
 from rrl_register.raster.grid import Grid  # noqa: E402
-from rrl_register.registration import Registration  # noqa: E402
-from rrl_register.warping import warp_array  # noqa: E402
+from rrl_register.raster.image_array import ImageArray  # noqa: E402
+from rrl_register.warping.warp import warp_array  # noqa: E402
 
 Build = Callable[..., Registration]
 

@@ -8,11 +8,11 @@ from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
-from rrl_register import __version__
 from rrl_register.batch.attempts import begin_attempt
 from rrl_register.batch.manifest import Scene
 from rrl_register.batch.outcome import Outcome
 from rrl_register.batch.work import fail_scene, write_failure
+from rrl_register.config.version import __version__
 from rrl_register.errors import InputError, UsageError, WriteError
 
 FolderWork = Callable[[Scene, Path], Outcome]

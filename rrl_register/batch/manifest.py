@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from rrl_register.config import RegisterConfig
+from rrl_register.config.options import CONFIG_OPTIONS, as_text, build_config, nearest
 from rrl_register.errors import InputError, UsageError
-from rrl_register.options import CONFIG_OPTIONS, as_text, build_config, nearest
 
 PLACEHOLDER = "{id}"
 _OPTIONS = {option.name: option for option in CONFIG_OPTIONS}

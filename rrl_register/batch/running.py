@@ -22,7 +22,7 @@ from rrl_register.batch.summary import Summary
 from rrl_register.batch.work import outputs_of, register_scene
 from rrl_register.config import BatchConfig
 from rrl_register.errors import OutputExistsError, UsageError, WriteError
-from rrl_register.streaming import usable_cores
+from rrl_register.parallel import usable_cores
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from rrl_register.config import Device
 from rrl_register.errors import NotRegisteredError, RegistrationError, WriteError
 
 if TYPE_CHECKING:
-    from rrl_register.matching.scorers import LoadedScorer
-    from rrl_register.registration import Registration
+    from rrl_register.exchange.registration import Registration
+    from rrl_register.nn.inference.load import LoadedScorer
 
 _BUG = 1
 
@@ -69,8 +69,8 @@ def write_failure(outcome: Outcome, folder: Path) -> None:
     Raises:
         WriteError: The folder cannot be written to.
     """
+    from rrl_register.exchange.registration import failure_record
     from rrl_register.raster.writer import write_json
-    from rrl_register.registration import failure_record
 
     raster, result = outputs_of(outcome.id, folder)
     raster.unlink(missing_ok=True)
@@ -78,10 +78,10 @@ def write_failure(outcome: Outcome, folder: Path) -> None:
 
 
 def _done(scene: Scene, folder: Path, threads: int) -> Outcome:
-    from rrl_register.applying import apply_transform, require_writable_grid
-    from rrl_register.budget import bounded_block_cache
-    from rrl_register.pipeline import register
+    from rrl_register.pipeline.register import register
+    from rrl_register.raster.memory import bounded_block_cache
     from rrl_register.raster.writer import write_json
+    from rrl_register.warping.apply import apply_transform, require_writable_grid
 
     raster, result = outputs_of(scene.id, folder)
     raster.unlink(missing_ok=True)
@@ -154,6 +154,6 @@ def _limit_threads(threads: int) -> None:
 @lru_cache(maxsize=2)
 def _scorer(weights: Path | None, device: Device, threads: int) -> LoadedScorer:
     """The network, loaded once per process and not once per scene."""
-    from rrl_register.matching.scorers import load_scorer
+    from rrl_register.nn.inference.load import load_scorer
 
     return load_scorer(weights, device, threads)

@@ -8,7 +8,6 @@ from pathlib import Path
 import click
 from click.shell_completion import CompletionItem
 
-from rrl_register import __version__
 from rrl_register.cli.apply import apply
 from rrl_register.cli.batch import batch
 from rrl_register.cli.command import CONTEXT, OneLineErrors
@@ -21,6 +20,7 @@ from rrl_register.cli.register import register
 from rrl_register.cli.report import report
 from rrl_register.cli.tie_points import tie_points
 from rrl_register.cli.train import train
+from rrl_register.config.version import __version__
 
 DEFAULT_VERB = "register"
 

@@ -10,8 +10,8 @@ import click
 from rrl_register.cli.checks import require_file, require_outputs
 from rrl_register.cli.options import config_options, overwrite_option, set_up_logging, verbosity_options
 from rrl_register.cli.progress import stages
-from rrl_register.option_types import FILE
-from rrl_register.options import build_config
+from rrl_register.config.option_types import FILE
+from rrl_register.config.options import build_config
 
 
 @click.command(no_args_is_help=True, short_help="Warp another file with a transform found before.")
@@ -39,8 +39,8 @@ def apply(
     for path in like:
         require_file(path)
     require_outputs([output], [transform, image, *like], overwrite)
-    from rrl_register.applying import apply_transform, read_registration
-    from rrl_register.budget import bounded_block_cache
+    from rrl_register.raster.memory import bounded_block_cache
+    from rrl_register.warping.apply import apply_transform, read_registration
 
     registration = read_registration(transform)
     with stages("warp"), bounded_block_cache(config.resources.max_memory):

@@ -15,9 +15,9 @@ from rrl_register.cli.checks import require_file
 from rrl_register.cli.command import INTERRUPTED, RegistrationCommand
 from rrl_register.cli.options import config_options, overwrite_option, set_up_logging, verbosity_options
 from rrl_register.config import BatchConfig, RegisterConfig
+from rrl_register.config.option_types import FILE
+from rrl_register.config.options import build_config
 from rrl_register.errors import NotRegisteredError, UsageError
-from rrl_register.option_types import FILE
-from rrl_register.options import build_config
 
 if TYPE_CHECKING:
     from rrl_register.batch.manifest import Manifest
@@ -103,7 +103,7 @@ def batch(
 
 def table(summary: Summary) -> str:
     """Lay out how it went, a line for each scene."""
-    from rrl_register.evaluation.tables import text_table
+    from rrl_register.training.evaluation.tables import text_table
 
     header = ["id", "status", "model", "inliers", "held out px", "confidence", "seconds", "reason"]
     figures = ("model", "n_inliers", "check_rmse_px", "confidence")

@@ -12,9 +12,9 @@ from typing import Any, NoReturn
 import click
 
 from rrl_register.cli.checks import require_file
+from rrl_register.config.option_types import FILE
+from rrl_register.config.options import build_config
 from rrl_register.errors import RegistrationError, UsageError
-from rrl_register.option_types import FILE
-from rrl_register.options import build_config
 
 INTERRUPTED = 130
 """What shells give for a program that Ctrl-C ended."""
@@ -69,7 +69,7 @@ class RegistrationCommand(OneLineErrors):
     def invoke(self, ctx: click.Context) -> Any:
         """Print the settings, or do what the command does."""
         if ctx.params.pop("print_config"):
-            from rrl_register.settings_file import template
+            from rrl_register.config.yaml_file import template
 
             click.echo(template(build_config(ctx.params)), nl=False)
             return None
@@ -123,7 +123,7 @@ def _config_option() -> click.Option:
 def _use_config(ctx: click.Context, _: click.Parameter, path: Path | None) -> None:
     if path is None or ctx.resilient_parsing:
         return
-    from rrl_register.settings_file import read_settings
+    from rrl_register.config.yaml_file import read_settings
 
     require_file(path)
     settings = read_settings(path)

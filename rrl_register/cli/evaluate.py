@@ -13,13 +13,13 @@ import click
 from rrl_register.cli.checks import require_file, require_outputs
 from rrl_register.cli.options import overwrite_option
 from rrl_register.config import Kind, RegisterConfig
+from rrl_register.config.option_types import FILE, one_of
+from rrl_register.config.options import CONFIG_OPTIONS, build_config
 from rrl_register.errors import UsageError
-from rrl_register.option_types import FILE, one_of
-from rrl_register.options import CONFIG_OPTIONS, build_config
 
 if TYPE_CHECKING:
-    from rrl_register.evaluation.figures import Scores
-    from rrl_register.matching.scoring import Scorer
+    from rrl_register.nn.inference.torch_backend import Scorer
+    from rrl_register.training.evaluation.figures import Scores
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -153,8 +153,8 @@ def vis_nir(
     """
     _check_vis_nir(folder, recipe, output, weights)
     require_outputs([result] if result else [], [path for path in (recipe, weights) if path], overwrite)
-    from rrl_register.evaluation import vis_nir as protocol
-    from rrl_register.matching.scoring import Scorer
+    from rrl_register.nn.inference.torch_backend import Scorer
+    from rrl_register.training.evaluation import vis_nir as protocol
 
     scenes = protocol.find_scenes(folder)
     tested = protocol.split_scenes(scenes, train_scene, needs_training=output is not None)
@@ -190,9 +190,9 @@ def _evaluate_files(images: Path, labels: Path, values: Mapping[str, Any]) -> No
     config, scenes, result, roc = build_config(values), values["scenes"], values["result"], values["roc"]
     inputs = [path for path in (images, labels, scenes) if path]
     _check_outputs(values, inputs)
-    from rrl_register.evaluation.patch_set import load_patch_set
-    from rrl_register.evaluation.report import set_result, set_table
-    from rrl_register.evaluation.scoring import score_patch_set
+    from rrl_register.training.evaluation.patch_set import load_patch_set
+    from rrl_register.training.evaluation.report import set_result, set_table
+    from rrl_register.training.evaluation.scoring import score_patch_set
 
     loaded = load_patch_set(images, labels, scenes, Kind(values["other_kind"]))
     _say(f"{loaded.name}: {len(loaded)} pairs; the second patches are taken for {loaded.taken_as}")
@@ -208,11 +208,11 @@ def _evaluate_files(images: Path, labels: Path, values: Mapping[str, Any]) -> No
 def _evaluate_pairs(pairs: Path, values: Mapping[str, Any]) -> None:
     config, folder, overwrite = build_config(values), values["save_patches"], values["overwrite"]
     _check_outputs(values, [pairs])
-    from rrl_register.evaluation.cutting import CutConfig, cut_family
-    from rrl_register.evaluation.image_pairs import read_image_pairs
-    from rrl_register.evaluation.report import families_result, families_table, family_result
-    from rrl_register.evaluation.saving import check_patch_files, save_family
-    from rrl_register.evaluation.scoring import score_family
+    from rrl_register.training.evaluation.cutting import CutConfig, cut_family
+    from rrl_register.training.evaluation.image_pairs import read_image_pairs
+    from rrl_register.training.evaluation.report import families_result, families_table, family_result
+    from rrl_register.training.evaluation.saving import check_patch_files, save_family
+    from rrl_register.training.evaluation.scoring import score_family
 
     support = None if values["support"] == "auto" else int(values["support"])
     cut = CutConfig(values["per_family"], values["near_miss"], support)
@@ -256,13 +256,13 @@ def _check_outputs(values: Mapping[str, Any], inputs: list[Path]) -> None:
     outputs = [values[name] for name in ("result", "roc") if values[name]]
     require_outputs(outputs, [*inputs, weights] if weights else inputs, values["overwrite"])
     if values["roc"]:
-        from rrl_register.evaluation.plot import check_plot
+        from rrl_register.training.evaluation.plot import check_plot
 
         check_plot(values["roc"])
 
 
 def _scorer(config: RegisterConfig) -> Scorer:
-    from rrl_register.matching.scoring import Scorer
+    from rrl_register.nn.inference.torch_backend import Scorer
 
     return Scorer(config.match.weights, config.match.device)
 
@@ -277,7 +277,7 @@ def _write(result: Path | None, figures: dict[str, Any], overwrite: bool) -> Non
 
 def _draw(roc: Path | None, curves: dict[str, Scores], overwrite: bool) -> None:
     if roc:
-        from rrl_register.evaluation.plot import draw_roc
+        from rrl_register.training.evaluation.plot import draw_roc
 
         draw_roc(roc, curves, overwrite)
         click.echo(roc)

@@ -8,8 +8,8 @@ import click
 
 from rrl_register.cli.checks import require_file, require_outputs
 from rrl_register.cli.options import overwrite_option, set_up_logging, verbosity_options
-from rrl_register.formats import ExportFormat, export_format
-from rrl_register.option_types import FILE, one_of
+from rrl_register.config.option_types import FILE, one_of
+from rrl_register.nn.export_formats import ExportFormat, export_format
 
 
 @click.command(no_args_is_help=True, short_help="Write the network to one file.")
@@ -50,7 +50,7 @@ def export(
     for path in inputs:
         require_file(path)
     require_outputs([output], inputs, overwrite)
-    from rrl_register.nn.export import export_weights, source_weights
+    from rrl_register.training.export import export_weights, source_weights
 
     export_weights(source_weights(weights, name, new_name=output.stem), output, kind, overwrite)
     click.echo(output)

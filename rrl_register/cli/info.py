@@ -14,11 +14,11 @@ from rrl_register.cli.command import RegistrationCommand
 from rrl_register.cli.options import config_options, set_up_logging
 from rrl_register.cli.progress import stages
 from rrl_register.config import RegisterConfig
-from rrl_register.option_types import FILE
-from rrl_register.options import build_config
+from rrl_register.config.option_types import FILE
+from rrl_register.config.options import build_config
 
 if TYPE_CHECKING:
-    from rrl_register.plan import ImagePlan, Plan
+    from rrl_register.pipeline.dry_run import ImagePlan, Plan
     from rrl_register.raster.grid import Grid
 
 Line = tuple[str, str]
@@ -82,7 +82,7 @@ def _common_lines(plan: Plan) -> Iterable[Line]:
 
 def _image_report(path: Path, config: RegisterConfig) -> tuple[dict[str, Any], list[tuple[str, list[Line]]]]:
     with stages("read"):
-        from rrl_register.plan import plan_image
+        from rrl_register.pipeline.dry_run import plan_image
 
         image = plan_image(path, config)
     return image.to_json(), [(str(path), image_lines(image))]
@@ -92,7 +92,7 @@ def _pair_report(
     fixed: Path, moving: Path, config: RegisterConfig
 ) -> tuple[dict[str, Any], list[tuple[str, list[Line]]]]:
     with stages("read"):
-        from rrl_register.plan import plan_registration
+        from rrl_register.pipeline.dry_run import plan_registration
 
         plan = plan_registration(fixed, moving, config)
     return plan.to_json(), plan_lines(plan)

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from rrl_register.options import CONFIG_OPTIONS
+from rrl_register.config.options import CONFIG_OPTIONS
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 

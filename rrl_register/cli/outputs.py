@@ -12,12 +12,12 @@ import click
 from rrl_register.cli.checks import require_outputs
 from rrl_register.cli.progress import stages
 from rrl_register.config import RegisterConfig
+from rrl_register.config.option_types import FILE
 from rrl_register.errors import NotRegisteredError, UsageError
 from rrl_register.exchange.formats import point_format, write_points
-from rrl_register.option_types import FILE
 
 if TYPE_CHECKING:
-    from rrl_register.registration import Registration
+    from rrl_register.exchange.registration import Registration
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -94,7 +94,7 @@ class Outputs:
 
     def write_failure(self, reason: str, fixed: Path, moving: Path, config: RegisterConfig) -> None:
         """Write down why a registration could not begin."""
-        from rrl_register.registration import failure_record
+        from rrl_register.exchange.registration import failure_record
 
         self._write_result(failure_record(reason))
         self._write_report(fixed, moving, None, config, reason)
@@ -133,9 +133,9 @@ class Outputs:
     def _write_preview(self, fixed: Path, moving: Path, registration: Registration, config: RegisterConfig) -> None:
         if self.preview is None:
             return
-        from rrl_register.budget import bounded_block_cache
-        from rrl_register.preview import preview_of_files
+        from rrl_register.raster.memory import bounded_block_cache
         from rrl_register.raster.writer import write_png
+        from rrl_register.report.preview import preview_of_files
 
         with stages("preview"), bounded_block_cache(config.resources.max_memory):
             write_png(self.preview, preview_of_files(fixed, moving, registration, config.read), self.overwrite)
@@ -156,8 +156,8 @@ class Outputs:
     def _write_raster(self, moving: Path, registration: Registration, config: RegisterConfig) -> None:
         if self.raster is None:
             return
-        from rrl_register.applying import apply_transform
-        from rrl_register.budget import bounded_block_cache
+        from rrl_register.raster.memory import bounded_block_cache
+        from rrl_register.warping.apply import apply_transform
 
         with stages("warp"), bounded_block_cache(config.resources.max_memory):
             apply_transform(registration, moving, self.raster, config.warp, overwrite=self.overwrite)

@@ -12,12 +12,12 @@ from rrl_register.cli.options import config_options, overwrite_option, set_up_lo
 from rrl_register.cli.outputs import Outputs, export_options
 from rrl_register.cli.register import summary
 from rrl_register.config import RegisterConfig
+from rrl_register.config.option_types import FILE
+from rrl_register.config.options import build_config
 from rrl_register.exchange.formats import point_format, read_points
-from rrl_register.option_types import FILE
-from rrl_register.options import build_config
 
 if TYPE_CHECKING:
-    from rrl_register.registration import Registration
+    from rrl_register.exchange.registration import Registration
 
 
 @click.command(no_args_is_help=True, short_help="Fit again to points that were edited or set by hand.")
@@ -64,8 +64,8 @@ def refit(
 
 def _fit(points: Path, fixed: Path, moving: Path, config: RegisterConfig) -> Registration:
     from rrl_register.exchange.table import Grids
+    from rrl_register.pipeline.refit import refit as fit_again
     from rrl_register.raster.reader import open_info
-    from rrl_register.refitting import refit as fit_again
 
     grids = Grids(open_info(fixed).grid, open_info(moving).grid)
     return fit_again(read_points(points, grids), fixed, moving, config)

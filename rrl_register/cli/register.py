@@ -13,12 +13,12 @@ from rrl_register.cli.options import config_options, overwrite_option, set_up_lo
 from rrl_register.cli.outputs import Outputs, export_options
 from rrl_register.cli.progress import stages
 from rrl_register.config import RegisterConfig
+from rrl_register.config.option_types import FILE
+from rrl_register.config.options import build_config
 from rrl_register.errors import InputError
-from rrl_register.option_types import FILE
-from rrl_register.options import build_config
 
 if TYPE_CHECKING:
-    from rrl_register.registration import Registration
+    from rrl_register.exchange.registration import Registration
 
 
 @click.command(cls=RegistrationCommand, no_args_is_help=True, short_help="Bring MOVING onto FIXED's pixel grid.")
@@ -87,13 +87,13 @@ def _check(fixed: Path, moving: Path, outputs: Outputs, config: RegisterConfig) 
             inputs.append(path)
     outputs.check(inputs)
     if like or config.warp.gcps_only:
-        from rrl_register.applying import require_writable_grid
+        from rrl_register.warping.apply import require_writable_grid
 
         require_writable_grid(fixed, config.warp)
 
 
 def _estimate(fixed: Path, moving: Path, config: RegisterConfig) -> Registration:
     with stages("load") as watch:
-        from rrl_register.pipeline import register as run_pipeline
+        from rrl_register.pipeline.register import register as run_pipeline
 
         return run_pipeline(fixed, moving, config, watch=watch)

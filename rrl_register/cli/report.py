@@ -9,8 +9,8 @@ import click
 
 from rrl_register.cli.checks import require_file, require_outputs
 from rrl_register.cli.options import config_options, overwrite_option, set_up_logging, verbosity_options
-from rrl_register.option_types import FILE
-from rrl_register.options import build_config
+from rrl_register.config.option_types import FILE
+from rrl_register.config.options import build_config
 
 
 @click.command(no_args_is_help=True)

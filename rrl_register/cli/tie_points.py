@@ -9,8 +9,8 @@ import click
 from rrl_register.cli.checks import require_file, require_outputs
 from rrl_register.cli.options import overwrite_option
 from rrl_register.cli.outputs import write_tie_points
+from rrl_register.config.option_types import FILE
 from rrl_register.exchange.formats import point_format
-from rrl_register.option_types import FILE
 
 
 @click.command("tie-points", no_args_is_help=True, short_help="Write the tie points of a result for other programs.")
@@ -34,6 +34,6 @@ def tie_points(result: Path, outputs: tuple[Path, ...], overwrite: bool) -> None
     for output in outputs:
         point_format(output)
     require_outputs(list(outputs), [result], overwrite)
-    from rrl_register.applying import read_registration
+    from rrl_register.warping.apply import read_registration
 
     write_tie_points(outputs, read_registration(result), overwrite)

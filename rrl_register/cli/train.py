@@ -12,8 +12,8 @@ import click
 
 from rrl_register.cli.checks import require_file, require_outputs
 from rrl_register.cli.options import overwrite_option, set_up_logging, verbosity_options
+from rrl_register.config.option_types import FILE
 from rrl_register.errors import UsageError
-from rrl_register.option_types import FILE
 
 if TYPE_CHECKING:
     from rrl_register.training.config import TrainingConfig
@@ -111,8 +111,8 @@ def _as_yaml(settings: TrainingConfig) -> str:
 
 
 def _export(checkpoint: Path, output: Path, name: str | None, overwrite: bool) -> Path:
-    from rrl_register.formats import ExportFormat
-    from rrl_register.nn.export import export_weights, source_weights
+    from rrl_register.nn.export_formats import ExportFormat
+    from rrl_register.training.export import export_weights, source_weights
 
     export_weights(source_weights(checkpoint, name or output.stem), output, ExportFormat.SAFETENSORS, overwrite)
     return output

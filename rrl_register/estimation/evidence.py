@@ -8,11 +8,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl_register.estimation.displacement import AnyFit
 from rrl_register.estimation.ransac import held_out_rmse
-from rrl_register.estimation.transforms import Matrix, is_sane
-from rrl_register.matching.tie_points import AGREEMENT_PX, Matches
-from rrl_register.structure import Mask
+from rrl_register.geometry.displacement import AnyFit
+from rrl_register.geometry.tie_points import AGREEMENT_PX, Matches
+from rrl_register.geometry.transforms import Matrix, is_sane
+from rrl_register.matching.features.oriented_gradients import Mask
 
 MIN_TO_HOLD_OUT = 10
 """Inliers from which some can be kept out of the fit."""

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rrl_register.errors import NotRegisteredError
-from rrl_register.estimation.displacement import AnyFit, distances
-from rrl_register.estimation.leaving_out import fits_without
-from rrl_register.estimation.transforms import (
+from rrl_register.estimation.cross_validation import fits_without
+from rrl_register.geometry.displacement import AnyFit, distances
+from rrl_register.geometry.transforms import (
     Fit,
     Matrix,
     Points,

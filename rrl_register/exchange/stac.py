@@ -14,8 +14,8 @@ import rasterio
 
 from rrl_register.errors import UsageError
 from rrl_register.exchange.ground import to_lon_lat
+from rrl_register.exchange.registration import Registration
 from rrl_register.raster.grid import Grid
-from rrl_register.registration import Registration
 
 PREFIX = "rrl:"
 """Of the properties that no extension has a name for."""

@@ -9,10 +9,10 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl_register.estimation.displacement import Transform
-from rrl_register.matching.tie_points import AGREEMENT_PX, TiePoints
+from rrl_register.exchange.registration import Registration
+from rrl_register.geometry.displacement import Transform
+from rrl_register.geometry.tie_points import AGREEMENT_PX, TiePoints
 from rrl_register.raster.grid import Grid
-from rrl_register.registration import Registration
 
 PX_DIGITS = 3
 """Of RESULT.json, too, so that a result and its file lead to the same table."""

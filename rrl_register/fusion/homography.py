@@ -11,9 +11,9 @@ from torch import nn
 
 from rrl_register.config import Device, ModelChoice, RegisterConfig
 from rrl_register.errors import InputError, UsageError
-from rrl_register.matching.scoring import Scorer
+from rrl_register.nn.inference.torch_backend import Scorer
 from rrl_register.nn.weights import load_weights
-from rrl_register.pipeline import register
+from rrl_register.pipeline.register import register
 
 _MATRICES = (ModelChoice.TRANSLATION, ModelChoice.SIMILARITY, ModelChoice.AFFINE, ModelChoice.HOMOGRAPHY)
 

@@ -12,17 +12,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rrl_register.applying import open_view
-from rrl_register.boxes import Box
 from rrl_register.config import Resampling, WarpConfig
 from rrl_register.errors import UsageError
 from rrl_register.fusion.stack_result import StackMember
-from rrl_register.images import ImageArray
+from rrl_register.geometry.window import Box
 from rrl_register.raster.geotiff import create_empty, layout, storage_options
 from rrl_register.raster.grid import Grid
+from rrl_register.raster.image_array import ImageArray
 from rrl_register.raster.reader import open_info
 from rrl_register.raster.writer import atomic_path
-from rrl_register.warping import View, require_block_size
+from rrl_register.warping.apply import open_view
+from rrl_register.warping.warp import View, require_block_size
 
 
 @dataclass(frozen=True)

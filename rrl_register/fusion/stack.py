@@ -11,15 +11,15 @@ from typing import Literal
 
 from rrl_register.config import Kind, RegisterConfig, WarpConfig
 from rrl_register.errors import InputError, NotRegisteredError, UsageError
+from rrl_register.exchange.registration import Registration
 from rrl_register.fusion.layers import as_arrays, check_layers, open_layer, write_layers
 from rrl_register.fusion.stack_result import AlignedStack, StackBand, StackMember
-from rrl_register.images import ImageArray, ImageLike, as_image
-from rrl_register.matching.scorers import LoadedScorer, load_scorer
-from rrl_register.pipeline import register
+from rrl_register.nn.inference.load import LoadedScorer, load_scorer
+from rrl_register.pipeline.register import register
 from rrl_register.raster.grid import Grid
+from rrl_register.raster.image_array import ImageArray, ImageLike, as_image
 from rrl_register.raster.reader import open_info
 from rrl_register.raster.writer import check_not_input, check_output
-from rrl_register.registration import Registration
 
 OnFailure = Literal["raise", "skip"]
 

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from rrl_register.exchange.registration import Registration
 from rrl_register.raster.grid import Grid
 from rrl_register.raster.reader import open_dataset
-from rrl_register.registration import Registration
 
 
 class StackMember(NamedTuple):

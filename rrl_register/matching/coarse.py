@@ -14,9 +14,8 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl_register.crew import side_by_side
 from rrl_register.estimation.ransac import Model, robust_fit
-from rrl_register.estimation.transforms import (
+from rrl_register.geometry.transforms import (
     Matrix,
     Points,
     corners_of,
@@ -25,11 +24,12 @@ from rrl_register.estimation.transforms import (
     is_sane,
     project,
 )
-from rrl_register.keypoints import spread_grid
-from rrl_register.matching.correlation import ReducedPair, Template
-from rrl_register.matching.refine import Structure, peaks_between
-from rrl_register.matching.scan import Peak, scan
-from rrl_register.structure import Image, Mask
+from rrl_register.matching.coarse_features import ReducedPair, Template
+from rrl_register.matching.coarse_scan import Peak, scan
+from rrl_register.matching.features.keypoints import spread_grid
+from rrl_register.matching.features.oriented_gradients import Image, Mask
+from rrl_register.matching.local_correlation import Structure, peaks_between
+from rrl_register.parallel import side_by_side
 
 REFINE_SIDE = 288
 """Longest side of the images on which the best hypotheses are refined, px."""

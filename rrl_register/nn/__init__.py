@@ -1,6 +1,1 @@
-"""RRL-Net and its parts. Importing this needs torch, and nothing that reads rasters."""
-
-from rrl_register.nn.rrlnet import PatchFeatures, RRLNet
-from rrl_register.spectrum import Spectrum
-
-__all__ = ["PatchFeatures", "RRLNet", "Spectrum"]
+"""RRL-Net: its parts, its weights, and running it. Importing the package itself loads no PyTorch."""

@@ -22,12 +22,12 @@ from torch import Tensor, nn
 from rrl_register.errors import InputError
 from rrl_register.nn.architecture import InteractionKind
 from rrl_register.nn.blocks import LEAK, PATCH_SIZE, STAGE_SIZES
+from rrl_register.nn.encoder_choice import Spectrum
 from rrl_register.nn.integer_graph import Bytes, IntegerGraph
 from rrl_register.nn.mgla import MGLA
 from rrl_register.nn.ranges import Observed
 from rrl_register.nn.rrlnet import RRLNet
 from rrl_register.nn.steps import Step
-from rrl_register.spectrum import Spectrum
 
 NEIGHBOURS = 4
 """Pixels of a row that the first convolution takes for channels: of a single one it makes four times as slow a job."""

@@ -14,10 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from rrl_register.nn.encoder_choice import Spectrum
 from rrl_register.nn.mgla import MGLA
 from rrl_register.nn.rrlnet import RRLNet, standardise
 from rrl_register.nn.steps import Step
-from rrl_register.spectrum import Spectrum
 
 VALUES_PER_MAP = 10_000
 """Kept of each map of a batch, drawn at random."""

@@ -18,7 +18,7 @@ from rasterio.errors import CRSError
 from rasterio.warp import transform as reproject_xy
 
 from rrl_register.errors import InputError, NotRegisteredError
-from rrl_register.estimation.transforms import fit_affine, fit_homography, project
+from rrl_register.geometry.transforms import fit_affine, fit_homography, project
 
 FloatArray = npt.NDArray[np.float64]
 

@@ -1,7 +1,7 @@
 """What a person looks at: one self-contained HTML page of a registration, and one of a whole batch."""
 
-from rrl_register.report.case import Case, read_case
-from rrl_register.report.index import write_batch_report
-from rrl_register.report.page import write_report
+from rrl_register.report.batch_page import write_batch_report
+from rrl_register.report.inputs import Case, read_case
+from rrl_register.report.scene_page import write_report
 
 __all__ = ["Case", "read_case", "write_batch_report", "write_report"]

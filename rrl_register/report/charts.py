@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from rrl_register.estimation.transforms import corners_of
-from rrl_register.registration import Registration
-from rrl_register.report.marks import LEVELS, Marks
+from rrl_register.exchange.registration import Registration
+from rrl_register.geometry.transforms import corners_of
+from rrl_register.report.tie_point_marks import LEVELS, Marks
 
 Values = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from rrl_register.config import RegisterConfig
-from rrl_register.options import CONFIG_OPTIONS, ConfigOption
-from rrl_register.report.case import Case
+from rrl_register.config.options import CONFIG_OPTIONS, ConfigOption
+from rrl_register.report.inputs import Case
 
 _ALIGNED, _RESULT = Path("aligned.tif"), Path("result.json")
 

@@ -13,13 +13,13 @@ import numpy.typing as npt
 
 from rrl_register.config import Kind, Resampling
 from rrl_register.errors import InputError
-from rrl_register.estimation.transforms import Matrix, decompose
+from rrl_register.exchange.registration import Registration
+from rrl_register.geometry.transforms import Matrix, decompose
 from rrl_register.raster.grid import rescale_matrix
 from rrl_register.raster.reader import Bands, RasterInfo, open_info, read_bands
 from rrl_register.raster.stretch import to_grey
-from rrl_register.registration import Registration
-from rrl_register.report.case import Case
-from rrl_register.warping import warp_array
+from rrl_register.report.inputs import Case
+from rrl_register.warping.warp import warp_array
 
 Levels = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]

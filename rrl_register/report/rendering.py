@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from rrl_register.errors import WriteError
 from rrl_register.raster.writer import atomic_path
-from rrl_register.report.wording import percent
+from rrl_register.report.text import percent
 
 _PACKAGE = "rrl_register.report"
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from rrl_register.errors import InputError
-from rrl_register.nn import RRLNet
+from rrl_register.nn.rrlnet import RRLNet
 
 
 class ExponentialMovingAverage:

@@ -12,12 +12,12 @@ from rasterio.warp import transform as reproject
 
 from rrl_register.config import Kind, ReadConfig
 from rrl_register.errors import InputError
-from rrl_register.estimation.transforms import decompose
+from rrl_register.geometry.transforms import decompose
+from rrl_register.matching.image_pair import SAME_RESOLUTION, WHOLLY_VALID
 from rrl_register.raster.grid import Grid, prior_matrix
 from rrl_register.raster.radiometry import recognise_kinds
 from rrl_register.raster.reader import RasterInfo, open_info, read_bands
 from rrl_register.training.bank import ReadImages, colour_bytes
-from rrl_register.working import SAME_RESOLUTION, WHOLLY_VALID
 
 MAX_SIDE = 8192
 """Longest side of a training image, px; larger rasters are averaged down."""

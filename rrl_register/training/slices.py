@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from rrl_register.errors import InputError
-from rrl_register.nn import RRLNet
 from rrl_register.nn.architecture import Architecture
+from rrl_register.nn.rrlnet import RRLNet
 from rrl_register.training.checkpoint import load_checkpoint, save_checkpoint
 from rrl_register.training.loop import BEST, CHECKPOINT, LOG
 

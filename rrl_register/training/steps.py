@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rrl_register.nn import PatchFeatures, RRLNet, Spectrum
 from rrl_register.nn.aggregation import HeadLogits
+from rrl_register.nn.encoder_choice import Spectrum
+from rrl_register.nn.rrlnet import PatchFeatures, RRLNet
 from rrl_register.training.augmentation import Radiometry
 from rrl_register.training.config import LossConfig
 from rrl_register.training.losses import descriptor_loss, hard_negatives, match_loss, reconstruction_loss

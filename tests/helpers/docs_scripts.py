@@ -23,7 +23,7 @@ from click.testing import CliRunner
 from docs_pages import REPOSITORY
 from known_search import ELSEWHERE
 from rrl_register.cli import main as program
-from rrl_register.estimation.transforms import translation
+from rrl_register.geometry.transforms import translation
 from rrl_register.training.bank import is_validation
 
 SCRIPTS = {path.stem for folder in ("benchmarks", "pipelines") for path in (REPOSITORY / folder).rglob("*.py")}

@@ -13,15 +13,15 @@ from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
+from rrl_register.exchange.registration import Registration
 from rrl_register.raster.reader import open_info
-from rrl_register.registration import Registration
 
 ELSEWHERE = "ELSEWHERE"
 """Name of a moving image that nothing is found for."""
 
 
 def known_search(known: Registration) -> Callable[..., Registration]:
-    """What takes the place of ``rrl_register.pipeline.register``: the known result, on the images' own grids."""
+    """What takes the place of ``rrl_register.pipeline.register.register``: the known result, on the images' own grids."""
 
     def register(fixed: Path, moving: Path, *arguments: object, **more: object) -> Registration:
         grids = {"fixed_grid": open_info(fixed).grid, "moving_grid": open_info(moving).grid}
@@ -34,7 +34,7 @@ def known_search(known: Registration) -> Callable[..., Registration]:
 
 def main() -> None:
     """Runs the program with the known search alone: what the search needs is not even imported."""
-    pipeline = ModuleType("rrl_register.pipeline")
+    pipeline = ModuleType("rrl_register.pipeline.register")
     pipeline.register = known_search(pickle.loads(Path(sys.argv[1]).read_bytes()))  # type: ignore[attr-defined]
     sys.modules[pipeline.__name__] = pipeline
     from rrl_register.cli import main as program

@@ -1,0 +1,121 @@
+"""A first estimate out of a few points that a person has set: as rich as they allow, and refused where they mislead."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from rrl_register.errors import InputError, NotRegisteredError
+from rrl_register.geometry.transforms import (
+    Matrix,
+    Points,
+    fit_affine,
+    fit_homography,
+    fit_similarity,
+    is_sane,
+    residuals,
+)
+
+MIN_POINTS = 2
+WELL_SPREAD = 0.25
+"""Share of an image that the points' hull covers, from which four and more make a homography: beyond the hull, where
+the error of a click grows fast, there is then not much left."""
+_LEAST_DISTANCE = 0.05
+"""Of two points, as a share of the longer side: nearer ones leave the rotation open."""
+_THINNEST = 0.05
+"""Extent of points across the line along which they lie, over the extent along it, from which they lie off it."""
+_MOST_AWAY = 0.05
+"""Share of the longer side by which a point may be off what all points together say; a search from there reaches it."""
+
+Shape = tuple[int, int]
+
+
+def first_estimate(moving: Points, fixed: Points, moving_shape: Shape, fixed_shape: Shape) -> Matrix:
+    """A similarity through 2 points, an affine transform of 3, a homography of 4 and more that are well spread.
+
+    Args:
+        moving: ``(N, 2)`` px.
+        fixed: ``(N, 2)`` corresponding points, px.
+        moving_shape: ``(H, W)`` of the moving image, at about the fixed one's resolution.
+        fixed_shape: ``(H, W)`` of the fixed image.
+
+    Returns:
+        ``(3, 3)`` transform moving -> fixed.
+
+    Raises:
+        InputError: There are too few points, they lie in one place or on one line, contradict each other, or tie the
+            images in a way that no two images of one place lie.
+    """
+    if len(fixed) < MIN_POINTS:
+        raise InputError(f"{len(fixed)} points are enabled; needed {MIN_POINTS}, better 4 and more; add some")
+    _require_spread("fixed", fixed, fixed_shape)
+    _require_spread("moving", moving, moving_shape)
+    matrix = _fitted(moving, fixed, moving_shape, fixed_shape)
+    _require_agreement(residuals(matrix, moving, fixed), max(fixed_shape))
+    implausible = is_sane(matrix, moving_shape)
+    if implausible:
+        raise InputError(f"by the points {implausible}; needed points of one place in both; check which is which")
+    return matrix
+
+
+def require_inside(name: str, points: Points, shape: Shape) -> None:
+    """Refuse points that cannot be of an image.
+
+    Args:
+        name: ``fixed`` or ``moving``.
+        points: ``(N, 2)`` px of the file.
+        shape: ``(H, W)`` of the file.
+
+    Raises:
+        InputError: One lies outside, or nowhere.
+    """
+    height, width = shape
+    outside = np.flatnonzero(~np.all((points >= -1) & (points <= [width, height]), axis=1))
+    if len(outside):
+        x, y = points[outside[0]]
+        raise InputError(
+            f"enabled point {outside[0] + 1} lies at ({x:.1f}, {y:.1f}) px of the {name} image, which has "
+            f"{width} x {height} px; needed points inside; check that the file belongs to these images, and its CRS"
+        )
+
+
+def _fitted(moving: Points, fixed: Points, moving_shape: Shape, fixed_shape: Shape) -> Matrix:
+    if len(fixed) == MIN_POINTS:
+        return fit_similarity(moving, fixed)
+    if len(fixed) > 3 and max(_cover(moving, moving_shape), _cover(fixed, fixed_shape)) >= WELL_SPREAD:
+        try:
+            matrix = fit_homography(moving, fixed)
+        except NotRegisteredError:  # three of four on one line
+            return fit_affine(moving, fixed)
+        if is_sane(matrix, moving_shape) is None:
+            return matrix
+    return fit_affine(moving, fixed)
+
+
+def _cover(points: Points, shape: Shape) -> float:
+    """Area of the points' hull over the image's."""
+    return float(cv2.contourArea(cv2.convexHull(points.astype(np.float32)))) / (shape[0] * shape[1])
+
+
+def _require_spread(name: str, points: Points, shape: Shape) -> None:
+    along, across = np.linalg.svd(points - points.mean(axis=0), compute_uv=False)[:2]
+    apart = np.linalg.norm(np.ptp(points, axis=0))
+    if apart < _LEAST_DISTANCE * max(shape):
+        raise InputError(
+            f"the points lie within {apart:.1f} px of each other in the {name} image; needed "
+            f"{_LEAST_DISTANCE * max(shape):.0f} px and more; set them far apart"
+        )
+    if len(points) > MIN_POINTS and across < _THINNEST * along:
+        raise InputError(
+            f"the {len(points)} points lie almost on one line in the {name} image; needed points off it; add one"
+        )
+
+
+def _require_agreement(away: NDArray[np.float64], side: int) -> None:
+    worst = int(np.argmax(away))
+    if away[worst] > _MOST_AWAY * side:
+        raise InputError(
+            f"enabled point {worst + 1} lies {away[worst]:.0f} px from where all points together put it; needed "
+            f"{_MOST_AWAY * side:.0f} px at most; check that point"
+        )

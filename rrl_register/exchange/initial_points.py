@@ -1,0 +1,39 @@
+"""Where a search starts that is given points."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rrl_register.errors import InputError
+from rrl_register.estimation.manual_start import first_estimate, require_inside
+from rrl_register.exchange.formats import read_points
+from rrl_register.exchange.table import Grids
+from rrl_register.geometry.tie_points import TiePoints
+from rrl_register.geometry.transforms import Matrix
+from rrl_register.matching.image_pair import WorkingPair
+
+
+def start_from_points(path: Path, pair: WorkingPair) -> Matrix:
+    """First estimate ``(3, 3)``, reduced moving px -> reduced fixed px, out of the enabled points of a file.
+
+    Raises:
+        InputError: The file cannot be read, or its points determine nothing; see ``first_estimate``.
+    """
+    given = read_points(path, Grids(pair.fixed_grid, pair.moving_grid)).enabled
+    try:
+        points = reduced_points(given, pair)
+        return first_estimate(points.moving, points.fixed, pair.moving.shape, pair.fixed.shape)
+    except InputError as error:
+        raise InputError(f"cannot start from {path}: {error}") from error
+
+
+def reduced_points(points: TiePoints, pair: WorkingPair) -> TiePoints:
+    """Points of the files in the pixels of the reduced images.
+
+    Raises:
+        InputError: One lies outside its image.
+    """
+    require_inside("fixed", points.fixed, pair.fixed_grid.shape)
+    require_inside("moving", points.moving, pair.moving_grid.shape)
+    frames = pair.frames
+    return TiePoints(frames.fixed.from_file(points.fixed), frames.moving.from_file(points.moving), points.score)

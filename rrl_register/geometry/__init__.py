@@ -1,0 +1,1 @@
+"""Plane geometry: windows, pixel frames, transforms and tie points."""

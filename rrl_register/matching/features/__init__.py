@@ -1,0 +1,1 @@
+"""Features: oriented gradients, keypoints, Fourier transforms."""

@@ -1,0 +1,308 @@
+"""Representations of an image that survive a change of spectrum: where edges are and how they run, not how strong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from rrl_register.matching.features.fft import as_complex, as_pairs
+from rrl_register.parallel import by_strips, one_blas_thread
+
+_FLAT = 0.05
+"""Share of the mean structure that counts as none: unit length would raise its noise to the level of edges."""
+
+Image = NDArray[np.float32]
+Series = NDArray[np.complex64]
+Mask = NDArray[np.bool_]
+
+
+def gradients(image: Image, valid: Mask, sigma: float = 1.2) -> tuple[Image, Image]:
+    """Smoothed image derivatives that do not see the border of the valid area.
+
+    Smoothing is a normalised convolution (Knutsson and Westin 1993), so that invalid pixels have no influence; near
+    them, where it still bends the image, the derivatives are set to 0.
+
+    Args:
+        image: (H, W) float32.
+        valid: (H, W) bool.
+        sigma: standard deviation of the smoothing, px.
+
+    Returns:
+        Derivatives along x and along y, each (H, W) float32, per pixel.
+    """
+    if valid.all():
+        return _scharr(_blur(image, sigma))
+    weight = valid.astype(np.float32)
+    smooth = _blur(image * weight, sigma) / np.maximum(_blur(weight, sigma), 1e-3)
+    gx, gy = _scharr(np.asarray(smooth, np.float32))
+    outside = ~eroded(valid, int(np.ceil(2 * sigma)) + 1)
+    gx[outside] = gy[outside] = 0
+    return gx, gy
+
+
+def oriented_gradients(
+    image: Image, valid: Mask, n_orientations: int = 9, sigma: float = 0.8, smoothing: float = 1.6
+) -> Image:
+    """Dense channels of oriented gradients, blind to the sign of the contrast.
+
+    Source: CFOG (Ye et al., "Fast and robust matching for multimodal remote sensing image registration", 2019): the
+    absolute gradient along each of ``n_orientations`` directions in half a turn, smoothed in space and across them.
+
+    Args:
+        image: (H, W) float32.
+        valid: (H, W) bool.
+        n_orientations: directions in half a turn.
+        sigma: smoothing before the derivatives, px.
+        smoothing: smoothing of the channels in space, px.
+
+    Returns:
+        (H, W, n_orientations) float32, unit length per pixel; shorter where there is hardly any structure, 0 where
+        invalid.
+    """
+    gx, gy = gradients(image, valid, sigma)
+    angle = (np.pi * np.arange(n_orientations) / n_orientations).astype(np.float32)
+    channels = gx[..., None] * np.cos(angle)
+    channels += gy[..., None] * np.sin(angle)
+    channels = _blur(np.abs(channels, out=channels), smoothing)
+    beside = np.roll(channels, 1, -1)
+    beside += np.roll(channels, -1, -1)
+    # In place, for these arrays are the largest of a registration.
+    channels *= np.float32(0.5)
+    channels += np.multiply(beside, np.float32(0.25), out=beside)
+    length = np.sqrt(np.einsum("ijk,ijk->ij", channels, channels))
+    channels /= (length + _floor(length, valid))[..., None]
+    channels[~valid] = 0
+    return channels
+
+
+def direction_series(
+    image: Image,
+    valid: Mask,
+    n_orientations: int = 9,
+    sigma: float = 0.8,
+    smoothing: float = 1.6,
+    margin: int = 0,
+) -> Series:
+    """The channels of ``oriented_gradients`` less their mean as a Fourier series over the directions: fewer numbers.
+
+    Products are kept: the real part of the sum over k of a[k] times conj(b[k]) is the sum over c of the products of the
+    channels c of two images, each less its pixel's mean. An even number of directions needs no term of the highest
+    order, which the smoothing across them takes away.
+
+    Args:
+        image: (H, W) float32.
+        valid: (H, W) bool.
+        n_orientations: directions in half a turn.
+        sigma: smoothing before the derivatives, px.
+        smoothing: smoothing of the channels in space, px.
+        margin: width of a frame of zeros to put around the image, m, px.
+
+    Returns:
+        ((n_orientations - 1) // 2, H + 2 m, W + 2 m) complex64, 0 where invalid.
+    """
+    gains = _series_gains(n_orientations)
+    height, width = image.shape
+    framed = np.zeros((len(gains) // 2, height + 2 * margin, width + 2 * margin), np.complex64)
+    series = framed[:, margin : margin + height, margin : margin + width]
+    length = np.empty(image.shape, np.float32)
+    halo = int(np.ceil(4 * sigma) + np.ceil(4 * smoothing)) + 3  # reaches as far as the two blurs and the derivatives
+
+    def sum_up(rows: slice) -> None:
+        """Everything but the division by the length, which needs the whole image's mean."""
+        first, last = max(0, rows.start - halo), rows.stop + halo
+        planes = _direction_planes(*gradients(image[first:last], valid[first:last], sigma), gains, smoothing)
+        planes = planes[:, rows.start - first : rows.stop - first]
+        for term, (real, imaginary) in zip(series, zip(planes[1::2], planes[2::2], strict=True), strict=True):
+            term[rows].real, term[rows].imag = real, imaginary
+        length[rows] = np.sqrt(np.einsum("pij,pij->ij", planes, planes))
+
+    by_strips(sum_up, height)
+    floor = _floor(length, valid)
+
+    def divide(rows: slice) -> None:
+        """Normalises some rows."""
+        series[:, rows] *= valid[rows] / (length[rows] + floor)
+
+    by_strips(divide, height)
+    return framed
+
+
+def _series_gains(n: int) -> NDArray[np.float64]:
+    """Weights (1 + 2 ((n - 1) // 2), n) of n directions in the terms: the mean's, then cosines and sines in turn.
+
+    They hold the smoothing across directions and make the sum of squares of all terms that of the smoothed channels.
+    """
+    angle = 2 * np.pi * np.arange(n) / n
+    rows = [np.full(n, np.sqrt(1 / n))]
+    for order in range(1, (n - 1) // 2 + 1):
+        gain = np.sqrt(2 / n) * (0.5 + 0.5 * np.cos(2 * np.pi * order / n))
+        rows += [gain * np.cos(order * angle), gain * np.sin(order * angle)]
+    return np.stack(rows)
+
+
+def _direction_planes(gx: Image, gy: Image, gains: NDArray[np.float64], smoothing: float) -> Image:
+    """Weighted sums (P, h, w) of the absolute gradients along some directions, smoothed in space."""
+    planes = np.zeros((len(gains), *gx.shape), np.float32)
+    n = gains.shape[1]
+    for direction, weights in enumerate(gains.T):
+        angle = np.pi * direction / n
+        along = np.asarray(cv2.addWeighted(gx, np.cos(angle), gy, np.sin(angle), 0))
+        np.abs(along, out=along)
+        for plane, weight in zip(planes, weights, strict=True):
+            cv2.scaleAdd(along, weight, plane, dst=plane)
+    for plane in planes:
+        cv2.GaussianBlur(plane, (0, 0), smoothing, dst=plane, borderType=cv2.BORDER_REFLECT)
+    return planes
+
+
+def orientation_harmonics(
+    image: Image, valid: Mask, orders: int = 2, sigma: float = 1.2, smoothing: float = 1.6
+) -> Series:
+    """The distribution of gradient directions around each pixel as a short Fourier series: fewer numbers than channels.
+
+    A gradient of direction t adds its length times exp(2ijt) for j = 1..``orders``, so that opposite directions are
+    one, as contrast inversion asks. Sums are divided by the summed lengths: 1 where all directions
+    agree, 0 where they are mixed.
+
+    Args:
+        image: (H, W) float32.
+        valid: (H, W) bool.
+        orders: terms of the series.
+        sigma: smoothing before the derivatives, px.
+        smoothing: standard deviation of the neighbourhood that is summed over, px.
+
+    Returns:
+        (orders, H, W) complex64; 0 where invalid.
+    """
+    gx, gy = gradients(image, valid, sigma)
+    # OpenCV's magnitude would depend on where in memory the image happens to lie.
+    length = np.sqrt(gx**2 + gy**2)
+    doubled = ((gx + 1j * gy) / np.maximum(length, np.float32(1e-12))) ** 2
+    summed = _blur(length, smoothing)
+    scale = valid / (summed + _floor(summed, valid))
+    harmonics = np.empty((orders, *image.shape), np.complex64)
+    term: Series = length.astype(np.complex64)
+    for harmonic in harmonics:
+        term = term * doubled
+        np.multiply(as_complex(_blur(as_pairs(term), smoothing)), scale, out=harmonic)
+    return harmonics
+
+
+def edge_strength(image: Image, valid: Mask, sigma: float = 1.2, neighbourhood: float = 12.0) -> Image:
+    """Strength of the structure relative to what surrounds it, so that dim areas count as much as bright ones.
+
+    Args:
+        image: (H, W) float32.
+        valid: (H, W) bool.
+        sigma: smoothing before the derivatives, px.
+        neighbourhood: standard deviation of the surroundings that a gradient is compared with, px.
+
+    Returns:
+        (H, W) float32, about 1 on average, 0 where invalid.
+    """
+    return np.asarray(np.hypot(*contrast_normalised_gradients(image, valid, sigma, neighbourhood)), np.float32)
+
+
+def contrast_normalised_gradients(
+    image: Image, valid: Mask, sigma: float = 1.2, neighbourhood: float = 12.0
+) -> tuple[Image, Image]:
+    """Derivatives along x and y, (H, W) float32 each, divided by the mean gradient around; see ``edge_strength``."""
+    gx, gy, length = np.empty((3, *image.shape), np.float32)
+    halo = _radius(sigma) + 2  # of the blur, and of the derivatives and what is set to 0 near invalid pixels
+
+    def derive(rows: slice) -> None:
+        """Derivatives of some rows; those around are needed for the blur."""
+        first, last = max(0, rows.start - halo), rows.stop + halo
+        within = slice(rows.start - first, rows.stop - first)
+        both = gradients(image[first:last], valid[first:last], sigma)
+        gx[rows], gy[rows] = (derivative[within] for derivative in both)
+        length[rows] = np.sqrt(gx[rows] ** 2 + gy[rows] ** 2)
+
+    by_strips(derive, len(image))
+    weight = valid.astype(np.float32)
+    floor = _floor(length, valid)
+    length *= weight
+    around, share = _WideBlur(length, neighbourhood), _WideBlur(weight, neighbourhood)
+
+    def normalise(rows: slice) -> None:
+        """Divides some rows by the mean around."""
+        mean = around.of(rows) / np.maximum(share.of(rows), np.float32(1e-3))
+        scale = weight[rows] / (mean + floor)
+        gx[rows] *= scale
+        gy[rows] *= scale
+
+    with one_blas_thread():
+        by_strips(normalise, len(image))
+    return gx, gy
+
+
+class _WideBlur:
+    """A Gaussian blur by products with banded matrices: three times as fast as a filter where it is wide.
+
+    Args:
+        image: (H, W) float32.
+        sigma: standard deviation, px.
+    """
+
+    _SIDE = 64
+    """Rows, and columns, of one product: more would hold more zeros, fewer be slower each."""
+
+    def __init__(self, image: Image, sigma: float) -> None:
+        self._radius = _radius(sigma)
+        self._framed = cv2.copyMakeBorder(image, *(self._radius,) * 4, cv2.BORDER_REFLECT)
+        kernel = cv2.getGaussianKernel(2 * self._radius + 1, sigma, cv2.CV_32F)[:, 0]
+        self._band = np.zeros((self._SIDE, self._SIDE + 2 * self._radius), np.float32)
+        for row, line in enumerate(self._band):
+            line[row : row + len(kernel)] = kernel
+
+    def of(self, rows: slice) -> Image:
+        """The blurred rows, (n, W) float32."""
+        reach, height = 2 * self._radius, rows.stop - rows.start
+        lines = np.empty((height, self._framed.shape[1]), np.float32)
+        for top, n in self._pieces(height):
+            around = self._framed[rows.start + top : rows.start + top + n + reach]
+            np.matmul(self._band[:n, : n + reach], around, out=lines[top : top + n])
+        blurred = np.empty((height, lines.shape[1] - reach), np.float32)
+        for left, n in self._pieces(blurred.shape[1]):
+            np.matmul(lines[:, left : left + n + reach], self._band[:n, : n + reach].T, out=blurred[:, left : left + n])
+        return blurred
+
+    def _pieces(self, length: int) -> Iterator[tuple[int, int]]:
+        """Where each piece begins, and how long it is."""
+        for start in range(0, length, self._SIDE):
+            yield start, min(self._SIDE, length - start)
+
+
+def eroded(valid: Mask, radius: int) -> Mask:
+    """Pixels of ``valid`` (H, W) that are farther than ``radius`` px (chessboard) from every invalid one.
+
+    The image border counts as valid: beyond it nothing was seen that could make an edge.
+    """
+    side = 2 * radius + 1
+    kernel = np.ones((side, side), np.uint8)
+    shrunk = cv2.erode(valid.astype(np.uint8), kernel, borderType=cv2.BORDER_CONSTANT, borderValue=1)
+    return np.asarray(shrunk > 0)
+
+
+def _scharr(image: Image) -> tuple[Image, Image]:
+    """Derivatives along x and y, per pixel, by the 3 x 3 kernel that is most nearly the same in all directions."""
+    gx, gy = (cv2.Scharr(image, cv2.CV_32F, *order, scale=1 / 32) for order in ((1, 0), (0, 1)))
+    return np.asarray(gx, np.float32), np.asarray(gy, np.float32)
+
+
+def _floor(length: Image, valid: Mask) -> np.float32:
+    """What to add to a length before dividing by it."""
+    mean = cv2.mean(length, np.asarray(valid, np.uint8))[0]  # 0 where nothing is valid
+    return np.float32(_FLAT * mean + 1e-6)
+
+
+def _radius(sigma: float) -> int:
+    """Of a Gaussian blur of floats as OpenCV does it, px."""
+    return (round(8 * sigma + 1) | 1) // 2
+
+
+def _blur(array: Image, sigma: float) -> Image:
+    return np.asarray(cv2.GaussianBlur(array, (0, 0), sigma, borderType=cv2.BORDER_REFLECT), np.float32)

@@ -1,0 +1,265 @@
+"""Local search: where around each point the moving image's structure correlates best with the fixed image's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from rrl_register.matching.features import fft
+from rrl_register.matching.features.oriented_gradients import Image, Mask, Series, direction_series
+from rrl_register.parallel import by_strips, n_threads, side_by_side
+
+N_ORIENTATIONS = 6
+"""Directions of the gradients that are correlated; fewer than CFOG's nine, for the cost grows with them."""
+
+_PEAK_SEPARATION = 2
+"""Peaks nearer than this to a higher one (chessboard) are part of it, px."""
+_MIN_STRUCTURE = 0.3
+"""Least share of a window that must hold structure."""
+
+_STENCILS = np.stack(
+    [
+        np.array([[-1, 0, 1]] * 3) / 6,
+        np.array([[-1, 0, 1]] * 3).T / 6,
+        np.array([[1, -2, 1]] * 3) / 3,
+        np.array([[1, -2, 1]] * 3).T / 3,
+        np.array([[1, 0, -1], [0, 0, 0], [-1, 0, 1]]) / 4,
+    ]
+)
+"""Least-squares quadratic on 3 x 3 samples: derivatives x, y, xx, yy, xy."""
+
+
+@dataclass(frozen=True)
+class LocalPeaks:
+    """The best places for N points, k for each, best first.
+
+    Attributes:
+        positions: (N, k, 2) float64, (x, y) on the moving image; NaN where there is no such peak.
+        correlation: (N, k) float32, normalised correlation at the peak, -1..1; 0 where there is none.
+        valid: (N, k) bool, whether the peak exists and its window holds enough structure in both images.
+        prominence: (N,) float32, height of the highest correlation above the mean of its search area, in standard
+            deviations of it.
+    """
+
+    positions: NDArray[np.float64]
+    correlation: NDArray[np.float32]
+    valid: NDArray[np.bool_]
+    prominence: NDArray[np.float32]
+
+    @property
+    def ratio(self) -> NDArray[np.float32]:
+        """(N,) second peak over first, 0 (alone) to 1 (ambiguous); 0 where there is no second peak."""
+        if self.correlation.shape[1] < 2:
+            return np.zeros(len(self.correlation), np.float32)
+        first, second = self.correlation[:, 0], self.correlation[:, 1]
+        return np.where(first > 0, np.maximum(second, 0) / np.maximum(first, 1e-6), 0).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Structure:
+    """An image ready to be correlated with another one, by windows of one size.
+
+    An invalid pixel, all 0, neither adds to a correlation nor makes an edge, and only the direction of the structure
+    counts, for the series lacks the mean over the directions.
+
+    Attributes:
+        framed: (K, H + 2 m, W + 2 m) complex64, the terms of a ``direction_series`` within a frame of zeros.
+        margin: m, its width, px.
+        half: half the side of a window, which is 2 half + 1, px.
+    """
+
+    framed: Series
+    margin: int
+    half: int
+
+    @classmethod
+    def of(cls, image: Image, valid: Mask, half: int, radius: int, n_orientations: int = N_ORIENTATIONS) -> Structure:
+        """Prepares an image (H, W) and its mask for searches of ``radius`` px at most."""
+        margin = half + radius + 1  # one more than asked for, so that a peak at the radius has neighbours
+        return cls(direction_series(image, valid, n_orientations, margin=margin), margin, half)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(H, W) of the image."""
+        return self.framed.shape[1] - 2 * self.margin, self.framed.shape[2] - 2 * self.margin
+
+    @property
+    def side(self) -> int:
+        """Of a window, px."""
+        return 2 * self.half + 1
+
+    def norms(self, row: int, column: int, n: int = 1) -> NDArray[np.float64]:
+        """(n, n) lengths of the vectors of all terms in the windows whose top-left pixels begin at one of the frame."""
+        squares = _window_sums(self._sums[0], row, column, self.side, n)
+        return np.asarray(np.sqrt(np.maximum(squares, 0)))
+
+    def share(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Share of the window around each pixel (N,) of the image that holds structure."""
+        total, side = self._sums[1], self.side
+        top, left = rows + self.margin - self.half, columns + self.margin - self.half
+        bottom, right = top + side, left + side
+        found = total[bottom, right] - total[top, right] - total[bottom, left] + total[top, left]
+        return np.asarray(found / side**2)
+
+    @cached_property
+    def _sums(self) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
+        """Summed-area tables of the squared lengths of the pixels' vectors and of the pixels that are not 0."""
+        parts = self.framed.view(np.float32)
+        energy = np.empty(self.framed.shape[1:], np.float32)
+
+        def fill(rows: slice) -> None:
+            """The squared lengths of some rows."""
+            squares = np.einsum("kij,kij->ij", parts[:, rows], parts[:, rows])
+            np.add(squares[:, 0::2], squares[:, 1::2], out=energy[rows])
+
+        by_strips(fill, len(energy))
+        planes: list[tuple[Image | NDArray[np.uint8], int]]
+        planes = [(energy, cv2.CV_64F), ((energy > 0).view(np.uint8), cv2.CV_32S)]
+        squares, present = side_by_side(lambda plane: cv2.integral(plane[0], sdepth=plane[1]), planes)
+        return np.asarray(squares, np.float64), np.asarray(present, np.int32)
+
+
+def _window_sums(total: NDArray[np.float64], row: int, column: int, side: int, n: int) -> NDArray[np.float64]:
+    """(n, n) sums over the windows of ``side`` px that begin at a pixel and beyond, by a summed-area table."""
+    table = total[row : row + n + side, column : column + n + side]
+    return table[side:, side:] - table[:n, side:] - table[side:, :n] + table[:n, :n]
+
+
+def peaks_between(fixed: Structure, moving: Structure, points: NDArray[np.float64], radius: int, k: int) -> LocalPeaks:
+    """Search windows of the fixed image in the moving image, each around its own place, by FFT.
+
+    Args:
+        fixed: The image whose windows are searched.
+        moving: The image that they are searched in, brought onto the fixed grid by the current estimate.
+        points: (N, 2) points (x, y) on the fixed image.
+        radius: largest shift searched along x and y, px; not more than they were prepared for.
+        k: peaks per point.
+
+    Returns:
+        The peaks, with positions on the grid that both images share.
+
+    Raises:
+        ValueError: If they share none.
+    """
+    if fixed.shape != moving.shape:
+        raise ValueError(f"images of {fixed.shape} and {moving.shape} px are not on one grid")
+    xy = np.asarray(points, np.float64).reshape(-1, 2)
+    rows, columns = _indices(xy, fixed.shape)
+    # Before the threads of the surfaces: what an image's sums are made of is then made once, not by each of them.
+    enough = side_by_side(lambda image: image.share(rows, columns) >= _MIN_STRUCTURE, (fixed, moving))
+    surfaces = _surfaces(fixed, moving, rows, columns, radius + 1)
+    shift, correlation = _peaks(surfaces, k)
+    exists = np.isfinite(correlation)
+    return LocalPeaks(
+        positions=xy[:, None, :] + shift,
+        correlation=np.where(exists, correlation, 0).astype(np.float32),
+        valid=exists & (enough[0] & enough[1])[:, None],
+        prominence=_prominence(surfaces),
+    )
+
+
+def _indices(points: NDArray[np.float64], shape: tuple[int, ...]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Nearest pixel of each point, rows and columns, inside the image."""
+    nearest = np.rint(points).astype(np.int64)
+    return np.clip(nearest[:, 1], 0, shape[0] - 1), np.clip(nearest[:, 0], 0, shape[1] - 1)
+
+
+def _surfaces(
+    fixed: Structure, moving: Structure, rows: NDArray[np.int64], columns: NDArray[np.int64], reach: int
+) -> NDArray[np.float32]:
+    """(N, 2 reach + 1, 2 reach + 1) normalised correlation for every shift of every point."""
+    side, lags = fixed.side, 2 * reach + 1
+    surfaces = np.empty((len(rows), lags, lags), np.float32)
+    corners = np.stack([rows, columns], axis=1) + fixed.margin - fixed.half
+    searched_corners = np.stack([rows, columns], axis=1) + moving.margin - moving.half - reach
+    n_parts = min(n_threads(), len(rows))  # each with its memory, a megabyte or two
+
+    def fill(first: int) -> None:
+        """The surfaces of each ``n_parts``-th point."""
+        correlator = _Correlator(len(fixed.framed), side, side + lags - 1)
+        for i in range(first, len(rows), n_parts):
+            (y, x), (v, u) = corners[i].tolist(), searched_corners[i].tolist()
+            product = correlator.product(fixed.framed, (y, x), moving.framed, (v, u))[:lags, :lags]
+            np.divide(product, np.maximum(fixed.norms(y, x) * moving.norms(v, u, lags), 1e-6), out=surfaces[i])
+
+    side_by_side(fill, range(n_parts))
+    return surfaces
+
+
+class _Correlator:
+    """Correlates windows of one size with larger ones, in memory that it keeps.
+
+    Args:
+        n_terms: K, of the series.
+        side, searched: Sides of the two windows, px.
+    """
+
+    def __init__(self, n_terms: int, side: int, searched: int) -> None:
+        self._side, self._searched = side, searched
+        size = fft.fast_side(searched)  # no shift at which the window lies within the other wraps around
+        self._planes, self._spectra = np.zeros((2, 2, n_terms, size, size), np.complex64)
+        self._total = np.empty((size, size), np.complex64)
+
+    def product(self, windows: Series, at: tuple[int, int], others: Series, from_: tuple[int, int]) -> Image:
+        """Correlation of the window of ``windows`` at a corner (row, column) with the one of ``others``.
+
+        Returns:
+            Square of at least searched - side + 1 px, to be used before the next call: real part of the sum over all
+            terms and pixels at every shift.
+        """
+        (y, x), (v, u), side, searched = at, from_, self._side, self._searched
+        window, other = self._planes
+        np.conjugate(windows[:, y : y + side, x : x + side], out=window[:, :side, :side])
+        other[:, :searched, :searched] = others[:, v : v + searched, u : u + searched]
+        spectra = self._spectra
+        fft.conjugate_spectra(window, out=spectra[0])
+        fft.transform(other, out=spectra[1])
+        spectra[1] *= spectra[0]
+        spectra[1].sum(axis=0, out=self._total)
+        return fft.transform_back(self._total, out=self._total).real
+
+
+def _peaks(surfaces: NDArray[np.float32], k: int) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+    """Shifts (N, k, 2) from the centre and heights (N, k) of the k highest peaks; NaN and -inf where there are less."""
+    n, lags, _ = surfaces.shape
+    around = np.ones((2 * _PEAK_SEPARATION + 1,) * 2, np.uint8)
+    highest = np.empty_like(surfaces)
+    for surface, largest in zip(surfaces, highest, strict=True):
+        cv2.dilate(surface, around, dst=largest)
+    candidates = np.where((surfaces == highest) & (surfaces > 0), surfaces, -np.inf)
+    candidates[:, [0, -1], :] = candidates[:, :, [0, -1]] = -np.inf
+    flat = candidates.reshape(n, lags * lags)
+    order = np.empty((n, min(k, lags * lags)), np.int64)
+    height = np.empty(order.shape, np.float32)
+    for rank in range(order.shape[1]):
+        order[:, rank] = flat.argmax(axis=1)
+        height[:, rank] = flat[np.arange(n), order[:, rank]]
+        flat[np.arange(n), order[:, rank]] = -np.inf
+    row, column = np.divmod(np.where(np.isfinite(height), order, lags * (lags // 2) + lags // 2), lags)
+    offset = _subpixel(surfaces, row, column)
+    shift = np.stack([column, row], axis=-1) - lags // 2 + offset
+    shift[~np.isfinite(height)] = np.nan
+    return shift, height
+
+
+def _subpixel(surfaces: NDArray[np.float32], row: NDArray[np.int64], column: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(N, k, 2) offset (x, y) of the vertex of a quadratic through the 3 x 3 samples around each peak, within 1 px."""
+    step = np.arange(-1, 2)
+    index = np.arange(len(surfaces))[:, None, None, None]
+    samples = surfaces[index, row[..., None, None] + step[:, None], column[..., None, None] + step]
+    dx, dy, dxx, dyy, dxy = np.einsum("nkij,sij->snk", samples.astype(np.float64), _STENCILS)
+    determinant = dxx * dyy - dxy**2
+    peaked = (determinant > 0) & (dxx < 0)
+    safe = np.where(peaked, determinant, 1.0)
+    offset = np.stack([dxy * dy - dyy * dx, dxy * dx - dxx * dy], axis=-1) / safe[..., None]
+    return np.where(peaked[..., None], np.clip(offset, -1, 1), 0.0)
+
+
+def _prominence(surfaces: NDArray[np.float32]) -> NDArray[np.float32]:
+    flat = surfaces.reshape(len(surfaces), surfaces.shape[1] * surfaces.shape[2])
+    spread = np.maximum(flat.std(axis=1), 1e-6)
+    return np.asarray((flat.max(axis=1) - flat.mean(axis=1)) / spread, np.float32)

@@ -1,0 +1,1 @@
+"""Running the network: in integers by ONNX Runtime, or by PyTorch."""

@@ -1,0 +1,110 @@
+"""The network at work: descriptors for patches, probabilities for pairs, in batches on the device that there is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from rrl_register.config import Device
+from rrl_register.errors import UsageError
+from rrl_register.nn.encoder_choice import Spectrum
+from rrl_register.nn.folding import fold_batch_norms
+from rrl_register.nn.precision import autocast, fastest_dtype
+from rrl_register.nn.quick import quicken
+from rrl_register.nn.rrlnet import RRLNet
+from rrl_register.nn.weights import load_weights
+
+PATCHES_PER_BATCH = {"cpu": 64, "cuda": 2048}
+PAIRS_PER_BATCH = {"cpu": 32, "cuda": 2048}
+Patches = NDArray[np.float32]
+
+
+class Scorer:
+    """RRL-Net for inference.
+
+    Args:
+        weights: Weights file; None: those shipped.
+        device: Where to run.
+        network: A network to use instead of reading weights; its layers are replaced in place by faster ones.
+        name: Of the weights of ``network``.
+
+    Raises:
+        UsageError: If a GPU is asked for and there is none.
+        InputError: If the weights cannot be used.
+    """
+
+    def __init__(
+        self,
+        weights: Path | None = None,
+        device: Device = Device.AUTO,
+        network: RRLNet | None = None,
+        name: str = "given",
+    ) -> None:
+        self.device = _device(device)
+        net, self.name = (network, name) if network is not None else load_weights(weights)
+        self._net = net.eval()
+        fold_batch_norms(self._net)
+        self._net.on(self.device, fastest_dtype(self.device) if self.device.type == "cuda" else None)
+        if self.device.type == "cpu" and fastest_dtype(self.device) is torch.float32:
+            quicken(self._net)
+        self._batch = PATCHES_PER_BATCH[self.device.type]
+        self._pairs = PAIRS_PER_BATCH[self.device.type]
+
+    def describe(self, patches: Patches, spectrum: Spectrum) -> NDArray[np.float32]:
+        """Unit descriptors ``(N, 128)`` of patches ``(N, 1, 64, 64)``."""
+        with torch.inference_mode(), autocast(self.device):
+            parts = [
+                self._net.describe(self._tensor(patches[i : i + self._batch]), spectrum).float().cpu()
+                for i in range(0, len(patches), self._batch)
+            ]
+        return torch.cat(parts).numpy() if parts else np.empty((0, 128), np.float32)
+
+    def score(
+        self, visible: Patches, other: Patches, left: NDArray[np.int64], right: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        """Probabilities that patches match.
+
+        Pairs are taken in the order of ``left``, so that each visible patch is encoded once; of the other spectrum
+        only what a batch needs is held, which bounds the memory whatever the number of pairs.
+
+        Args:
+            visible: Patches ``(N, 1, 64, 64)``.
+            other: Patches ``(M, 1, 64, 64)``.
+            left: ``(P,)`` the visible patch of each pair.
+            right: ``(P,)`` its patch of the other spectrum.
+
+        Returns:
+            ``(P,)`` probabilities.
+        """
+        scores = np.empty(len(left), np.float32)
+        order = np.argsort(left, kind="stable")
+        with torch.inference_mode(), autocast(self.device):
+            for i in range(0, len(order), self._pairs):
+                rows = order[i : i + self._pairs]
+                a, at_a = _distinct(left[rows])
+                b, at_b = _distinct(right[rows])
+                encoded = self._net.encode(self._tensor(visible[a]), Spectrum.VISIBLE)
+                moving = self._net.encode(self._tensor(other[b]), Spectrum.OTHER)
+                score = self._net.score(encoded, moving, at_a, at_b)
+                scores[rows] = score.float().cpu().numpy()
+        return scores
+
+    def _tensor(self, patches: Patches) -> torch.Tensor:
+        return torch.from_numpy(np.ascontiguousarray(patches)).to(self.device)
+
+
+def _distinct(index: NDArray[np.int64]) -> tuple[NDArray[np.int64], torch.Tensor | None]:
+    """Each patch once, and where each pair finds its own; None where no two share one, for then nothing is copied."""
+    patches, place = np.unique(index, return_inverse=True)
+    return (index, None) if len(patches) == len(index) else (patches, torch.from_numpy(place))
+
+
+def _device(device: Device) -> torch.device:
+    if device is Device.AUTO:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device is Device.CUDA and not torch.cuda.is_available():
+        raise UsageError("--device cuda, but torch sees no GPU: take --device auto or cpu, or install torch with CUDA")
+    return torch.device(device.value)

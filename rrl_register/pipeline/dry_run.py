@@ -1,0 +1,254 @@
+"""What a registration would do: the images as they would be matched, the search, the time; nothing is matched."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from rrl_register.config import Effort, Kind, MatchConfig, RegisterConfig
+from rrl_register.geometry.transforms import Matrix, corners_of, decompose, project
+from rrl_register.matching.coarse import search_grids
+from rrl_register.matching.guided_matching import KEYPOINTS_PER_CONTROL
+from rrl_register.matching.image_pair import WorkingPair
+from rrl_register.matching.read_pair import PairFiles
+from rrl_register.matching.strategy import LAST_SAMPLE
+from rrl_register.nn.inference.load import LoadedScorer, load_scorer
+from rrl_register.nn.patches import PATCH_SIZE, default_support
+from rrl_register.pipeline.register import read_overview
+from rrl_register.raster.grid import Grid
+from rrl_register.raster.radiometry import Guess, look, pair_kinds
+from rrl_register.raster.reader import RasterInfo, open_info, read_bands
+
+PAIRS_PER_KEYPOINT = 1.35
+"""Pairs scored for each keypoint by a thorough search that a glance settles: 539 for 400 in all of four real pairs."""
+SAMPLED_PAIRS = LAST_SAMPLE + math.ceil(LAST_SAMPLE / KEYPOINTS_PER_CONTROL)
+"""Pairs scored where a sample settles it, controls included."""
+NETWORK_SHARE = {Effort.FAST: 0.2, Effort.NORMAL: 0.2, Effort.THOROUGH: 0.8}
+"""The network's share of the time then; of scenes of half a megapixel to one."""
+_PROBE_PAIRS = 32
+_UNFOUNDED = "one grey band, taken for the optical one of the two"
+
+
+@dataclass(frozen=True)
+class ImagePlan:
+    """One image, as it is and as it would be matched.
+
+    Attributes:
+        info: What the file says about itself.
+        bands: Bands that are matched on, 1-based.
+        kind: What it shows; never ``auto``.
+        why: What speaks for that.
+        reduction: File px per px of the image that is matched.
+        shape: Rows and columns of that.
+        valid_share: Share of its pixels that hold data.
+    """
+
+    info: RasterInfo
+    bands: tuple[int, ...]
+    kind: Kind
+    why: str
+    reduction: float
+    shape: tuple[int, int]
+    valid_share: float
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it in JSON's types."""
+        info = self.info
+        metres = info.grid.metres_per_pixel
+        return {
+            "path": str(info.path),
+            "grid": info.grid.to_dict(),
+            "metres_per_pixel": None if metres is None else round(metres, 4),
+            "bands": info.count,
+            "dtype": info.dtype,
+            "nodata": info.nodata if info.nodata is None or math.isfinite(info.nodata) else str(info.nodata),
+            "alpha_band": info.alpha_band,
+            "valid_share": round(self.valid_share, 4),
+            "matched_bands": list(self.bands),
+            "kind": self.kind.value,
+            "why": self.why,
+            "reduction": round(self.reduction, 4),
+            "matched_size": list(self.shape[::-1]),
+        }
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """Ground that both images show, as far as their georeferences are right.
+
+    Attributes:
+        fixed_share: Share of the fixed image.
+        moving_share: Share of the moving image.
+        width_m, height_m: Of the part of the fixed image that holds it, metres.
+    """
+
+    fixed_share: float
+    moving_share: float
+    width_m: float
+    height_m: float
+
+    def to_json(self) -> dict[str, float]:
+        """All of it in JSON's types."""
+        return {name: round(value, 4) for name, value in vars(self).items()}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What ``register`` would do with two images.
+
+    Attributes:
+        fixed, moving: The images.
+        ratio: Width of a moving pixel, fixed px.
+        overlap: What georeferences say; None where one is missing.
+        max_shift_px: How far the first guess may be off, px of the fixed file.
+        rotations_deg: Least and largest rotation that is searched, on top of what georeferences say; clockwise.
+        scales: Least and largest scale that is searched, on top of what georeferences, or sizes, say.
+        support_px: Ground under a patch, px of the matched images.
+        n_keypoints: At most, in each image.
+        model: That is fitted, or ``auto``.
+        device, weights: Where which network runs.
+        seconds: About how long it takes where the first guesses are good; a refusal takes several times as long.
+    """
+
+    fixed: ImagePlan
+    moving: ImagePlan
+    ratio: float
+    overlap: Overlap | None
+    max_shift_px: float
+    rotations_deg: tuple[float, float]
+    scales: tuple[float, float]
+    support_px: int
+    n_keypoints: int
+    model: str
+    device: str
+    weights: str
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it in JSON's types."""
+        return {
+            "fixed": self.fixed.to_json(),
+            "moving": self.moving.to_json(),
+            "ratio": round(self.ratio, 4),
+            "overlap": self.overlap and self.overlap.to_json(),
+            "max_shift_px": round(self.max_shift_px, 1),
+            "rotations_deg": list(self.rotations_deg),
+            "scales": [round(scale, 4) for scale in self.scales],
+            "support_px": self.support_px,
+            "n_keypoints": self.n_keypoints,
+            "model": self.model,
+            "device": self.device,
+            "weights": self.weights,
+            "about_seconds": round(self.seconds, 1),
+        }
+
+
+def plan_registration(fixed: Path, moving: Path, config: RegisterConfig, scorer: LoadedScorer | None = None) -> Plan:
+    """Says what ``register`` would do.
+
+    The images are read as for matching, and the network scores a few empty patches, which shows how fast it is here.
+
+    Args:
+        fixed: The reference image.
+        moving: The image to bring onto it.
+        config: Settings.
+        scorer: A network that is loaded already.
+
+    Raises:
+        InputError, UsageError: As ``register``.
+    """
+    guesses = (
+        look(fixed, config.read.fixed_bands, config.read.fixed_kind),
+        look(moving, config.read.moving_bands, config.read.moving_kind),
+    )
+    kinds = pair_kinds(*guesses)
+    files = PairFiles.of(fixed, moving, replace(config.read, fixed_kind=kinds[0], moving_kind=kinds[1]))
+    pair, max_shift = read_overview(files, config)
+    scorer = scorer or load_scorer(config.match.weights, config.match.device)
+    grids = search_grids(config.match.rotation, config.match.scale, pair.georeferenced)
+    rotations = [rotation for grid in grids for rotation in grid.rotations]
+    scales = [scale for grid in grids for scale in grid.scales]
+    prior = files.prior
+    return Plan(
+        *_image_plans((fixed, moving), pair, guesses, config),
+        ratio=decompose(prior, pair.moving_grid.shape).scale,
+        overlap=_overlap(prior, pair.fixed_grid, pair.moving_grid) if pair.georeferenced else None,
+        max_shift_px=max_shift * pair.fixed_factor,
+        rotations_deg=(min(rotations), max(rotations)),
+        scales=(min(scales), max(scales)),
+        support_px=config.match.support or default_support(*kinds, pair.fixed.shape),
+        n_keypoints=config.match.n_keypoints,
+        model=config.estimate.model.value,
+        device=str(scorer.device),
+        weights=scorer.name,
+        seconds=expected_pairs(config.match) / pairs_per_second(scorer) / NETWORK_SHARE[config.match.effort],
+    )
+
+
+def plan_image(path: Path, config: RegisterConfig) -> ImagePlan:
+    """Says how one image would be matched, as the fixed one of a pair of its own resolution.
+
+    Raises:
+        InputError: The file cannot be read or used.
+        UsageError: A band does not exist.
+    """
+    bands = config.read.fixed_bands
+    guess = look(path, bands, config.read.fixed_kind)
+    read = read_bands(path, bands, max_side=config.read.max_side)
+    return _image_plan(path, bands, guess, guess.kind, read.factor, read.valid)
+
+
+def expected_pairs(config: MatchConfig) -> float:
+    """How many pairs the network scores where the first look settles it."""
+    return PAIRS_PER_KEYPOINT * config.n_keypoints if config.effort is Effort.THOROUGH else SAMPLED_PAIRS
+
+
+def pairs_per_second(scorer: LoadedScorer) -> float:
+    """How many pairs of patches the network scores in a second on this machine."""
+    patches = np.zeros((_PROBE_PAIRS, 1, PATCH_SIZE, PATCH_SIZE), np.float32)
+    index = np.arange(_PROBE_PAIRS)
+    scorer.score(patches, patches, index[:1], index[:1])  # what is set up at the first use
+    start = time.perf_counter()
+    scorer.score(patches, patches, index, index)
+    return _PROBE_PAIRS / (time.perf_counter() - start)
+
+
+def _image_plans(
+    paths: tuple[Path, Path], pair: WorkingPair, guesses: tuple[Guess, Guess], config: RegisterConfig
+) -> tuple[ImagePlan, ImagePlan]:
+    fixed = _image_plan(
+        paths[0], config.read.fixed_bands, guesses[0], pair.fixed_kind, pair.fixed_factor, pair.fixed_valid
+    )
+    moving = _image_plan(
+        paths[1], config.read.moving_bands, guesses[1], pair.moving_kind, pair.moving_factor, pair.moving_valid
+    )
+    return fixed, moving
+
+
+def _image_plan(
+    path: Path, bands: tuple[int, ...], guess: Guess, kind: Kind, factor: float, valid: NDArray[np.bool_]
+) -> ImagePlan:
+    info = open_info(path)
+    why = guess.why if guess.kind is kind else _UNFOUNDED
+    shape = valid.shape[0], valid.shape[1]
+    return ImagePlan(info, bands or info.data_bands, kind, why, factor, shape, float(valid.mean()))
+
+
+def _overlap(prior: Matrix, fixed: Grid, moving: Grid) -> Overlap:
+    """Of the fixed image and the outline of the moving one on it."""
+    outline = project(prior, corners_of(moving.shape)).astype(np.float32)
+    area, common = cv2.intersectConvexConvex(corners_of(fixed.shape).astype(np.float32), outline)
+    size = np.zeros(2) if common is None else np.ptp(common.reshape(-1, 2), axis=0)
+    width, height = size * (fixed.metres_per_pixel or 0.0)
+    return Overlap(area / _area(corners_of(fixed.shape)), area / _area(outline), float(width), float(height))
+
+
+def _area(outline: NDArray[Any]) -> float:
+    return float(cv2.contourArea(outline.astype(np.float32)))

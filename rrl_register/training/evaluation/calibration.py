@@ -1,0 +1,201 @@
+"""Fitting the confidence to registrations with known answers, and how far it can be believed on scenes left out."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from scipy.special import expit
+
+from rrl_register.errors import InputError
+from rrl_register.estimation.acceptance import ASPECTS, FEATURES, MIN_CONFIDENCE, Figures, features
+
+N_FOLDS = 5
+N_BINS = 10
+STRENGTHS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
+"""Inverse strengths of the ridge penalty that are tried."""
+
+Values = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Trials:
+    """Registrations with known answers.
+
+    Attributes:
+        evidence: (N, F) what the confidence model sees, in the order of ``FEATURES``.
+        right: (N,) bool, whether the transform was right.
+        scenes: N tuples, the scenes that the images of each show.
+        typical: median of each figure over those that are right.
+    """
+
+    evidence: Values
+    right: Flags
+    scenes: tuple[tuple[str, ...], ...]
+    typical: dict[str, float]
+
+
+@dataclass(frozen=True)
+class ConfidenceModel:
+    """A logistic model of the evidence.
+
+    Attributes:
+        intercept: Log odds where all features are 0.
+        coefficients: (F,) change of the log odds with each feature.
+    """
+
+    intercept: float
+    coefficients: Values
+
+    def predict(self, evidence: Values) -> Values:
+        """Probabilities (N,) that transforms with evidence (N, F) are right."""
+        return np.asarray(expit(self.intercept + evidence @ self.coefficients), np.float64)
+
+
+@dataclass(frozen=True)
+class ReliabilityBin:
+    """Predictions of about one confidence.
+
+    Attributes:
+        n: How many.
+        confidence: Their mean.
+        share_right: Share of them that were right.
+    """
+
+    n: int
+    confidence: float
+    share_right: float
+
+
+def trials_of(rows: Sequence[Mapping[str, Any]]) -> Trials:
+    """The trials among rows that came to a transform which the verdict leaves to the confidence.
+
+    Args:
+        rows: With ``evidence`` (``Evidence.figures()``, or None), ``implausible``, ``right`` and
+            ``scenes``.
+
+    Raises:
+        InputError: None of them was right, or all.
+    """
+    usable = [row for row in rows if row["evidence"] and not row["implausible"]]
+    right = np.array([row["right"] for row in usable], bool)
+    if right.all() or not right.any():
+        raise InputError(
+            f"{right.sum()} of {len(right)} registrations with evidence are right; needed some of either: make more"
+        )
+    evidence = np.array([features(row["evidence"]) for row in usable])
+    scenes = tuple(tuple(row["scenes"]) for row in usable)
+    return Trials(evidence, right, scenes, typical([row["evidence"] for row in usable if row["right"]]))
+
+
+def calibrate(trials: Trials) -> dict[str, Any]:
+    """Fit the model and measure it.
+
+    The strength of the penalty is the one that predicts scenes left out with the least log loss: without any, evidence
+    that separates right from wrong would drive all confidences to 0 and 1.
+
+    Returns:
+        What rrl_register/estimation/confidence.json holds: the model, and figures of predictions on left-out scenes.
+    """
+    strength = min(STRENGTHS, key=lambda c: log_loss(held_out_confidence(trials, c), trials.right))
+    model, held_out = fit_model(trials.evidence, trials.right, strength), held_out_confidence(trials, strength)
+    bins = reliability(held_out, trials.right)
+    accepted = held_out >= MIN_CONFIDENCE
+    return {
+        "intercept": round(model.intercept, 4),
+        "coefficients": dict(zip(FEATURES, np.round(model.coefficients, 4).tolist(), strict=True)),
+        "typical": trials.typical,
+        "registrations": len(trials.right),
+        "right": int(trials.right.sum()),
+        "inverse_penalty": strength,
+        "held_out_log_loss": round(log_loss(held_out, trials.right), 4),
+        "held_out_brier": round(float(np.mean((held_out - trials.right) ** 2)), 4),
+        "held_out_calibration_error": round(calibration_error(bins), 4),
+        "held_out_wrong_accepted": int((accepted & ~trials.right).sum()),
+        "held_out_right_refused": int((~accepted & trials.right).sum()),
+        "reliability": [
+            {"n": one.n, "confidence": round(one.confidence, 3), "share_right": round(one.share_right, 3)}
+            for one in bins
+        ],
+    }
+
+
+def fit_model(evidence: Values, right: Flags, strength: float) -> ConfidenceModel:
+    """Fit a logistic model with a ridge penalty and no coefficient below 0: more evidence never makes it less sure.
+
+    Args:
+        evidence: (N, F), of one scale: the features lie between 0 and 1.
+        right: (N,) bool, with some of either.
+        strength: Inverse strength of the penalty; 1: half the squared length of the coefficients counts as much as one
+            log likelihood.
+    """
+    ones = np.column_stack([np.ones(len(evidence)), evidence])
+    penalty = np.r_[0.0, np.full(evidence.shape[1], 1 / strength)]
+    sign = np.where(right, 1.0, -1.0)
+
+    def loss(beta: Values) -> tuple[float, Values]:
+        """Negative log likelihood with the penalty, and its gradient."""
+        margin = sign * (ones @ beta)
+        gradient = penalty * beta - ones.T @ (sign * expit(-margin))
+        return float(np.logaddexp(0, -margin).sum() + penalty @ beta**2 / 2), gradient
+
+    bounds = [(None, None), *[(0, None)] * evidence.shape[1]]
+    found = minimize(loss, np.zeros(ones.shape[1]), jac=True, bounds=bounds, method="L-BFGS-B").x
+    return ConfidenceModel(float(found[0]), np.asarray(found[1:]))
+
+
+def typical(figures: Sequence[Figures]) -> dict[str, float]:
+    """Median of each figure that the features are made of, where it is known."""
+    names = [aspect.figure for aspect in ASPECTS.values()]
+    known = {name: [each[name] for each in figures if each.get(name) is not None] for name in names}
+    return {name: round(float(np.median(np.array(values, float))), 4) for name, values in known.items() if values}
+
+
+def held_out_confidence(trials: Trials, strength: float) -> Values:
+    """Confidence (N,) of each trial by a model that saw neither of its scenes.
+
+    Scenes are dealt to folds by a hash of their name. The model of a trial is fitted on those trials that have no scene
+    in its scenes' folds.
+
+    Raises:
+        InputError: Trials without the scenes of some fold are all right, or all wrong.
+    """
+    folds = [frozenset(map(_fold, scenes)) for scenes in trials.scenes]
+    confidence = np.empty(len(folds))
+    for left_out in set(folds):
+        tested = np.array([fold == left_out for fold in folds])
+        seen = np.array([fold.isdisjoint(left_out) for fold in folds])
+        if len(set(trials.right[seen])) < 2:
+            raise InputError(f"{seen.sum()} registrations of other scenes are all right or all wrong: make more")
+        model = fit_model(trials.evidence[seen], trials.right[seen], strength)
+        confidence[tested] = model.predict(trials.evidence[tested])
+    return confidence
+
+
+def log_loss(confidence: Values, right: Flags) -> float:
+    """Mean negative logarithm of the probability given to what was the case."""
+    given = np.clip(np.where(right, confidence, 1 - confidence), 1e-12, 1)
+    return float(-np.log(given).mean())
+
+
+def reliability(confidence: Values, right: Flags, n_bins: int = N_BINS) -> list[ReliabilityBin]:
+    """Mean confidence against the share that is right, in bins of equal width; empty ones are left out."""
+    number = np.minimum((confidence * n_bins).astype(int), n_bins - 1)
+    members = [number == bin_ for bin_ in np.unique(number)]
+    return [ReliabilityBin(int(m.sum()), float(confidence[m].mean()), float(right[m].mean())) for m in members]
+
+
+def calibration_error(bins: Sequence[ReliabilityBin]) -> float:
+    """Expected calibration error: mean distance of confidence and share right, by the bins' sizes (Naeini 2015)."""
+    n = sum(one.n for one in bins)
+    return sum(one.n * abs(one.confidence - one.share_right) for one in bins) / n
+
+
+def _fold(scene: str) -> int:
+    return zlib.crc32(scene.encode()) % N_FOLDS

@@ -1,0 +1,196 @@
+"""Patches out of image pairs whose correspondence is known: matching ones, others and near misses."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rrl_register.config import Kind, ReadConfig
+from rrl_register.errors import InputError, NotRegisteredError
+from rrl_register.geometry.transforms import Matrix, fit_homography
+from rrl_register.matching.features.keypoints import Points, detect
+from rrl_register.nn.patches import PATCH_SIZE, PatchCutter
+from rrl_register.training.evaluation.image_pairs import ImagePair
+
+if TYPE_CHECKING:
+    from rrl_register.matching.image_pair import WorkingPair
+
+Bytes = NDArray[np.uint8]
+Labelled = tuple[Bytes, Bytes]
+
+FAMILY_KINDS = {"sar": Kind.SAR, "nir": Kind.IR, "lwir": Kind.IR, "swir": Kind.IR, "ir": Kind.IR}
+"""What the moving images of a family show; those of other families are recognised one by one."""
+_DRAWS = 100
+
+
+@dataclass(frozen=True)
+class CutConfig:
+    """How patches are cut."""
+
+    per_family: int = 4000
+    """Pairs of patches of a family, half of them matching; fewer where the images have fewer corners."""
+    near_miss: float = 8.0
+    """How far beside the right place near misses are, px of the fixed image."""
+    support: int | None = None
+    """Side of the ground under a patch, px of the fixed image; None: 128 for SAR, else 64."""
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class FamilyPatches:
+    """Patches of ``n`` places.
+
+    Attributes:
+        family: Name of the family.
+        support: Side of the ground under a patch, px of the fixed image.
+        visible: (n, 64, 64), around corners of the fixed images.
+        other: (n, 64, 64), the same places in the moving images.
+        near: (n, 64, 64), places a few px beside, in the moving images.
+        elsewhere: (n,) index into ``other`` of a place that each visible patch has nothing in common with.
+        scenes: (n,) name of the pair that a place is from.
+    """
+
+    family: str
+    support: int
+    visible: Bytes
+    other: Bytes
+    near: Bytes
+    elsewhere: NDArray[np.int64]
+    scenes: NDArray[np.str_]
+
+    def __len__(self) -> int:
+        return len(self.visible)
+
+    def labelled(self, near: bool = False) -> Labelled:
+        """The patches in the layout of the authors' release, matching pairs first.
+
+        Args:
+            near: Take near misses for the pairs that do not match, in place of those from elsewhere.
+
+        Returns:
+            Images (2 n, 2, 64, 64) and labels (2 n,) uint8.
+        """
+        wrong = self.near if near else self.other[self.elsewhere]
+        halves = [np.stack([self.visible, second], axis=1) for second in (self.other, wrong)]
+        return np.concatenate(halves), np.repeat(np.array([1, 0], np.uint8), len(self))
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """Patches of one image pair, (m, 64, 64) each, and where they are from, (m, 2) px of the fixed image."""
+
+    visible: Bytes
+    other: Bytes
+    near: Bytes
+    points: Points
+
+
+def cut_family(family: str, pairs: Sequence[ImagePair], config: CutConfig | None = None) -> FamilyPatches:
+    """Cut patches of a family of image pairs.
+
+    The moving image is brought onto the fixed image's pixels by the homography through the landmarks; patches are cut
+    at the same corners in both. Both are read as the pipeline reads them. The result depends on the pairs and the
+    configuration only, not on other families.
+
+    Args:
+        family: Its name; what the moving images show follows from it, see ``FAMILY_KINDS``.
+        pairs: The image pairs, the visible image of each as the fixed one.
+        config: How to cut.
+
+    Raises:
+        InputError: An image cannot be read or used, landmarks fix no homography, or there are too few corners.
+    """
+    config = config or CutConfig()
+    rng = np.random.default_rng(config.seed)
+    support = config.support or _support(_read(pairs[0]))
+    per_pair = max(1, config.per_family // 2 // len(pairs))
+    cuts = [_cut_pair(pair, support, per_pair, config.near_miss, rng) for pair in pairs]
+    points = np.concatenate([cut.points for cut in cuts])
+    scene = np.repeat(np.arange(len(cuts)), [len(cut.points) for cut in cuts])
+    return FamilyPatches(
+        family,
+        support,
+        visible=np.concatenate([cut.visible for cut in cuts]),
+        other=np.concatenate([cut.other for cut in cuts]),
+        near=np.concatenate([cut.near for cut in cuts]),
+        elsewhere=draw_elsewhere(family, scene, points, support, rng),
+        scenes=np.array([pair.name for pair in pairs], np.str_)[scene],
+    )
+
+
+def _read(pair: ImagePair) -> WorkingPair:
+    from rrl_register.matching.read_pair import read_pair  # reads rasters, which not every user of this package can
+
+    kind = FAMILY_KINDS.get(pair.family.lower(), Kind.AUTO)
+    fixed_kind = Kind.AUTO if kind is Kind.AUTO else Kind.OPTICAL
+    return read_pair(pair.fixed, pair.moving, ReadConfig(fixed_kind=fixed_kind, moving_kind=kind))
+
+
+def _support(read: WorkingPair) -> int:
+    return 2 * PATCH_SIZE if Kind.SAR in (read.fixed_kind, read.moving_kind) else PATCH_SIZE
+
+
+def _cut_pair(pair: ImagePair, support: int, n: int, near_miss: float, rng: np.random.Generator) -> _Cut:
+    read = _read(pair)
+    placed, placed_valid = read.placed(_true_matrix(pair, read))
+    valid = read.fixed_valid & placed_valid
+    points = detect(read.fixed, valid, n, margin=support // 2 + math.ceil(near_miss) + 1)
+    angle = rng.uniform(0, 2 * np.pi, len(points))
+    # Whole pixels, as corners are: interpolation would blur near misses and so give them away.
+    beside = points + np.rint(near_miss * np.column_stack([np.cos(angle), np.sin(angle)]))
+    fixed, moving = PatchCutter(read.fixed, valid, support), PatchCutter(placed, valid, support)
+    return _Cut(_bytes(fixed.cut(points)), _bytes(moving.cut(points)), _bytes(moving.cut(beside)), points)
+
+
+def _true_matrix(pair: ImagePair, read: WorkingPair) -> Matrix:
+    """The homography through the landmarks, on the pixels of the images as they were read."""
+    moving = (pair.moving_points + 0.5) / read.moving_factor - 0.5
+    fixed = (pair.fixed_points + 0.5) / read.fixed_factor - 0.5
+    try:
+        return fit_homography(moving, fixed)
+    except NotRegisteredError as error:
+        raise InputError(f"the landmarks of the pair {pair.name} fix no homography: {error}") from error
+
+
+def draw_elsewhere(
+    family: str, scene: NDArray[np.int64], points: Points, support: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Draw a place elsewhere for each place: of another image pair, or so far off that the patches do not overlap.
+
+    Args:
+        family: For messages.
+        scene: (n,) number of the image pair that a place is from.
+        points: (n, 2) where, px of its fixed image.
+        support: Side of a patch, px.
+        rng: Random numbers.
+
+    Returns:
+        (n,) indices.
+
+    Raises:
+        InputError: There is no place, or none elsewhere for one of them.
+    """
+    if len(scene) == 0:
+        raise InputError(
+            f"the images of {family} have no corner far enough from their borders for patches of {support} px; needed "
+            "at least two: try a smaller --support, or larger images"
+        )
+    index = rng.permutation(len(scene))
+    for _ in range(_DRAWS):
+        overlaps = (scene[index] == scene) & (np.abs(points[index] - points).max(axis=1) < support)
+        if not overlaps.any():
+            return index
+        index[overlaps] = rng.integers(len(scene), size=int(overlaps.sum()))
+    raise InputError(
+        f"the images of {family} have no two corners everywhere that are {support} px apart; needed wrong pairs that "
+        "share no ground: try a smaller --support, or more images"
+    )
+
+
+def _bytes(patches: NDArray[np.float32]) -> Bytes:
+    return np.rint(patches[:, 0] * 255).astype(np.uint8)

@@ -1,0 +1,54 @@
+"""The table of difficulties: how each is misregistered, what spoils its images, and what it needs of a pair."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rrl_register.training.evaluation.hard_cases import damage, geometry
+from rrl_register.training.evaluation.hard_cases.damage import Damage, intact
+from rrl_register.training.evaluation.hard_cases.geometry import Draw
+
+PNG, JPEG, GEOTIFF = ".png", ".jpg", ".tif"
+NEGATIVE = "negative"
+_ANY_SIZE, _ROOMY = 0, 350
+
+
+@dataclass(frozen=True)
+class Difficulty:
+    """One kind of hard case.
+
+    Attributes:
+        draw: Draws the misregistration.
+        damage_fixed, damage_moving: What is done to the images.
+        suffix: Of the files; GeoTIFFs are georeferenced, with the misregistration as the error of the georeference.
+        relief: Whether terrain displaces the moving image.
+        not_families: Families that this makes no sense for.
+        least_side: Longer side that a pair needs, px.
+    """
+
+    draw: Draw = geometry.modest
+    damage_fixed: Damage = intact
+    damage_moving: Damage = intact
+    suffix: str = PNG
+    relief: bool = False
+    not_families: tuple[str, ...] = ()
+    least_side: int = _ANY_SIZE
+
+
+DIFFICULTIES: dict[str, Difficulty] = {
+    "shift": Difficulty(geometry.shifted, least_side=_ROOMY),
+    "scale": Difficulty(geometry.scaled, least_side=_ROOMY),
+    "rotation": Difficulty(geometry.turned),
+    "perspective": Difficulty(geometry.tilted, least_side=_ROOMY),
+    "combined": Difficulty(geometry.combined, least_side=_ROOMY),
+    "inversion": Difficulty(damage_moving=damage.inverted, not_families=("sar",)),
+    "night": Difficulty(damage_fixed=damage.night),
+    "speckle": Difficulty(damage_moving=damage.speckled),
+    "haze": Difficulty(damage_fixed=damage.hazy),
+    "dark-saturated": Difficulty(damage_fixed=damage.dark_and_saturated, damage_moving=damage.dark_and_saturated),
+    "black-border": Difficulty(damage_fixed=damage.framed, damage_moving=damage.framed, suffix=JPEG),
+    "stripes": Difficulty(damage_fixed=damage.striped, damage_moving=damage.striped),
+    "geo-100": Difficulty(geometry.georeferenced_wrongly, suffix=GEOTIFF, least_side=_ROOMY),
+    "terrain": Difficulty(relief=True, least_side=_ROOMY),
+    NEGATIVE: Difficulty(),
+}

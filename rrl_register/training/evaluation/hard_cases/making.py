@@ -1,0 +1,196 @@
+"""From a pair of images and a seed to a hard case in memory."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count, islice
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from rrl_register.geometry.transforms import Matrix, Points, decompose, project
+from rrl_register.training.evaluation.hard_cases.damage import WHITE
+from rrl_register.training.evaluation.hard_cases.difficulties import DIFFICULTIES, NEGATIVE, Difficulty
+from rrl_register.training.evaluation.hard_cases.geometry import (
+    Frame,
+    Relief,
+    draw_overlapping,
+    draw_relief,
+    landmarks,
+    pixels,
+    plan_frame,
+    to_fixed,
+)
+from rrl_register.training.evaluation.hard_cases.scenes import Scene, ScenePixels, read_pixels
+
+_SOURCE_BLUR = 0.5
+"""Standard deviation that a pixel's own area stands for, px."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One case to be made.
+
+    Attributes:
+        name: Of the case.
+        suite: Its difficulty.
+        scene: Where the fixed image comes from.
+        partner: Where the moving image comes from: the same scene, but for negatives.
+        seed: Of all that is random in it.
+    """
+
+    name: str
+    suite: str
+    scene: Scene
+    partner: Scene
+    seed: int
+
+    @property
+    def scenes(self) -> tuple[str, ...]:
+        """Names of the scenes that are in it."""
+        return tuple(dict.fromkeys((self.scene.name, self.partner.name)))
+
+
+@dataclass(frozen=True)
+class HardCase:
+    """A case in memory.
+
+    Attributes:
+        fixed, moving: (B, H, W) uint8.
+        matrix: (3, 3), moving px -> fixed px; of a case with relief, what is true without it; None for negatives.
+        landmarks_fixed, landmarks_moving: (N, 2) px, corresponding points, the relief included; None for negatives.
+    """
+
+    fixed: NDArray[np.uint8]
+    moving: NDArray[np.uint8]
+    matrix: Matrix | None
+    landmarks_fixed: Points | None
+    landmarks_moving: Points | None
+
+
+def plan_cases(
+    scenes: Sequence[Scene], per_suite: int, seed: int, suites: Sequence[str] = tuple(DIFFICULTIES)
+) -> list[Plan]:
+    """Choose scenes for each suite, the families in turn; the same seed gives the same cases.
+
+    More cases of a suite begin with the same ones. A suite that no scene suits has none.
+    """
+    plans = []
+    for suite in suites:
+        rng = np.random.default_rng((seed, zlib.crc32(suite.encode())))
+        usable = [scene for scene in scenes if _suits(scene, DIFFICULTIES[suite])]
+        if suite == NEGATIVE:
+            usable = [scene for scene in usable if len(_of_family(usable, scene.family)) > 1]
+        for number, scene in enumerate(islice(_families_in_turn(usable, rng), per_suite)):
+            partner = scene if suite != NEGATIVE else _other_place(scene, _of_family(usable, scene.family), rng)
+            plans.append(Plan(f"{suite}-{number:03d}", suite, scene, partner, int(rng.integers(2**31))))
+    return plans
+
+
+def make_case(plan: Plan) -> HardCase:
+    """Read the images of a plan, misregister and damage them.
+
+    Raises:
+        InputError: An image cannot be read.
+    """
+    return spoil(read_pixels(plan.scene.visible), read_pixels(plan.partner.other), plan.suite, plan.seed)
+
+
+def spoil(visible: ScenePixels, other: ScenePixels, suite: str, seed: int) -> HardCase:
+    """Make a hard case of two images.
+
+    Args:
+        visible: Becomes the fixed image.
+        other: Becomes the moving image; on one grid with ``visible``, or of another place for negatives, which are cut
+            to the size of the smaller.
+        suite: Its difficulty.
+        seed: Of all that is random.
+    """
+    rng, difficulty = np.random.default_rng(seed), DIFFICULTIES[suite]
+    height, width = (min(a, b) for a, b in zip(visible.valid.shape, other.valid.shape, strict=True))
+    visible, other = _cut(visible, height, width), _cut(other, height, width)
+    frame = plan_frame((height, width), draw_overlapping(difficulty.draw, rng, (height, width)), rng)
+    relief = draw_relief(rng, frame.shape) if difficulty.relief else None
+    fixed, moving = render_fixed(visible, frame), render_moving(other, frame, relief)
+    images = (
+        _damaged(fixed, difficulty.damage_fixed(fixed.values, rng)),
+        _damaged(moving, difficulty.damage_moving(moving.values, rng)),
+    )
+    if suite == NEGATIVE:
+        return HardCase(*images, None, None, None)
+    return HardCase(*images, frame.matrix, *landmarks(frame.matrix, frame.shape, relief))
+
+
+def render_fixed(image: ScenePixels, frame: Frame) -> ScenePixels:
+    """The fixed image of a frame."""
+    return sample(image, project(frame.to_source, pixels(frame.shape)), frame.shape, float(frame.to_source[0, 0]))
+
+
+def render_moving(image: ScenePixels, frame: Frame, relief: Relief | None = None) -> ScenePixels:
+    """The moving image of a frame: through the misregistration, the relief, and then the pair's own pixels."""
+    places = project(frame.to_source, to_fixed(pixels(frame.shape), frame.matrix, relief))
+    step = float(frame.to_source[0, 0]) * decompose(frame.matrix, frame.shape).scale
+    return sample(image, places, frame.shape, step)
+
+
+def sample(image: ScenePixels, places: Points, shape: tuple[int, int], step: float) -> ScenePixels:
+    """Look up an image at places, blurred before as the area of the new pixels asks for.
+
+    Args:
+        image: The source.
+        places: (H * W, 2) px of the source, row by row.
+        shape: (H, W) of the result.
+        step: Source px per px of the result.
+
+    Returns:
+        The image, 0 where the source holds no data or does not reach.
+    """
+    x, y = (places[:, axis].reshape(shape).astype(np.float32) for axis in (0, 1))
+    bands = [_looked_up(_reduced_detail(band, step), x, y) for band in image.values]
+    known = cv2.remap(image.valid.astype(np.uint8), x, y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT) > 0
+    return ScenePixels(np.where(known, np.stack(bands), 0).astype(np.float32), np.asarray(known))
+
+
+def _reduced_detail(band: NDArray[np.float32], step: float) -> NDArray[np.float32]:
+    sigma = _SOURCE_BLUR * np.sqrt(max(0.0, step**2 - 1))
+    return np.asarray(cv2.GaussianBlur(band, (0, 0), sigma), np.float32) if sigma > 0.1 else band
+
+
+def _looked_up(band: NDArray[np.float32], x: NDArray[np.float32], y: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.asarray(cv2.remap(band, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE), np.float32)
+
+
+def _damaged(before: ScenePixels, values: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Bytes, 0 where there was no data before."""
+    return np.where(before.valid, np.clip(np.rint(values), 0, WHITE), 0).astype(np.uint8)
+
+
+def _cut(image: ScenePixels, height: int, width: int) -> ScenePixels:
+    return ScenePixels(image.values[:, :height, :width], image.valid[:height, :width])
+
+
+def _suits(scene: Scene, difficulty: Difficulty) -> bool:
+    return scene.side >= difficulty.least_side and scene.family not in difficulty.not_families
+
+
+def _of_family(scenes: Sequence[Scene], family: str) -> list[Scene]:
+    return [scene for scene in scenes if scene.family == family]
+
+
+def _families_in_turn(scenes: Sequence[Scene], rng: np.random.Generator) -> Iterator[Scene]:
+    """One scene of each family, then another of each, without end; those of a family in random order."""
+    families = [_of_family(scenes, family) for family in dict.fromkeys(scene.family for scene in scenes)]
+    shuffled = [[family[i] for i in rng.permutation(len(family))] for family in families]
+    for turn in count() if shuffled else ():
+        for family in shuffled:
+            yield family[turn % len(family)]
+
+
+def _other_place(scene: Scene, family: Sequence[Scene], rng: np.random.Generator) -> Scene:
+    """Another scene: every other time the next one of the list, for neighbours look most alike."""
+    others = [other for other in family if other.name != scene.name]
+    following = family.index(scene) % len(others)
+    return others[following if rng.random() < 0.5 else int(rng.integers(len(others)))]

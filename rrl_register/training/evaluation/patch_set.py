@@ -1,0 +1,197 @@
+"""Sets of patch pairs on disk, in the layout of the RRL-Net authors' release."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rrl_register.config import Kind
+from rrl_register.errors import InputError
+from rrl_register.nn.patches import PATCH_SIZE
+from rrl_register.raster.stretch import compress_amplitudes
+
+Patches = NDArray[np.float32]
+Flags = NDArray[np.bool_]
+
+_SAR_NAME = re.compile(r"(?:^|[^a-z0-9])(?:sar\d*|s1|sentinel1|vv|vh|hh|hv|sigma0|gamma0)(?:[^a-z0-9]|$)")
+_LINEAR_SKEW = 0.5
+"""Speckled amplitudes stretched to [0, 1] have a skewness of 0.8 and more, decibels one of -0.8 to 0.2."""
+_SAMPLE = 512
+"""Pairs whose values are looked at."""
+
+
+@dataclass(frozen=True)
+class PatchSet:
+    """Pairs of a visible patch and one of another spectrum.
+
+    Attributes:
+        name: What the set is called.
+        images: (N, 2, 64, 64) uint8, or float in [0, 1]; may be mapped from a file.
+        labels: (N,) whether a pair matches; both classes are there.
+        scenes: (N,) name of the scene of each pair; None: not known.
+        linear: Whether the other spectrum is SAR in linear amplitudes, which ``patches`` compresses by a logarithm.
+        taken_as: What the other spectrum is taken for and why, in a few words.
+    """
+
+    name: str
+    images: NDArray[Any]
+    labels: Flags
+    scenes: NDArray[np.str_] | None = None
+    linear: bool = False
+    taken_as: str = "as it is"
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def patches(self, rows: slice) -> tuple[Patches, Patches]:
+        """Some pairs as the pipeline would show them to the network.
+
+        Returns:
+            Visible patches and the others, (n, 1, 64, 64) float32 in [0, 1] each.
+
+        Raises:
+            InputError: Floats lie outside [0, 1].
+        """
+        pairs = _as_floats(self.images[rows], self.name)
+        visible, other = pairs[:, 0, None], pairs[:, 1, None]
+        return visible, compress_amplitudes(other) if self.linear else other
+
+
+def load_patch_set(
+    images: Path, labels: Path, scenes: Path | None = None, kind: Kind = Kind.AUTO, every: int = 1
+) -> PatchSet:
+    """Read a set; its images stay on disk until they are needed.
+
+    Args:
+        images: .npy, (N, 2, 64, 64) or (N, 64, 64, 2), uint8 or float in [0, 1]; the visible patch comes first.
+        labels: .npy, (N,) or (N, 1), 1 where the pair matches, 0 elsewhere.
+        scenes: .npy, (N,), text or numbers.
+        kind: What the second patches show. SAR: linear amplitudes; optical and ir: anything that is used as it is, SAR
+            in decibels included; auto: as ``other_spectrum`` finds.
+        every: Take every K-th pair.
+
+    Raises:
+        InputError: A file cannot be read, has another shape or type, or all its pairs are of one class.
+    """
+    arrays = _as_pairs(images, _load(images))
+    matching = _as_labels(labels, _load(labels))
+    _require_length(labels, len(matching), images, len(arrays))
+    names = None if scenes is None else _as_scenes(scenes, _load(scenes))
+    if scenes is not None and names is not None:
+        _require_length(scenes, len(names), images, len(arrays))
+    arrays, matching = arrays[::every], matching[::every]
+    require_both_classes(matching, labels)
+    name = images.stem.removesuffix("_images")
+    linear, taken_as = other_spectrum(name, arrays, kind)
+    return PatchSet(name, arrays, matching, None if names is None else names[::every], linear, taken_as)
+
+
+def other_spectrum(name: str, images: NDArray[Any], kind: Kind = Kind.AUTO) -> tuple[bool, str]:
+    """Tell whether the second patches are SAR in linear amplitudes.
+
+    Left to itself (auto) the answer is yes where the name speaks of SAR (``sar``, ``vv``, ... as a word of its own) and
+    the values are skewed to the right, as speckled amplitudes are and decibels are not.
+
+    Args:
+        name: Of the set.
+        images: (N, 2, 64, 64).
+        kind: What a person said of them.
+
+    Returns:
+        The answer, and what they are taken for in a few words.
+    """
+    if kind is not Kind.AUTO:
+        return kind is Kind.SAR, f"{kind.value}, as told"
+    skew = _skewness(images[:: max(1, len(images) // _SAMPLE), 1])
+    is_skewed = skew > _LINEAR_SKEW
+    if _SAR_NAME.search(name.lower()):
+        if is_skewed:
+            return True, f"SAR in linear amplitudes (by its name and a skewness of {skew:.2f}), log applied"
+        return False, f"SAR in decibels or the like (by its name and a skewness of {skew:.2f}), used as it is"
+    hint = "; for SAR in linear amplitudes give --other-kind sar" if is_skewed else ""
+    return False, f"anything but SAR (by its name), used as it is{hint}"
+
+
+def require_both_classes(labels: Flags, source: Path | str) -> None:
+    """Refuse labels that make no curve.
+
+    Raises:
+        InputError: All pairs match, or none does.
+    """
+    n = int(labels.sum())
+    if n in (0, len(labels)):
+        raise InputError(
+            f"{n} of the {len(labels)} pairs of {source} match; FPR95 needed pairs of both classes: "
+            "give labels of 1 (matching) and 0"
+        )
+
+
+def _load(path: Path) -> NDArray[Any]:
+    try:
+        loaded = np.load(path, mmap_mode="r")
+    except (OSError, ValueError, EOFError) as error:
+        said = str(error).splitlines()[0] if str(error) else "it is empty"
+        raise InputError(f"{path} cannot be read ({said}); needed an array written by numpy.save") from error
+    if not isinstance(loaded, np.ndarray):
+        raise InputError(f"{path} is an archive; needed a single array: write it by numpy.save, not numpy.savez")
+    return loaded
+
+
+def _as_pairs(path: Path, array: NDArray[Any]) -> NDArray[Any]:
+    if array.shape[1:] == (PATCH_SIZE, PATCH_SIZE, 2):
+        array = np.moveaxis(array, 3, 1)
+    right_type = array.dtype == np.uint8 or array.dtype.kind == "f"
+    if array.shape[1:] != (2, PATCH_SIZE, PATCH_SIZE) or not right_type or not len(array):
+        raise InputError(
+            f"{path} is {array.dtype} {array.shape}; needed pairs (N, 2, {PATCH_SIZE}, {PATCH_SIZE}), "
+            "uint8 or float in [0, 1]: convert it"
+        )
+    return array
+
+
+def _as_labels(path: Path, array: NDArray[Any]) -> Flags:
+    flat = array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
+    if flat.ndim != 1 or flat.dtype.kind not in "buif" or not np.isin(flat, (0, 1)).all():
+        raise InputError(
+            f"{path} is {array.dtype} {array.shape}; needed one label a pair, 1 if it matches, else 0: convert it"
+        )
+    return np.asarray(flat, bool)
+
+
+def _as_scenes(path: Path, array: NDArray[Any]) -> NDArray[np.str_]:
+    if array.ndim != 1 or array.dtype.kind not in "USui":
+        raise InputError(
+            f"{path} is {array.dtype} {array.shape}; needed one scene a pair, text or a number: convert it"
+        )
+    return np.asarray(array).astype(np.str_)
+
+
+def _require_length(path: Path, n: int, images: Path, n_images: int) -> None:
+    if n != n_images:
+        raise InputError(
+            f"{path} has {n} entries for the {n_images} pairs of {images}; needed one a pair: check the files"
+        )
+
+
+def _as_floats(images: NDArray[Any], name: str) -> Patches:
+    if images.dtype == np.uint8:
+        return np.asarray(images / np.float32(255), np.float32)
+    floats = np.asarray(images, np.float32)
+    if not (floats.min() >= 0 and floats.max() <= 1):
+        raise InputError(
+            f"the patches of {name} range from {floats.min():g} to {floats.max():g}; needed floats in [0, 1] or uint8: "
+            "rescale them"
+        )
+    return floats
+
+
+def _skewness(values: NDArray[Any]) -> float:
+    """Skewness of all values together; 0 where they are all the same."""
+    away = values - values.mean(dtype=np.float64)
+    spread = float(away.std())
+    return float((away**3).mean()) / spread**3 if spread > 0 else 0.0

@@ -1,0 +1,173 @@
+"""The VIS-NIR protocol: train on one scene, test on all others, mean of the per-scene FPR95.
+
+Source: patches cut by Aguilera et al. ("Learning cross-spectral similarity measures with deep convolutional neural
+networks", 2016) from the RGB-NIR scenes of Brown and Suesstrunk (2011). The authors of RRL-Net (arXiv 2403.11751) train
+on ``country`` and report the eight other scenes.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rrl_register.config import Kind
+from rrl_register.errors import InputError, UsageError
+from rrl_register.nn.inference.torch_backend import Scorer
+from rrl_register.training.evaluation.figures import Row, figures, mean_figures
+from rrl_register.training.evaluation.patch_set import load_patch_set
+from rrl_register.training.evaluation.report import SET_MEANS, provenance
+from rrl_register.training.evaluation.scoring import score_patch_set
+from rrl_register.training.evaluation.tables import text_table
+
+if TYPE_CHECKING:
+    from rrl_register.training.config import TrainingConfig
+
+WEIGHTS = "weights.safetensors"
+"""File in the folder of a training that its weights are exported to."""
+PAPER = {
+    "field": 2.16,
+    "forest": 0.04,
+    "indoor": 0.86,
+    "mountain": 0.59,
+    "oldbuilding": 0.41,
+    "street": 0.26,
+    "urban": 0.14,
+    "water": 1.65,
+}
+"""FPR95 of RRL-Net by scene, per cent (arXiv 2403.11751)."""
+PAPER_MEAN = 0.76
+
+
+@dataclass(frozen=True)
+class SceneFiles:
+    """One scene on disk."""
+
+    name: str
+    images: Path
+    labels: Path
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Weights that a training wrote, and whether it had come to its end."""
+
+    weights: Path
+    finished: bool
+
+
+def find_scenes(folder: Path) -> dict[str, SceneFiles]:
+    """The scenes of a folder, by name.
+
+    Args:
+        folder: Holds ``<scene>_images.npy`` and ``<scene>_labels.npy`` of each.
+
+    Raises:
+        InputError: There is none, or a scene has no labels.
+    """
+    names = sorted(path.name.removesuffix("_images.npy") for path in folder.glob("*_images.npy"))
+    if not names:
+        raise InputError(f"{folder} holds no *_images.npy; needed <scene>_images.npy and <scene>_labels.npy: check it")
+    scenes = [SceneFiles(name, folder / f"{name}_images.npy", folder / f"{name}_labels.npy") for name in names]
+    for scene in scenes:
+        if not scene.labels.is_file():
+            raise InputError(f"there is no {scene.labels} to {scene.images.name}; needed the labels of each scene")
+    return {scene.name: scene for scene in scenes}
+
+
+def split_scenes(scenes: dict[str, SceneFiles], train: str, needs_training: bool) -> list[SceneFiles]:
+    """The scenes to test on.
+
+    Args:
+        scenes: All that there are.
+        train: Name of the one that is trained on.
+        needs_training: Whether it has to be there.
+
+    Raises:
+        UsageError: It is needed and missing.
+        InputError: Nothing else is there.
+    """
+    if needs_training and train not in scenes:
+        raise UsageError(f"there is no scene {train} to train on; the folder has {', '.join(scenes)}: give --train")
+    tested = [scene for name, scene in scenes.items() if name != train]
+    if not tested:
+        raise InputError(f"{train} is the only scene of the folder; needed others to test on: add some")
+    return tested
+
+
+def train_on(scene: SceneFiles, output: Path, recipe: Path | None = None, seconds: float = math.inf) -> Trained:
+    """Train on one scene, or go on with it, and export the weights that there are.
+
+    Args:
+        scene: The scene.
+        output: Folder of the run, for checkpoints, log and ``weights.safetensors``.
+        recipe: YAML file of a training; its data and output are replaced. None: the defaults.
+        seconds: Stop after this time.
+
+    Raises:
+        InputError: Recipe or data cannot be read.
+    """
+    from rrl_register.nn.weights import write_weights
+    from rrl_register.training.export import source_weights
+    from rrl_register.training.loop import CHECKPOINT, train
+
+    best = train(training_config(scene, output, recipe), seconds)
+    weights = output / WEIGHTS
+    write_weights(weights, source_weights(best or output / CHECKPOINT, new_name=f"vis-nir-{scene.name}"))
+    return Trained(weights, best is not None)
+
+
+def training_config(scene: SceneFiles, output: Path, recipe: Path | None = None) -> TrainingConfig:
+    """Settings of a training on one scene; arguments and errors as of ``train_on``."""
+    from rrl_register.training.config import TrainingConfig, load_training_config
+    from rrl_register.training.datasets import PatchArrays
+
+    data = (PatchArrays(images=scene.images, labels=scene.labels, family="nir"),)
+    if recipe is None:
+        return TrainingConfig(data=data, output=output)
+    config = load_training_config(recipe, data=data, output=str(output))
+    # The recipe's choice among its own data means nothing here.
+    return replace(config, families=(), group_weights={})
+
+
+def evaluate_scenes(scenes: Sequence[SceneFiles], scorer: Scorer, done: Callable[[Row], object] | None = None) -> Row:
+    """Figures of each scene, and the mean of their FPR95, which the paper calls the result.
+
+    Args:
+        scenes: Those to test on.
+        scorer: The network.
+        done: Called with each scene's row as soon as it is known.
+
+    Raises:
+        InputError: A scene cannot be read.
+    """
+    rows = []
+    for scene in scenes:
+        scores = score_patch_set(load_patch_set(scene.images, scene.labels, kind=Kind.IR), scorer)
+        rows.append({"name": scene.name, **figures(scores), "paper_fpr95": PAPER.get(_plain(scene.name))})
+        if done:
+            done(rows[-1])
+    return {
+        **mean_figures(rows, (*SET_MEANS, "auc", "descriptor_auc")),
+        "n": sum(row["n"] for row in rows),
+        "n_matching": sum(row["n_matching"] for row in rows),
+        "paper_fpr95": PAPER_MEAN if {_plain(row["name"]) for row in rows} == set(PAPER) else None,
+        "scenes": rows,
+        **provenance(scorer),
+    }
+
+
+def scenes_table(result: Row) -> str:
+    """Table of ``evaluate_scenes``: a row a scene, and the mean; the paper's only for the paper's scenes."""
+    keys = (*SET_MEANS, "paper_fpr95")
+    rows = [[row["name"], row["n"], *(row[key] for key in keys)] for row in result["scenes"]]
+    rows.append(["mean", None, *(result[key] for key in keys)])
+    return text_table(["scene", "pairs", "FPR95, %", "descriptor FPR95, %", "paper, %"], rows)
+
+
+def _plain(name: str) -> str:
+    """A scene's name as the paper's table has it: old-building, Old_Building and oldbuilding are one."""
+    return re.sub(r"[^a-z]", "", name.lower())

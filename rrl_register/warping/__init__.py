@@ -1,0 +1,1 @@
+"""Resampling: a transform applied to images."""

@@ -1,0 +1,108 @@
+"""Copying an image as it is, with tie points as ground control points: whoever resamples it later, does so once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from rasterio.control import GroundControlPoint
+from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.errors import RasterioError
+from rasterio.io import DatasetReader, DatasetWriter
+
+from rrl_register.config import Crop, OutputGrid, WarpConfig
+from rrl_register.errors import UsageError
+from rrl_register.geometry.window import Box
+from rrl_register.raster.geotiff import NodataPolicy, fits
+from rrl_register.raster.grid import Grid
+from rrl_register.raster.reader import open_dataset, unreadable
+from rrl_register.raster.storing import stored_raster
+from rrl_register.raster.writer import check_not_input, check_output
+from rrl_register.warping.output_grid import require_georeferences
+
+Points = npt.NDArray[np.float64]
+
+
+def copy_with_gcps(
+    image: Path,
+    points: Points,
+    fixed_points: Points,
+    fixed_grid: Grid,
+    output: Path,
+    config: WarpConfig | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Copy a raster's pixels and give it ground control points in the fixed image's CRS.
+
+    The georeference that the image may have is left out: a GeoTIFF holds either. Everything else is kept.
+
+    Args:
+        image: The raster to copy.
+        points: (N, 2) px of the image.
+        fixed_points: (N, 2) px of the fixed image, where each of them lies.
+        fixed_grid: Grid of the fixed image.
+        output: The GeoTIFF to write.
+        config: Format, overviews and creation options; None: the defaults.
+        overwrite: Whether an existing output may be replaced.
+
+    Raises:
+        InputError: The image cannot be read, or the fixed image has no georeference.
+        WriteError: The output cannot be written completely.
+        OutputExistsError: The output exists and may not be replaced.
+        UsageError: The output is the input or cannot be written there, or a setting does not go with a copy.
+    """
+    settings = replace(config or WarpConfig(), gcps_only=True)
+    _require_plain_copy(settings)
+    require_georeferences(fixed_grid, settings)
+    check_not_input(output, image)
+    check_output(output, overwrite)
+    with open_dataset(image) as dataset:
+        grid, nodata = Grid(dataset.width, dataset.height), _nodata_of(dataset)
+        with stored_raster(output, dataset, grid, nodata, settings, overwrite) as target:
+            target.gcps = ground_control_points(points, fixed_grid.pixel_to_map(fixed_points)), fixed_grid.crs
+            for block in Box.of_shape(grid.shape).blocks(settings.block_size):
+                _copy_block(image, dataset, target, block, nodata.mask)
+
+
+def ground_control_points(points: Points, places: Points) -> list[GroundControlPoint]:
+    """Pixels and where they lie on the map, as GDAL has it.
+
+    Args:
+        points: (N, 2) px (x, y), (0, 0) being the centre of the top-left pixel; for GDAL it is that pixel's corner.
+        places: (N, 2) map coordinates.
+    """
+    return [
+        GroundControlPoint(row=y + 0.5, col=x + 0.5, x=east, y=north, z=0.0, id=str(number))
+        for number, ((x, y), (east, north)) in enumerate(zip(points.tolist(), places.tolist(), strict=True), 1)
+    ]
+
+
+def _require_plain_copy(config: WarpConfig) -> None:
+    resampled = {
+        "--grid": config.grid is not OutputGrid.FIXED,
+        "--crop": config.crop is not Crop.FIXED,
+        "--nodata": config.nodata is not None,
+    }
+    asked = [flag for flag, given in resampled.items() if given]
+    if asked:
+        raise UsageError(f"{asked[0]} beside --gcps-only, which copies all pixels as they are; needed one of them")
+
+
+def _nodata_of(dataset: DatasetReader) -> NodataPolicy:
+    declared = dataset.nodata is not None and fits(dataset.nodata, dataset.dtypes[0])
+    by_mask = MaskFlags.per_dataset in dataset.mask_flag_enums[0] and ColorInterp.alpha not in dataset.colorinterp
+    return NodataPolicy(dataset.nodata if declared else 0.0, declared, by_mask)
+
+
+def _copy_block(image: Path, dataset: DatasetReader, target: DatasetWriter, block: Box, with_mask: bool) -> None:
+    window = block.window()
+    try:
+        values = dataset.read(window=window)
+        mask = dataset.read_masks(1, window=window) if with_mask else None
+    except RasterioError as error:
+        raise unreadable(image, error) from error
+    target.write(values, window=window)
+    if mask is not None:
+        target.write_mask(mask, window=window)

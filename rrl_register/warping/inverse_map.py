@@ -1,0 +1,191 @@
+"""The way back from an output grid to the moving image: which pixels a block needs, and where in them it looks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from rrl_register.config import Resampling
+from rrl_register.errors import UsageError
+from rrl_register.geometry.window import Box
+from rrl_register.warping.displacement_grid import DisplacementField
+from rrl_register.warping.interpolation import CHUNK, MARGIN, Array, Mask, Taps
+
+_MAX_WINDOW_PX = 2048 * 2048
+"""Source pixels read at once for one band; a block that needs more is cut."""
+
+_SNAP = 2.0**20
+"""Coordinates are rounded to this part of a pixel, so that rounding noise does not turn a whole shift into a blur, and
+so that what is left of a whole pixel fits into a float32."""
+
+_SMALLEST_AREA = 1e-12
+"""A transform that shrinks the pixel in the middle to less than this part of its area is no transform."""
+
+_NOWHERE = -(2**30)
+"""Column of a place that is not in the source; far enough off for any image."""
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Patch:
+    """A part of the output grid and where its pixels look in the (averaged) source."""
+
+    box: Box
+    inside: Mask | None
+    """Pixels of the box that fall into the source; None: all. ``taps`` has one place for each."""
+    window: Box
+    """Part of the averaged source that is needed; it may reach over the edge."""
+    taps: Taps
+
+
+@dataclass(frozen=True)
+class InverseMap:
+    """The way from output pixels back to the source.
+
+    Attributes:
+        inverse: (3, 3), output pixel -> source pixel, scaled so that the third coordinate is positive in front of the
+            horizon.
+        shape: (rows, columns) of the source.
+        factor: Source pixels per averaged pixel along each side; 1 unless the transform reduces by 2 and more.
+        resampling: How to interpolate.
+        field: What the output pixels are displaced by; None: nothing.
+    """
+
+    inverse: Floats
+    shape: tuple[int, int]
+    factor: int
+    resampling: Resampling
+    field: DisplacementField | None = None
+
+    @classmethod
+    def onto(
+        cls,
+        matrix: npt.ArrayLike,
+        shape: tuple[int, int],
+        resampling: Resampling,
+        field: DisplacementField | None = None,
+    ) -> InverseMap:
+        """Prepare the way back for a matrix source -> output, a displacement and a source of that shape."""
+        forward = facing_forward(matrix, shape)
+        factor = 1 if resampling is Resampling.NEAREST else _reduction(forward, shape)
+        inverse: Floats = np.linalg.inv(forward).astype(np.float64)
+        return cls(inverse, shape, factor, resampling, field)
+
+    def patches(self, box: Box) -> Iterator[Patch]:
+        """Plan a block; it is cut where it needs too much of the source at once."""
+        left, top, fx, fy = self._split_places(box)
+        inside = left != _NOWHERE
+        if not inside.any():
+            return
+        chosen = None if inside.all() else inside
+        left, top, fx, fy = (_picked(side, chosen) for side in (left, top, fx, fy))
+        window = _reach(left, top)
+        if math.prod(window.shape) * self.factor**2 > _MAX_WINDOW_PX and max(box.shape) > 1:
+            for part in box.quarters():
+                yield from self.patches(part)
+            return
+        columns = window.shape[1]
+        index = (top - window.top).astype(np.intp) * columns + (left - window.left)
+        yield Patch(box, chosen, window, Taps(columns, index, fx, fy))
+
+    def window(self, box: Box) -> Box:
+        """The part of the source that a block needs, source pixels; empty where the block falls beside it."""
+        windows = [patch.window for patch in self.patches(box)]
+        if not windows:
+            return Box(0, 0, 0, 0)
+        top, bottom, left, right = zip(*windows, strict=True)
+        reach = min(top), max(bottom), min(left), max(right)
+        return Box(*(self.factor * side for side in reach)).within(Box.of_shape(self.shape))
+
+    def _split_places(
+        self, box: Box
+    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Where the pixels of a box look: column and row of the pixel up left of the place, and the rests, (h, w).
+
+        The column is ``_NOWHERE`` where that is outside the source.
+        """
+        rows, columns = (math.ceil(side / self.factor) for side in self.shape)
+        left, top = np.empty(box.shape, np.int32), np.empty(box.shape, np.int32)
+        fx, fy = np.empty(box.shape, np.float32), np.empty(box.shape, np.float32)
+        for strip in box.strips(CHUNK):
+            part = strip.slices_from(box)
+            x, y = self._places(strip)
+            outside = ~((x >= -0.5) & (x < columns - 0.5) & (y >= -0.5) & (y < rows - 0.5))
+            if outside.any():
+                x[outside], y[outside] = _NOWHERE, _NOWHERE
+            for places, whole, rest in ((x, left, fx), (y, top, fy)):
+                floor = np.floor(places)
+                whole[part] = floor
+                rest[part] = np.subtract(places, floor, out=places)
+        return left, top, fx, fy
+
+    def _places(self, box: Box) -> tuple[Floats, Floats]:
+        """Where the pixels of a box lie in the averaged source, (h, w) each; NaN behind the horizon.
+
+        Written out, since a matrix product may round differently from one block to the next.
+        """
+        u = np.arange(box.left, box.right, dtype=np.float64)
+        v = np.arange(box.top, box.bottom, dtype=np.float64)[:, None]
+        if self.field is not None:
+            along_x, along_y = self.field.at(u, v)
+            u, v = u - along_x, v - along_y
+        x, y, depth = (row[0] * u + (row[1] * v + row[2]) for row in self.inverse)
+        if depth.min() <= 0:
+            depth[depth <= 0] = np.nan
+        return self._averaged(x, depth), self._averaged(y, depth)
+
+    def _averaged(self, places: Floats, depth: Floats) -> Floats:
+        """Divide by the depth, change to averaged pixels and round, in place."""
+        places /= depth
+        if self.factor > 1:
+            places += 0.5
+            places /= self.factor
+            places -= 0.5
+        places *= _SNAP
+        np.rint(places, out=places)
+        places /= _SNAP
+        return places
+
+
+def facing_forward(matrix: npt.ArrayLike, shape: tuple[int, int]) -> Floats:
+    """Scale a matrix so that the third coordinate of the source's centre is 1.
+
+    Args:
+        matrix: (3, 3).
+        shape: (rows, columns) of the source.
+
+    Raises:
+        UsageError: The matrix has no inverse.
+    """
+    given = np.array(matrix, np.float64)
+    if given.shape == (3, 3) and np.isfinite(given).all():
+        depth = float(given[2] @ ((shape[1] - 1) / 2, (shape[0] - 1) / 2, 1))
+        if depth != 0 and abs(np.linalg.det(given / depth)) > _SMALLEST_AREA:
+            return given / depth
+    raise UsageError(f"the transform {given.tolist()} has no inverse; needed an invertible 3 x 3; register again")
+
+
+def _reduction(forward: Floats, shape: tuple[int, int]) -> int:
+    """Whole source pixels per output pixel, along each side, in the median over the source."""
+    x, y = np.meshgrid(np.linspace(0, shape[1] - 1, 9), np.linspace(0, shape[0] - 1, 9))
+    depth = forward[2, 0] * x + forward[2, 1] * y + forward[2, 2]
+    # The Jacobian of a homography has the determinant det(H) / depth^3.
+    area = depth[depth > 0] ** 3 / abs(np.linalg.det(forward))
+    return max(1, math.floor(math.sqrt(np.median(area)) + 1e-6))
+
+
+def _picked(values: Array, inside: Mask | None) -> Array:
+    return values.reshape(-1) if inside is None else values[inside]
+
+
+def _reach(left: npt.NDArray[np.int32], top: npt.NDArray[np.int32]) -> Box:
+    """The pixels that kernels at these places reach."""
+    before, after = MARGIN
+    return Box(
+        int(top.min()) - before, int(top.max()) + after + 1, int(left.min()) - before, int(left.max()) + after + 1
+    )
