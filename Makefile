@@ -68,9 +68,10 @@ $(SCHEMAS)/.stamp: tests/schemas.txt | $(STAMP)
 	@$(BIN)/python -m pip download --quiet --no-deps --require-hashes --requirement $< --dest $(SCHEMAS) && touch $@ \
 		|| echo "Schemas of $< could not be fetched: the tests that need them will be skipped" >&2
 
-lint: setup  ## check style
+lint: setup  ## check style and layers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo
 
 types: setup  ## check types
 	$(BIN)/mypy

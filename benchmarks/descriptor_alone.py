@@ -12,8 +12,9 @@ from scipy.optimize import minimize
 from scipy.special import expit
 
 from rrl_register.errors import InputError
+from rrl_register.geometry.arrays import Patches
 from rrl_register.nn.encoder_choice import Spectrum
-from rrl_register.nn.inference.torch_backend import Patches, Scorer
+from rrl_register.nn.inference.torch_backend import Scorer
 from rrl_register.nn.rrlnet import RRLNet
 from rrl_register.training.bank import load_bank
 from rrl_register.training.config import LossConfig

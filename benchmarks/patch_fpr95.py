@@ -28,12 +28,13 @@ from numpy.typing import NDArray
 from tables import markdown_table
 
 from rrl_register.errors import InputError, RegistrationError
+from rrl_register.geometry.arrays import Patches
 from rrl_register.matching.features.oriented_gradients import oriented_gradients
 from rrl_register.nn.inference.onnx_backend import OnnxScorer
 from rrl_register.nn.inference.torch_backend import Scorer
 from rrl_register.nn.patches import PATCH_SIZE
 from rrl_register.raster.writer import check_output, write_json
-from rrl_register.training.evaluation.patch_set import Patches, PatchSet, load_patch_set
+from rrl_register.training.evaluation.patch_set import PatchSet, load_patch_set
 from rrl_register.training.evaluation.scoring import score_patch_set
 from rrl_register.training.metrics import fpr95
 

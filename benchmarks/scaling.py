@@ -37,10 +37,10 @@ from scipy.interpolate import RBFInterpolator
 from tables import markdown_table
 
 from rrl_register.config import Kind
+from rrl_register.exchange.registration import read_registration
 from rrl_register.geometry.transforms import compose, project, similarity, translation
 from rrl_register.raster.reader import read_bands
 from rrl_register.raster.stretch import to_grey
-from rrl_register.warping.apply import read_registration
 
 Grey = npt.NDArray[np.uint8]
 Points = npt.NDArray[np.float64]
@@ -92,7 +92,7 @@ def main() -> None:
 
 def run(arguments: argparse.Namespace, known: Sequence[Row]) -> Iterator[Row]:
     """Rows of all sides and stages that are not known yet."""
-    scene = Scene.read(arguments.pairs, arguments.id)
+    scene = LargeScene.read(arguments.pairs, arguments.id)
     arguments.folder.mkdir(parents=True, exist_ok=True)
     for side in map(int, arguments.sides):
         done = {row["stage"] for row in known if row["side"] == side}
@@ -163,14 +163,14 @@ class Texture:
 
 
 @dataclass(frozen=True)
-class Scene:
+class LargeScene:
     """Both images of a place on one grid, without gaps."""
 
     fixed: Texture
     moving: Texture
 
     @classmethod
-    def read(cls, pairs: Path, name: str) -> Scene:
+    def read(cls, pairs: Path, name: str) -> LargeScene:
         """The pair of a list, its moving image on the fixed image's grid by its landmarks."""
         pair = next(pair for pair in json.loads(pairs.read_text()) if pair["id"] == name)
         fixed, moving = (read_bands(pairs.parent / pair[image]) for image in ("fixed", "moving"))
@@ -204,7 +204,7 @@ def truth(side: int) -> Points:
     return compose(translation(middle + SHIFT_PX[0], middle + SHIFT_PX[1]), about, translation(-middle, -middle))
 
 
-def make(scene: Scene, files: Files) -> None:
+def make(scene: LargeScene, files: Files) -> None:
     """Write both rasters, if they are not there."""
     for path, image, matrix in (
         (files.fixed, scene.fixed, np.eye(3)),
@@ -224,7 +224,7 @@ def _write(path: Path, image: Texture, matrix: Points, side: int) -> None:
                 target.write(image.sample(matrix, window, 2 * side / min(image.period)), 1, window=window)
 
 
-def measure(scene: Scene, files: Files, stages: Sequence[str], options: Sequence[str]) -> Iterator[Row]:
+def measure(scene: LargeScene, files: Files, stages: Sequence[str], options: Sequence[str]) -> Iterator[Row]:
     """Run the stages on one pair of files; a row each."""
     make(scene, files)
     command = [sys.executable, "-m", "rrl_register"]

@@ -29,7 +29,7 @@ import rasterio
 from rasterio.windows import Window
 
 from rrl_register import MatchConfig, RegisterConfig
-from rrl_register.batch import Manifest, Scene, Summary, run_batch
+from rrl_register.batch import BatchItem, Manifest, Summary, run_batch
 from rrl_register.batch.dask_local import DaskWorkers
 from rrl_register.batch.executors import ProcessPool
 from rrl_register.batch.work import register_scene
@@ -61,7 +61,9 @@ WAYS: dict[str, tuple[Callable[[int, Manifest, Path], Summary], int]] = {
 
 def missing_scenes(n: int) -> Manifest:
     """Scenes that are no work."""
-    return Manifest("nothing", tuple(Scene(f"scene-{i}", Path("nowhere.tif"), Path("nowhere.tif")) for i in range(n)))
+    return Manifest(
+        "nothing", tuple(BatchItem(f"scene-{i}", Path("nowhere.tif"), Path("nowhere.tif")) for i in range(n))
+    )
 
 
 def cut_scenes(folder: Path, n: int, size: int, config: RegisterConfig) -> Manifest:
@@ -71,7 +73,7 @@ def cut_scenes(folder: Path, n: int, size: int, config: RegisterConfig) -> Manif
         paths = [folder / f"{i}_{name}.tif" for name in ("fixed", "moving")]
         for name, path in zip(("fixed", "moving"), paths, strict=True):
             _cut(SAMPLES / f"rgb_nir_{name}.tif", path, Window(12 * (i % 9), 8 * (i % 7), size, size))
-        scenes.append(Scene(f"scene-{i}", *paths, config))
+        scenes.append(BatchItem(f"scene-{i}", *paths, config))
     return Manifest("parts of the sample pair", tuple(scenes))
 
 

@@ -29,7 +29,8 @@ from rrl_register import RegistrationError
 from rrl_register.config import Device, RegisterConfig
 from rrl_register.geometry.transforms import project
 from rrl_register.matching.strategy import Estimate
-from rrl_register.nn.inference.load import LoadedScorer, load_scorer
+from rrl_register.nn.inference import LoadedScorer
+from rrl_register.nn.inference.load import load_scorer
 from rrl_register.training.evaluation.calibration import ReliabilityBin, calibrate, trials_of
 from rrl_register.training.evaluation.hard_cases.difficulties import DIFFICULTIES, NEGATIVE
 from rrl_register.training.evaluation.hard_cases.making import HardCase, Plan, make_case, plan_cases

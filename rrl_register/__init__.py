@@ -27,7 +27,7 @@ if TYPE_CHECKING:
         WarpConfig,
     )
     from rrl_register.errors import RegistrationError
-    from rrl_register.exchange.registration import Registration
+    from rrl_register.exchange.registration import Registration, apply_transform, read_registration
     from rrl_register.fusion.homography import RRLHomography
     from rrl_register.fusion.patches import iter_patches
     from rrl_register.fusion.stack import align_stack
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from rrl_register.pipeline.register import register
     from rrl_register.raster.grid import Grid
     from rrl_register.raster.image_array import ImageArray
-    from rrl_register.warping.apply import apply_transform, read_registration
 
 _HOMES = {
     "Crop": "config",
@@ -60,9 +59,9 @@ _HOMES = {
     "ResourceConfig": "config",
     "WarpConfig": "config",
     "align_stack": "fusion.stack",
-    "apply_transform": "warping.apply",
+    "apply_transform": "exchange.registration",
     "iter_patches": "fusion.patches",
-    "read_registration": "warping.apply",
+    "read_registration": "exchange.registration",
     "register": "pipeline.register",
 }
 

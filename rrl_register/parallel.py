@@ -22,7 +22,7 @@ MOST_THREADS = 16
 """More would wait for memory."""
 
 
-def side_by_side(work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+def parallel_map(work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
     """Results of the work on each item, in the items' order; as many at a time as OpenCV has threads.
 
     The thread that calls does its share. So work may itself call this: where all others are busy, none is waited for.
@@ -84,9 +84,9 @@ STRIP_ROWS = 128
 """What is in between then stays near the processor's caches."""
 
 
-def by_strips(work: Callable[[slice], None], height: int) -> None:
+def map_row_blocks(work: Callable[[slice], None], height: int) -> None:
     """Calls a function with the rows of each strip of an image, in threads where there are several."""
-    side_by_side(work, [slice(first, min(first + STRIP_ROWS, height)) for first in range(0, height, STRIP_ROWS)])
+    parallel_map(work, [slice(first, min(first + STRIP_ROWS, height)) for first in range(0, height, STRIP_ROWS)])
 
 
 _MOST_THREADS = 8
@@ -95,7 +95,7 @@ _AHEAD = 2
 """Results for each thread that are under way or wait to be taken."""
 
 
-def in_order(work: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Generator[Result, None, None]:
+def ordered_map(work: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Generator[Result, None, None]:
     """Results of the work on each item, in the items' order.
 
     At most twice as many results as threads are in memory. When one fails, or the generator is closed, nothing new is

@@ -20,7 +20,7 @@ from uuid import uuid4
 from rrl_register.batch.attempts import keep_attempt, open_attempts
 from rrl_register.batch.dask_worker import FolderWork, attempt_scene, require_versions, versions
 from rrl_register.batch.executors import Outcomes
-from rrl_register.batch.manifest import Scene
+from rrl_register.batch.manifest import BatchItem
 from rrl_register.batch.outcome import FAILED, Outcome
 from rrl_register.config import Device
 from rrl_register.errors import InputError, UsageError
@@ -28,7 +28,7 @@ from rrl_register.errors import InputError, UsageError
 if TYPE_CHECKING:
     from distributed import Client, Future
 
-Attempt = Callable[[Scene], tuple[Outcome, Path]]
+Attempt = Callable[[BatchItem], tuple[Outcome, Path]]
 
 GPU = "GPU"
 """Name of the resource that a scene with ``device`` ``cuda`` asks its worker for."""
@@ -63,7 +63,7 @@ class DaskCluster:
     scheduler: str
     distant: bool = True
 
-    def __call__(self, scenes: Iterable[Scene]) -> Outcomes:
+    def __call__(self, scenes: Iterable[BatchItem]) -> Outcomes:
         """Give the outcome of each scene as it is ready.
 
         Raises:
@@ -87,9 +87,9 @@ class DaskCluster:
             finally:
                 tasks.cancel()
 
-    def _all(self, tasks: _Tasks, scenes: Iterator[Scene]) -> Generator[Outcome, None, list[Scene]]:
+    def _all(self, tasks: _Tasks, scenes: Iterator[BatchItem]) -> Generator[Outcome, None, list[BatchItem]]:
         """Give outcomes until all scenes are through; return those that Dask gave up."""
-        given_up: list[Scene] = []
+        given_up: list[BatchItem] = []
         while True:
             for scene in islice(scenes, tasks.room()):
                 tasks.submit(scene)
@@ -101,7 +101,7 @@ class DaskCluster:
                 else:
                     given_up.append(scene)
 
-    def _alone(self, tasks: _Tasks, scene: Scene) -> Outcome:
+    def _alone(self, tasks: _Tasks, scene: BatchItem) -> Outcome:
         tasks.submit(scene)
         while not (finished := tasks.finished()):
             pass
@@ -127,7 +127,7 @@ class _Tasks:
     def __init__(self, client: Client, attempt: Attempt) -> None:
         self._client = client
         self._attempt = attempt
-        self._scenes: dict[Future[Any], Scene] = {}
+        self._scenes: dict[Future[Any], BatchItem] = {}
         self._idle_since: float | None = time.monotonic()
 
     @property
@@ -141,7 +141,7 @@ class _Tasks:
             threads: int = sum(self._client.nthreads().values())
         return max(0, _SCENES_PER_THREAD * max(threads, 1) - len(self._scenes))
 
-    def submit(self, scene: Scene) -> None:
+    def submit(self, scene: BatchItem) -> None:
         """Hand a scene over."""
         with _scheduler_needed():
             future = self._client.submit(
@@ -153,7 +153,7 @@ class _Tasks:
             )
         self._scenes[future] = scene
 
-    def finished(self) -> list[tuple[Scene, Future[Any]]]:
+    def finished(self) -> list[tuple[BatchItem, Future[Any]]]:
         """Wait some seconds for scenes to be finished, and hand them back; perhaps none."""
         from distributed import wait
 
@@ -282,7 +282,7 @@ def _result(future: Future[Any]) -> tuple[Outcome, Path] | None:
     raise error
 
 
-def _from_anywhere(scene: Scene) -> Scene:
+def _from_anywhere(scene: BatchItem) -> BatchItem:
     """The scene with paths that hold in whatever folder a worker was started."""
     match = scene.config.match
     weights = match.weights.absolute() if match.weights else None
@@ -294,7 +294,7 @@ def _absolute(path: Path) -> Path:
     return path.absolute() if path.exists() else path  # what does not exist may be one of GDAL's own names
 
 
-def _wants_gpu(scene: Scene) -> bool:
+def _wants_gpu(scene: BatchItem) -> bool:
     return scene.config.match.device is Device.CUDA
 
 

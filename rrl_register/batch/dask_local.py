@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from rrl_register.batch.dask_cluster import GPU, DaskCluster, require_extra
 from rrl_register.batch.dask_worker import FolderWork
 from rrl_register.batch.executors import Outcomes
-from rrl_register.batch.manifest import Scene
+from rrl_register.batch.manifest import BatchItem
 
 if TYPE_CHECKING:
     from distributed import LocalCluster
@@ -48,7 +48,7 @@ class DaskWorkers:
     folder: Path
     workers: int
 
-    def __call__(self, scenes: Iterable[Scene]) -> Outcomes:
+    def __call__(self, scenes: Iterable[BatchItem]) -> Outcomes:
         """Give the outcome of each scene as it is ready.
 
         Raises:

@@ -9,18 +9,18 @@ from importlib.metadata import version
 from pathlib import Path
 
 from rrl_register.batch.attempts import begin_attempt
-from rrl_register.batch.manifest import Scene
+from rrl_register.batch.manifest import BatchItem
 from rrl_register.batch.outcome import Outcome
 from rrl_register.batch.work import fail_scene, write_failure
 from rrl_register.config.version import __version__
 from rrl_register.errors import InputError, UsageError, WriteError
 
-FolderWork = Callable[[Scene, Path], Outcome]
+FolderWork = Callable[[BatchItem, Path], Outcome]
 """Works on a scene and writes its outputs to a folder."""
 
 
 def attempt_scene(
-    scene: Scene,
+    scene: BatchItem,
     work: FolderWork,
     attempts: Path,
     versions: dict[str, str],
@@ -64,7 +64,7 @@ def attempt_scene(
     raise end  # after the handler: GDAL's error, which would hang on it, cannot be sent to another process
 
 
-def _unseen(scene: Scene) -> list[Path]:
+def _unseen(scene: BatchItem) -> list[Path]:
     return [path for path in (scene.fixed, scene.moving) if not (path.exists() or str(path).startswith("/vsi"))]
 
 

@@ -19,12 +19,12 @@ from itertools import islice
 from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_for_connection
 
-from rrl_register.batch.manifest import Scene
+from rrl_register.batch.manifest import BatchItem
 from rrl_register.batch.outcome import FAILED, Outcome
 
-Work = Callable[[Scene], Outcome]
+Work = Callable[[BatchItem], Outcome]
 Outcomes = Generator[Outcome, None, None]
-Executor = Callable[[Iterable[Scene]], Outcomes]
+Executor = Callable[[Iterable[BatchItem]], Outcomes]
 
 _CRASHED = 1
 
@@ -32,7 +32,7 @@ _CRASHED = 1
 def in_turn(work: Work) -> Executor:
     """Work in this process, on one scene after the other."""
 
-    def outcomes(scenes: Iterable[Scene]) -> Outcomes:
+    def outcomes(scenes: Iterable[BatchItem]) -> Outcomes:
         """Gives the outcome of each scene when it is done."""
         for scene in scenes:
             yield work(scene)
@@ -56,16 +56,16 @@ class ProcessPool:
     work: Work
     workers: int
 
-    def __call__(self, scenes: Iterable[Scene]) -> Outcomes:
+    def __call__(self, scenes: Iterable[BatchItem]) -> Outcomes:
         """Give the outcome of each scene as it is ready."""
         waiting = iter(scenes)
         while suspects := (yield from self._until_broken(waiting)):
             for scene in suspects:
                 yield self._alone(scene)
 
-    def _until_broken(self, scenes: Iterator[Scene]) -> Generator[Outcome, None, list[Scene]]:
+    def _until_broken(self, scenes: Iterator[BatchItem]) -> Generator[Outcome, None, list[BatchItem]]:
         """Give outcomes until all scenes are done or a process dies; return those that were in work then."""
-        in_work: dict[Future[Outcome], Scene] = {}
+        in_work: dict[Future[Outcome], BatchItem] = {}
         with _open_pool(self.workers) as pool:
             while True:
                 for scene in islice(scenes, self.workers - len(in_work)):
@@ -79,7 +79,7 @@ class ProcessPool:
                 if any(_is_broken(future) for future in ready):
                     return list(in_work.values())
 
-    def _alone(self, scene: Scene) -> Outcome:
+    def _alone(self, scene: BatchItem) -> Outcome:
         with _open_pool(1) as pool:
             future = _submit(pool, self.work, scene)
             wait([future])
@@ -94,7 +94,7 @@ class ProcessPool:
         )
 
 
-def _submit(pool: ProcessPoolExecutor, work: Work, scene: Scene) -> Future[Outcome]:
+def _submit(pool: ProcessPoolExecutor, work: Work, scene: BatchItem) -> Future[Outcome]:
     try:
         return pool.submit(work, scene)
     except BrokenProcessPool as error:

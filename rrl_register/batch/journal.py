@@ -12,7 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from rrl_register.batch.manifest import Scene
+from rrl_register.batch.manifest import BatchItem
 from rrl_register.batch.outcome import FAILED, OK, Outcome
 from rrl_register.errors import InputError, UsageError, WriteError
 
@@ -202,7 +202,7 @@ class Journal:
             ) from error
 
 
-def fingerprint(scene: Scene) -> str:
+def fingerprint(scene: BatchItem) -> str:
     """What a scene's result depends on, condensed: settings, and name, size and time of its files."""
     match = scene.config.match
     files = [scene.fixed, scene.moving, *(path for path in (match.weights, match.init_points) if path)]

@@ -28,7 +28,7 @@ Row = Mapping[str, str]
 
 
 @dataclass(frozen=True)
-class Scene:
+class BatchItem:
     """Two images to be registered.
 
     Attributes:
@@ -57,7 +57,7 @@ class Manifest:
     """
 
     source: str
-    scenes: tuple[Scene, ...]
+    scenes: tuple[BatchItem, ...]
 
     def __post_init__(self) -> None:
         if not self.scenes:
@@ -89,7 +89,7 @@ def read_manifest(path: Path, config: RegisterConfig | None = None, fixed: Path 
     rows = _read_rows(path)
     base = config or RegisterConfig()
     given = {} if fixed is None else {"fixed": str(fixed.absolute())}
-    scenes: list[Scene] = []
+    scenes: list[BatchItem] = []
     problems: list[str] = []
     for where, row in rows:
         try:
@@ -117,7 +117,7 @@ def match_files(fixed: str, moving: str, config: RegisterConfig | None = None) -
     if PLACEHOLDER not in moving:
         raise UsageError(f"--moving {moving} names one file; needed {PLACEHOLDER} in it; try 'sar/{PLACEHOLDER}.tif'")
     scenes = tuple(
-        Scene(name, Path(fixed.replace(PLACEHOLDER, name)), path, config or RegisterConfig())
+        BatchItem(name, Path(fixed.replace(PLACEHOLDER, name)), path, config or RegisterConfig())
         for name, path in sorted(_matches(moving))
     )
     if not scenes:
@@ -181,7 +181,7 @@ def _json_rows(lines: Iterable[str]) -> Iterator[tuple[int, Row]]:
             yield number, {"": f"no JSON object of texts, numbers and lists ({error})"}
 
 
-def _scene(row: Row, given: Row, base: RegisterConfig, folder: Path) -> Scene:
+def _scene(row: Row, given: Row, base: RegisterConfig, folder: Path) -> BatchItem:
     if "" in row:
         raise UsageError(row[""])
     both = [name for name in given if name in row]
@@ -193,7 +193,7 @@ def _scene(row: Row, given: Row, base: RegisterConfig, folder: Path) -> Scene:
         raise UsageError(f"nothing under {', '.join(missing)}")
     options = {name: text for name, text in cells.items() if name not in _COLUMNS}
     config = build_config(dict(_option_value(name, text, folder) for name, text in options.items()), base)
-    return Scene(cells["id"], folder / cells["fixed"], folder / cells["moving"], config)
+    return BatchItem(cells["id"], folder / cells["fixed"], folder / cells["moving"], config)
 
 
 def _option_value(name: str, text: str, folder: Path) -> tuple[str, Any]:

@@ -16,7 +16,7 @@ from rrl_register.batch.attempts import remove_attempts
 from rrl_register.batch.executors import Executor, ProcessPool
 from rrl_register.batch.interrupts import Interrupts, noted_interrupts
 from rrl_register.batch.journal import Journal, State, fingerprint
-from rrl_register.batch.manifest import Manifest, Scene
+from rrl_register.batch.manifest import BatchItem, Manifest
 from rrl_register.batch.outcome import Outcome
 from rrl_register.batch.summary import Summary
 from rrl_register.batch.work import outputs_of, register_scene
@@ -132,7 +132,7 @@ def _work_off(manifest: Manifest, journal: Journal, executor: Executor, watch: W
         raise
 
 
-def _begun(scenes: Iterable[Scene], journal: Journal, interrupts: Interrupts) -> Iterator[Scene]:
+def _begun(scenes: Iterable[BatchItem], journal: Journal, interrupts: Interrupts) -> Iterator[BatchItem]:
     for scene in scenes:
         interrupts.raise_missed()
         journal.start(scene.id)

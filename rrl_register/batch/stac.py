@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from rrl_register.batch.manifest import Manifest, Scene, refuse
+from rrl_register.batch.manifest import BatchItem, Manifest, refuse
 from rrl_register.config import RegisterConfig
 from rrl_register.errors import InputError, UsageError
 
@@ -57,12 +57,12 @@ def read_collection(
             message names them.
     """
     find_fixed = _fixed_images(path, assets.fixed, fixed)
-    scenes: list[Scene] = []
+    scenes: list[BatchItem] = []
     problems: list[str] = []
     for item in _read_items(path):
         try:
             scenes.append(
-                Scene(item.id, find_fixed(item), _image(item, assets.moving, path), config or RegisterConfig())
+                BatchItem(item.id, find_fixed(item), _image(item, assets.moving, path), config or RegisterConfig())
             )
         except UsageError as error:
             problems.append(str(error))

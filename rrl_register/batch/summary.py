@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rrl_register.batch.manifest import Scene
+from rrl_register.batch.manifest import BatchItem
 from rrl_register.batch.outcome import FAILED, OK, Outcome
 from rrl_register.batch.work import outputs_of
 from rrl_register.config.version import __version__
@@ -28,7 +28,7 @@ class Summary:
 
     folder: Path
     source: str
-    pairs: tuple[tuple[Scene, Outcome], ...]
+    pairs: tuple[tuple[BatchItem, Outcome], ...]
 
     @property
     def failed(self) -> tuple[Outcome, ...]:
@@ -50,7 +50,7 @@ class Summary:
             "pairs": [self._pair(scene, outcome) for scene, outcome in self.pairs],
         }
 
-    def _pair(self, scene: Scene, outcome: Outcome) -> dict[str, Any]:
+    def _pair(self, scene: BatchItem, outcome: Outcome) -> dict[str, Any]:
         raster, result = outputs_of(scene.id, self.folder)
         return {
             "id": scene.id,

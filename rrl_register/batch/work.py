@@ -11,14 +11,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rrl_register.batch.manifest import Scene
+from rrl_register.batch.manifest import BatchItem
 from rrl_register.batch.outcome import FAILED, FIGURES, OK, Outcome
 from rrl_register.config import Device
 from rrl_register.errors import NotRegisteredError, RegistrationError, WriteError
 
 if TYPE_CHECKING:
     from rrl_register.exchange.registration import Registration
-    from rrl_register.nn.inference.load import LoadedScorer
+    from rrl_register.nn.inference import LoadedScorer
 
 _BUG = 1
 
@@ -28,7 +28,7 @@ def outputs_of(name: str, folder: Path) -> tuple[Path, Path]:
     return folder / f"{name}.tif", folder / f"{name}.json"
 
 
-def register_scene(scene: Scene, folder: Path, threads: int) -> Outcome:
+def register_scene(scene: BatchItem, folder: Path, threads: int) -> Outcome:
     """Register a scene and write ``<id>.tif`` and ``<id>.json``, each as a whole or not at all.
 
     What an earlier attempt wrote is replaced. Of a scene that fails only the JSON file is left, with the reason.
@@ -77,11 +77,12 @@ def write_failure(outcome: Outcome, folder: Path) -> None:
     write_json(result, failure_record(outcome.reason), overwrite=True)
 
 
-def _done(scene: Scene, folder: Path, threads: int) -> Outcome:
+def _done(scene: BatchItem, folder: Path, threads: int) -> Outcome:
+    from rrl_register.exchange.registration import apply_transform
     from rrl_register.pipeline.register import register
     from rrl_register.raster.memory import bounded_block_cache
     from rrl_register.raster.writer import write_json
-    from rrl_register.warping.apply import apply_transform, require_writable_grid
+    from rrl_register.warping.apply import require_writable_grid
 
     raster, result = outputs_of(scene.id, folder)
     raster.unlink(missing_ok=True)
@@ -110,7 +111,7 @@ def _failed(name: str, error: Exception) -> Outcome:
     return Outcome(name, FAILED, reason, _BUG, traceback="".join(traceback.format_exception(error)))
 
 
-def _output_size(scene: Scene) -> int:
+def _output_size(scene: BatchItem) -> int:
     """Bytes of the output, uncompressed; 0 if an input cannot be read any more."""
     from rrl_register.raster.reader import open_info
 

@@ -39,8 +39,8 @@ def apply(
     for path in like:
         require_file(path)
     require_outputs([output], [transform, image, *like], overwrite)
+    from rrl_register.exchange.registration import apply_transform, read_registration
     from rrl_register.raster.memory import bounded_block_cache
-    from rrl_register.warping.apply import apply_transform, read_registration
 
     registration = read_registration(transform)
     with stages("warp"), bounded_block_cache(config.resources.max_memory):

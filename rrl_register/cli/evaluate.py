@@ -62,7 +62,9 @@ def evaluate() -> None:
 @evaluate.command(no_args_is_help=True)
 @click.argument("images", type=FILE, required=False, metavar="[IMAGES.npy")
 @click.argument("labels", type=FILE, required=False, metavar="LABELS.npy]")
-@click.option("--scenes", type=FILE, help="Scene of each pair, .npy (N,): figures of each scene are shown, too.")
+@click.option(
+    "--scenes", type=FILE, help="MatchingContext of each pair, .npy (N,): figures of each scene are shown, too."
+)
 @click.option(
     "--other-kind",
     type=one_of(Kind),
@@ -126,7 +128,11 @@ def patches(ctx: click.Context, /, images: Path | None, labels: Path | None, pai
 @evaluate.command("vis-nir", no_args_is_help=True)
 @click.argument("folder", type=FILE)
 @click.option(
-    "--train", "train_scene", default="country", show_default=True, help="Scene that is trained on and not tested."
+    "--train",
+    "train_scene",
+    default="country",
+    show_default=True,
+    help="MatchingContext that is trained on and not tested.",
 )
 @click.option("--config", "recipe", type=FILE, metavar="RECIPE.yaml", help="Settings of the training, as of 'train'.")
 @click.option("--output", type=FILE, metavar="DIR", help="Folder of the training; called again, it goes on there.")

@@ -156,8 +156,8 @@ class Outputs:
     def _write_raster(self, moving: Path, registration: Registration, config: RegisterConfig) -> None:
         if self.raster is None:
             return
+        from rrl_register.exchange.registration import apply_transform
         from rrl_register.raster.memory import bounded_block_cache
-        from rrl_register.warping.apply import apply_transform
 
         with stages("warp"), bounded_block_cache(config.resources.max_memory):
             apply_transform(registration, moving, self.raster, config.warp, overwrite=self.overwrite)

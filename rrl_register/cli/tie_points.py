@@ -34,6 +34,6 @@ def tie_points(result: Path, outputs: tuple[Path, ...], overwrite: bool) -> None
     for output in outputs:
         point_format(output)
     require_outputs(list(outputs), [result], overwrite)
-    from rrl_register.warping.apply import read_registration
+    from rrl_register.exchange.registration import read_registration
 
     write_tie_points(outputs, read_registration(result), overwrite)

@@ -9,10 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rrl_register.errors import NotRegisteredError
+from rrl_register.geometry.arrays import Points, Weights
 from rrl_register.geometry.displacement import AnyFit, Transform, as_transform
-from rrl_register.geometry.transforms import Points, fit_homographies, fit_homography
-
-Weights = NDArray[np.float64]
+from rrl_register.geometry.transforms import fit_homographies, fit_homography
 
 
 @runtime_checkable

@@ -11,9 +11,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from rrl_register.errors import NotRegisteredError
 from rrl_register.estimation.ransac import biweight
-from rrl_register.geometry.displacement import Transform, distances, is_gentle
+from rrl_register.geometry.arrays import Matrix, Points
+from rrl_register.geometry.displacement import Transform, distances, is_fold_free
 from rrl_register.geometry.thin_plate import Basis, cells, hull_of
-from rrl_register.geometry.transforms import Matrix, Points, fit_homographies, fit_homography, project
+from rrl_register.geometry.transforms import fit_homographies, fit_homography, project
 
 CELLS_PER_SIDE = 5
 MIN_CELLS = 13
@@ -178,7 +179,7 @@ def robust_displaced(
 def _is_sound(model: Displaced, transform: Transform, inliers: NDArray[np.bool_], fixed: Points) -> bool:
     """Whether there are inliers enough all over, and a displacement that does not come near to folding the image."""
     enough = inliers.sum() >= model.min_points and _is_spread(fixed[inliers])
-    return bool(enough) and transform.displacement is not None and is_gentle(transform.displacement)
+    return bool(enough) and transform.displacement is not None and is_fold_free(transform.displacement)
 
 
 class _Bases:

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rrl_register.estimation.ransac import held_out_rmse
+from rrl_register.geometry.arrays import Mask, Matrix
 from rrl_register.geometry.displacement import AnyFit
 from rrl_register.geometry.tie_points import AGREEMENT_PX, Matches
-from rrl_register.geometry.transforms import Matrix, is_sane
-from rrl_register.matching.features.oriented_gradients import Mask
+from rrl_register.geometry.transforms import implausibility
 
 MIN_TO_HOLD_OUT = 10
 """Inliers from which some can be kept out of the fit."""
@@ -122,7 +122,7 @@ def gather_evidence(
     Args:
         matrix: ``(3, 3)`` moving -> fixed.
         matches: What the search gave, ``N`` tie points among it.
-        residual: ``(N + V,)`` residuals of ``matches.all_points`` under the transform, fixed px. Those vouched for tell
+        residual: ``(N + V,)`` residuals of ``matches.all_points`` under the transform, fixed px. The unscored ones tell
             how well it fits, and nothing of whether it is right.
         fit: Least-squares fit of the model that ``matrix`` was fitted as; the check error is this model's.
         threshold: Largest residual of an inlier.
@@ -150,7 +150,7 @@ def gather_evidence(
         rmse_px=float(np.sqrt(np.mean(residual[residual <= threshold] ** 2))) if n else float("nan"),
         check_rmse_px=check,
         mean_score=float(points.score[inlier].mean()) if n else 0.0,
-        implausible=is_sane(matrix, moving_shape),
+        implausible=implausibility(matrix, moving_shape),
         check_ratio=check / threshold,
         occupied=_occupied(fixed, overlap, overlap_factor),
         score_margin=controls.margin if controls else float("nan"),

@@ -7,15 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rrl_register.errors import InputError, NotRegisteredError
-from rrl_register.geometry.transforms import (
-    Matrix,
-    Points,
-    fit_affine,
-    fit_homography,
-    fit_similarity,
-    is_sane,
-    residuals,
-)
+from rrl_register.geometry.arrays import Matrix, Points
+from rrl_register.geometry.transforms import fit_affine, fit_homography, fit_similarity, implausibility, residuals
 
 MIN_POINTS = 2
 WELL_SPREAD = 0.25
@@ -53,7 +46,7 @@ def first_estimate(moving: Points, fixed: Points, moving_shape: Shape, fixed_sha
     _require_spread("moving", moving, moving_shape)
     matrix = _fitted(moving, fixed, moving_shape, fixed_shape)
     _require_agreement(residuals(matrix, moving, fixed), max(fixed_shape))
-    implausible = is_sane(matrix, moving_shape)
+    implausible = implausibility(matrix, moving_shape)
     if implausible:
         raise InputError(f"by the points {implausible}; needed points of one place in both; check which is which")
     return matrix
@@ -88,7 +81,7 @@ def _fitted(moving: Points, fixed: Points, moving_shape: Shape, fixed_shape: Sha
             matrix = fit_homography(moving, fixed)
         except NotRegisteredError:  # three of four on one line
             return fit_affine(moving, fixed)
-        if is_sane(matrix, moving_shape) is None:
+        if implausibility(matrix, moving_shape) is None:
             return matrix
     return fit_affine(moving, fixed)
 

@@ -19,8 +19,9 @@ from rrl_register.estimation.ransac import (
     robust_homography,
     spatial_blocks,
 )
+from rrl_register.geometry.arrays import Matrix, Points
 from rrl_register.geometry.displacement import AnyFit, Transform, as_transform
-from rrl_register.geometry.transforms import Matrix, Points, compose, project
+from rrl_register.geometry.transforms import compose, project
 
 Candidate = Model | Displaced
 CANDIDATES: tuple[Candidate, ...] = (*Model, *DISPLACED)

@@ -11,11 +11,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from rrl_register.errors import NotRegisteredError
 from rrl_register.estimation.cross_validation import fits_without
+from rrl_register.geometry.arrays import Matrix, Points
 from rrl_register.geometry.displacement import AnyFit, distances
 from rrl_register.geometry.transforms import (
     Fit,
-    Matrix,
-    Points,
     fit_affine,
     fit_homography,
     fit_similarity,

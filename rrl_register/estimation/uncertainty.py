@@ -16,8 +16,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from rrl_register.estimation.cross_validation import fits_without
 from rrl_register.estimation.ransac import spatial_blocks
+from rrl_register.geometry.arrays import Points
 from rrl_register.geometry.displacement import AnyFit, Transform
-from rrl_register.geometry.transforms import Points, normalised
+from rrl_register.geometry.transforms import normalised
 
 LATTICE = 17
 """Places along the longer side of the overlap at which the uncertainty is looked at."""

@@ -10,16 +10,15 @@ from dataclasses import replace
 
 import numpy as np
 from affine import Affine
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from rasterio.crs import CRS
 from rasterio.warp import transform as reproject_xy
 
+from rrl_register.geometry.arrays import Points
 from rrl_register.raster.grid import Grid
 
 LON_LAT = CRS.from_epsg(4326)
 _PICTURE = Affine.scale(1, -1)
-
-Points = NDArray[np.float64]
 
 
 def to_map(grid: Grid, points: ArrayLike) -> Points:

@@ -8,12 +8,12 @@ from rrl_register.errors import InputError
 from rrl_register.estimation.manual_start import first_estimate, require_inside
 from rrl_register.exchange.formats import read_points
 from rrl_register.exchange.table import Grids
+from rrl_register.geometry.arrays import Matrix
 from rrl_register.geometry.tie_points import TiePoints
-from rrl_register.geometry.transforms import Matrix
-from rrl_register.matching.image_pair import WorkingPair
+from rrl_register.matching.image_pair import ImagePair
 
 
-def start_from_points(path: Path, pair: WorkingPair) -> Matrix:
+def start_from_points(path: Path, pair: ImagePair) -> Matrix:
     """First estimate ``(3, 3)``, reduced moving px -> reduced fixed px, out of the enabled points of a file.
 
     Raises:
@@ -27,7 +27,7 @@ def start_from_points(path: Path, pair: WorkingPair) -> Matrix:
         raise InputError(f"cannot start from {path}: {error}") from error
 
 
-def reduced_points(points: TiePoints, pair: WorkingPair) -> TiePoints:
+def reduced_points(points: TiePoints, pair: ImagePair) -> TiePoints:
     """Points of the files in the pixels of the reduced images.
 
     Raises:

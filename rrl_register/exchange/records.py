@@ -10,7 +10,8 @@ import numpy as np
 
 from rrl_register.errors import InputError
 from rrl_register.exchange.ground import from_gdal, from_map, to_gdal, to_map
-from rrl_register.exchange.table import Grids, Points, PointTable
+from rrl_register.exchange.table import Grids, PointTable
+from rrl_register.geometry.arrays import Points
 
 MAP_DIGITS = 9
 """Of map coordinates; in degrees that is a tenth of a millimetre."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from dataclasses import dataclass, field, fields, replace
@@ -14,11 +15,13 @@ from numpy.typing import NDArray
 from rrl_register.config import WarpConfig
 from rrl_register.config.version import __version__
 from rrl_register.errors import InputError
+from rrl_register.geometry.arrays import Matrix
 from rrl_register.geometry.displacement import Displacement, Transform
 from rrl_register.geometry.tie_points import TiePoints, no_tie_points
-from rrl_register.geometry.transforms import Matrix
-from rrl_register.raster.grid import Grid, rescale_matrix
+from rrl_register.geometry.transforms import rescale_matrix
+from rrl_register.raster.grid import Grid
 from rrl_register.raster.image_array import ImageArray, ImageLike, as_path
+from rrl_register.warping.apply import GridTransform, open_view
 
 SCHEMA = 1
 _DIGITS = 3
@@ -103,6 +106,19 @@ class Registration:
         """Matrix and displacement together: maps points forward (moving -> fixed) and backward; None if failed."""
         return None if self.matrix is None else Transform(self.matrix, self.displacement)
 
+    @property
+    def grid_transform(self) -> GridTransform:
+        """The transform with both grids.
+
+        Raises:
+            InputError: The registration failed.
+        """
+        if self.transform is None:
+            raise InputError(
+                f"the transform is of a failed registration ({self.reason}); needed status 'ok'; register again"
+            )
+        return GridTransform(self.transform, self.fixed_grid, self.moving_grid)
+
     @overload
     def apply(self, image: ImageLike, output: None = None, config: WarpConfig | None = None) -> Aligned: ...
 
@@ -140,15 +156,12 @@ class Registration:
             InputError: The registration failed, or the image cannot be read or does not belong to it.
             OutputExistsError, UsageError, WriteError: The output cannot be written.
         """
-        # What applies a registration has to know the type that it applies.
-        from rrl_register.warping import apply as applying
-
         config = config or WarpConfig()
         if output is not None:
             with as_path(image, "the array") as path:
-                applying.apply_transform(self, path, Path(output), config, overwrite=overwrite)
+                apply_transform(self, path, Path(output), config, overwrite=overwrite)
             return Path(output)
-        with applying.open_view(image, self, config.resampling) as view:
+        with open_view(image, self.grid_transform, config.resampling) as view:
             values, valid = view.whole()
         array = image.values if isinstance(image, ImageArray) else image
         return Aligned(values[0] if isinstance(array, np.ndarray) and array.ndim == 2 else values, valid)
@@ -259,3 +272,54 @@ def failure_record(reason: str) -> dict[str, Any]:
     known = {"status": "failed", "reason": reason, "version": __version__}
     unknown = (f.name for f in fields(Registration) if f.name != "inlier")
     return {"schema": SCHEMA, **dict.fromkeys(unknown), **known}
+
+
+def apply_transform(
+    registration: Registration,
+    image: Path,
+    output: Path,
+    config: WarpConfig | None = None,
+    *,
+    overwrite: bool = False,
+) -> None:
+    """Warp a file with a transform that was found before, onto the fixed grid or the one that is configured.
+
+    Args:
+        registration: What ``register`` gave, or ``read_registration`` read.
+        image: Shows what the moving image showed. With georeferences on both sides it may be of any extent and
+            resolution; without them it has to cover the moving image's ground, at any resolution.
+        output: The GeoTIFF to write.
+        config: What to write and how; with ``gcps_only`` the image is copied, not warped.
+        overwrite: Whether an existing output may be replaced.
+
+    Raises:
+        InputError: The registration failed, the image cannot be read or does not belong to it, or a georeference that
+            is needed is missing.
+        WriteError: The output cannot be written completely.
+        OutputExistsError, UsageError: The output cannot be written there.
+    """
+    settings, placed = config or WarpConfig(), registration.grid_transform
+    if settings.gcps_only:
+        tied, inlier = registration.tie_points, registration.inlier
+        placed.write_gcps(image, tied.moving[inlier], tied.fixed[inlier], output, settings, overwrite)
+    else:
+        placed.warp_file(image, output, settings, overwrite)
+
+
+def read_registration(path: Path) -> Registration:
+    """Read the JSON file that ``rrl-register register --json`` wrote.
+
+    Raises:
+        InputError: The file is no such JSON.
+    """
+    try:
+        return Registration.from_json(json.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise InputError(f"cannot read {path} ({error.strerror}); needed a result file; check the path") from error
+    except InputError as error:
+        raise InputError(f"cannot use {path}: {error}") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{path} is no result of a registration ({error!r}); needed what `rrl-register --json` writes; "
+            "name that file first and the image second"
+        ) from error

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from rrl_register.errors import InputError
+from rrl_register.exchange.registration import read_registration
 from rrl_register.exchange.table import Grids, PointTable
 from rrl_register.raster.grid import Grid
-from rrl_register.warping.apply import read_registration
 
 
 def read(path: Path, grids: Grids) -> PointTable:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rrl_register.exchange.registration import Registration
+from rrl_register.geometry.arrays import Points
 from rrl_register.geometry.displacement import Transform
 from rrl_register.geometry.tie_points import AGREEMENT_PX, TiePoints
 from rrl_register.raster.grid import Grid
@@ -17,7 +18,6 @@ from rrl_register.raster.grid import Grid
 PX_DIGITS = 3
 """Of RESULT.json, too, so that a result and its file lead to the same table."""
 
-Points = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
 
@@ -28,7 +28,7 @@ class Reason(StrEnum):
     """The network gives it less than ``--min-score``."""
     OUTLIER = "outlier"
     """The network accepted it, but it disagrees with the transform."""
-    NOT_FOUND_BACK = "not found back"
+    FAILED_FORWARD_BACKWARD = "not found back"
     """It agrees with the transform, but the search back from it ended elsewhere."""
 
 
@@ -110,10 +110,10 @@ class PointTable:
 
 def _reasons(tied: TiePoints, inlier: Flags) -> list[str]:
     agreement = np.zeros(len(tied)) if tied.agreement_px is None else tied.agreement_px
-    found_back = agreement <= AGREEMENT_PX
+    forward_backward_consistent = agreement <= AGREEMENT_PX
     return [
-        Reason.OUTLIER if not fits else "" if found else Reason.NOT_FOUND_BACK
-        for fits, found in zip(inlier.tolist(), found_back.tolist(), strict=True)
+        Reason.OUTLIER if not fits else "" if found else Reason.FAILED_FORWARD_BACKWARD
+        for fits, found in zip(inlier.tolist(), forward_backward_consistent.tolist(), strict=True)
     ]
 
 

@@ -52,7 +52,8 @@ def open_layer(image: Path | ImageArray, member: StackMember, resampling: Resamp
     Raises:
         InputError: It cannot be read, or its registration belongs to another image.
     """
-    with open_view(image, member.registration, resampling) as view:
+    placed = member.registration.grid_transform if member.registration else None
+    with open_view(image, placed, resampling) as view:
         yield Layer(member.label, view, _names(image, member.label, view.bands))
 
 

@@ -19,9 +19,9 @@ from rasterio.io import DatasetReader
 
 from rrl_register.errors import UsageError
 from rrl_register.fusion.stack_result import AlignedStack
+from rrl_register.geometry.arrays import Mask
 from rrl_register.geometry.window import Box
 from rrl_register.raster.reader import open_dataset, unreadable
-from rrl_register.warping.interpolation import Mask
 
 StackLike = AlignedStack | npt.NDArray[Any] | str | os.PathLike[str]
 """A stack, an array (B, H, W) with NaN for no data, or a raster file."""

@@ -14,15 +14,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial.distance import cdist
 
-from rrl_register.geometry.transforms import Matrix, Points, invert, project
+from rrl_register.geometry.arrays import Matrix, Points
+from rrl_register.geometry.transforms import invert, project
 
-MAX_STEEPNESS = 0.3
+MAX_GRADIENT = 0.3
 """Change of a displacement per pixel from which it is none: it comes near to folding the image (at 1), and what terrain
 and buildings do over the width of a patch is far below."""
 
-_STEEPNESS_NODES = 33
+_GRADIENT_NODES = 33
 _FORWARD_STEPS = 40
-"""At most; each leaves ``MAX_STEEPNESS`` of the error before it, so that 20 are enough for any displacement."""
+"""At most; each leaves ``MAX_GRADIENT`` of the error before it, so that 20 are enough for any displacement."""
 _SETTLED = 1e-9
 """Change of a step, px, that is none."""
 _ON_EDGE = 1e-9
@@ -34,7 +35,7 @@ _TINY = float(np.finfo(np.float64).tiny)
 
 @dataclass(frozen=True)
 class Displacement:
-    """A polynomial, or a thin-plate spline (a polynomial of degree 1 and bumps around knots).
+    """A polynomial, or a thin-plate spline (a polynomial of degree 1 and thin_plate_kernel around knots).
 
     It is defined within the convex hull of the tie points that it was fitted to. Beyond, a place is displaced as the
     hull's nearest place is: constant outwards, without extrapolation.
@@ -42,8 +43,8 @@ class Displacement:
     Attributes:
         degree: Of the polynomial.
         coefficients: ``(T, 2)``, fixed px, of the monomials 1, x, y, x^2, xy, y^2, ... in normalised coordinates.
-        knots: ``(K, 2)`` centres of the bumps, normalised coordinates; none for a polynomial.
-        weights: ``(K, 2)``, fixed px, of the bumps r^2 log r.
+        knots: ``(K, 2)`` centres of the thin_plate_kernel, normalised coordinates; none for a polynomial.
+        weights: ``(K, 2)``, fixed px, of the thin_plate_kernel r^2 log r.
         centre: ``(2,)`` fixed px, the origin of the normalised coordinates.
         scale: Fixed px per normalised unit.
         hull: ``(V, 2)`` fixed px, corners of the hull, anticlockwise with y upwards.
@@ -69,13 +70,13 @@ class Displacement:
         if len(self.knots):
             for first in range(0, len(field), _AT_ONCE):
                 some = slice(first, first + _AT_ONCE)
-                field[some] += bumps(normalised[some], self.knots) @ self.weights
+                field[some] += thin_plate_kernel(normalised[some], self.knots) @ self.weights
         return field
 
-    def steepness(self) -> float:
+    def largest_gradient(self) -> float:
         """Largest change per pixel of distance, within the hull's bounding box."""
         low, high = self.hull.min(axis=0), self.hull.max(axis=0)
-        x, y = (np.linspace(*ends, _STEEPNESS_NODES) for ends in zip(low, high, strict=True))
+        x, y = (np.linspace(*ends, _GRADIENT_NODES) for ends in zip(low, high, strict=True))
         field = self.at(np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)).reshape(len(y), len(x), 2)
         along_x = np.diff(field, axis=1)[:-1] / np.diff(x)[:, None]
         along_y = np.diff(field, axis=0)[:, :-1] / np.diff(y)[:, None, None]
@@ -188,7 +189,7 @@ def monomials(points: Points, degree: int) -> Points:
     return np.stack(found, axis=1)
 
 
-def bumps(points: Points, knots: Points) -> Points:
+def thin_plate_kernel(points: Points, knots: Points) -> Points:
     """Thin-plate functions r^2 log r ``(N, K)`` of the distances of points ``(N, 2)`` from knots ``(K, 2)``."""
     square: Points = cdist(points, knots, "sqeuclidean")
     return np.asarray(0.5 * square * np.log(np.maximum(square, _TINY)))
@@ -217,6 +218,6 @@ def nearest_in_hull(points: ArrayLike, hull: Points) -> Points:
     return xy
 
 
-def is_gentle(displacement: Displacement) -> bool:
+def is_fold_free(displacement: Displacement) -> bool:
     """Whether a displacement is nowhere as steep as one that comes near to folding the image."""
-    return bool(displacement.steepness() <= MAX_STEEPNESS)
+    return bool(displacement.largest_gradient() <= MAX_GRADIENT)

@@ -7,14 +7,11 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from rrl_register.geometry.arrays import Matrix, Points
 from rrl_register.geometry.displacement import Transform
 from rrl_register.geometry.tie_points import TiePoints
-from rrl_register.geometry.transforms import Matrix, compose, translation
-from rrl_register.raster.grid import rescale_matrix
-
-Points = NDArray[np.float64]
+from rrl_register.geometry.transforms import compose, rescale_matrix, translation
 
 
 class Rectangle(NamedTuple):

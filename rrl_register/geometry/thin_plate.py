@@ -11,8 +11,8 @@ from scipy.linalg.blas import dsyrk
 from scipy.linalg.lapack import dgeqrf, dormqr, dposv
 
 from rrl_register.errors import NotRegisteredError
-from rrl_register.geometry.displacement import Displacement, bumps, monomials, nearest_in_hull
-from rrl_register.geometry.transforms import Points
+from rrl_register.geometry.arrays import Points
+from rrl_register.geometry.displacement import Displacement, monomials, nearest_in_hull, thin_plate_kernel
 
 KNOTS_PER_SIDE = 10
 """Cells along each side of the tie points' bounding box; each that holds some gets a knot of the thin plate."""
@@ -24,7 +24,7 @@ _THIN = 1e-6
 
 @dataclass(frozen=True)
 class _Free:
-    """The combinations of bumps around K knots that have no polynomial part: those alone bend finitely.
+    """The combinations of thin_plate_kernel around K knots that have no polynomial part: those alone bend finitely.
 
     They are the last columns of Q in a QR decomposition of the T monomials at the knots, kept as T reflections.
 
@@ -53,7 +53,7 @@ class _Free:
         return cls(reflections, factors)
 
     def combined(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
-        """What all combinations are where single bumps are ``(M, K)``, which may be overwritten.
+        """What all combinations are where single thin_plate_kernel are ``(M, K)``, which may be overwritten.
 
         Returns:
             ``(M, K)``, of which the first T columns are of no use.
@@ -61,7 +61,7 @@ class _Free:
         return np.asarray(self._turned("T", np.ascontiguousarray(sums).T).T)
 
     def weights(self, found: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Weights of the bumps, ``(K, 2)``, for coefficients ``(K - T, 2)`` of the combinations."""
+        """Weights of the thin_plate_kernel, ``(K, 2)``, for coefficients ``(K - T, 2)`` of the combinations."""
         return self._turned("N", np.concatenate([np.zeros((len(self.factors), 2)), found]))
 
     def _turned(self, how: str, columns: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -71,7 +71,7 @@ class _Free:
 
 @dataclass(frozen=True)
 class Basis:
-    """Monomials, and for a thin plate bumps around knots, of N places.
+    """Monomials, and for a thin plate thin_plate_kernel around knots, of N places.
 
     It depends on which points are fitted, and neither on their weights nor on what is fitted to them.
 
@@ -80,7 +80,7 @@ class Basis:
         centre, scale: Of the normalised coordinates, as ``Displacement`` has them.
         hull: ``(V, 2)`` corners of the convex hull of the points that are fitted, fixed px.
         knots: ``(K, 2)`` normalised coordinates; none for a polynomial.
-        free: The F combinations of bumps that bend finitely; None for a polynomial.
+        free: The F combinations of thin_plate_kernel that bend finitely; None for a polynomial.
         values: ``(N, T + F)`` of the T monomials and the free combinations.
         bending: ``(F, F)`` bending energy of the free combinations.
     """
@@ -112,7 +112,7 @@ class Basis:
             return cls(degree, centre, scale, hull, np.empty((0, 2)), None, plane, np.empty((0, 0)))
         knots = _knots(normalised[used])
         free, terms = _Free.of(knots, degree), plane.shape[1]
-        sums = free.combined(bumps(np.concatenate([normalised, knots]), knots))
+        sums = free.combined(thin_plate_kernel(np.concatenate([normalised, knots]), knots))
         values, at_knots = sums[: len(places)], sums[len(places) :, terms:]
         values[:, :terms] = plane
         return cls(degree, centre, scale, hull, knots, free, values, free.combined(at_knots.T)[:, terms:])

@@ -52,7 +52,7 @@ class TiePoints:
         """The same points of images that theirs are cut out of, ``fixed`` and ``moving`` px (x, y) from the corner."""
         return replace(self, fixed=self.fixed + fixed, moving=self.moving + moving)
 
-    def found_back(self, within: float = AGREEMENT_PX) -> TiePoints:
+    def forward_backward_consistent(self, within: float = AGREEMENT_PX) -> TiePoints:
         """Those whose forward and backward search agree to ``within`` px; all where none was searched back."""
         if self.agreement_px is None:
             return self
@@ -125,8 +125,8 @@ class Matches:
         n_candidates: Pairs that the network scored, controls not counted.
         controls: Wrong places scored beside them; None where there are none.
         rejected: The best candidates of the fixed keypoints for which the network accepted none.
-        vouched: Tie points of further keypoints, found back, that the network was not asked about.
-        n_unasked: Those further keypoints, with a place or without.
+        unscored: Tie points of further keypoints, found back, that the network was not asked about.
+        n_unscored: Those further keypoints, with a place or without.
     """
 
     tie_points: TiePoints
@@ -135,13 +135,13 @@ class Matches:
     n_candidates: int
     controls: Controls | None = None
     rejected: TiePoints = field(default_factory=no_tie_points)
-    vouched: TiePoints = field(default_factory=no_tie_points)
-    n_unasked: int = 0
+    unscored: TiePoints = field(default_factory=no_tie_points)
+    n_unscored: int = 0
 
     @property
     def all_points(self) -> TiePoints:
-        """Tie points accepted by the network, then those vouched for."""
-        return TiePoints.joined([points for points in (self.tie_points, self.vouched) if len(points)])
+        """Tie points accepted by the network, then those unscored for."""
+        return TiePoints.joined([points for points in (self.tie_points, self.unscored) if len(points)])
 
     @property
     def fitted(self) -> TiePoints:
@@ -150,7 +150,7 @@ class Matches:
         Those that the network was not asked about have the score to be expected of them: the mean of all that it was
         asked about, refused ones included.
         """
-        points = self.all_points.found_back()
+        points = self.all_points.forward_backward_consistent()
         asked = np.concatenate([self.tie_points.score, self.rejected.score])
         expected = float(asked.mean()) if len(asked) else 1.0
         return replace(points, score=np.nan_to_num(points.score, nan=expected))
@@ -165,8 +165,8 @@ class Matches:
             sum(part.n_candidates for part in parts),
             Controls.joined([part.controls for part in parts if part.controls]),
             TiePoints.joined([part.rejected for part in parts if len(part.rejected)]),
-            TiePoints.joined([part.vouched for part in parts if len(part.vouched)]),
-            sum(part.n_unasked for part in parts),
+            TiePoints.joined([part.unscored for part in parts if len(part.unscored)]),
+            sum(part.n_unscored for part in parts),
         )
 
     def moved(self, fixed: tuple[float, float], moving: tuple[float, float]) -> Matches:
@@ -175,7 +175,7 @@ class Matches:
             self,
             tie_points=self.tie_points.moved(fixed, moving),
             rejected=self.rejected.moved(fixed, moving),
-            vouched=self.vouched.moved(fixed, moving),
+            unscored=self.unscored.moved(fixed, moving),
         )
 
 

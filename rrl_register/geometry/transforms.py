@@ -13,10 +13,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rrl_register.errors import NotRegisteredError
+from rrl_register.geometry.arrays import Matrix, Points
 from rrl_register.geometry.homography import gauss_newton, homography_rows, linear_homographies
 
-Matrix = NDArray[np.float64]
-Points = NDArray[np.float64]
 Fit = Callable[[Points, Points, NDArray[np.float64] | None], Matrix]
 
 _DEGENERATE = 1e-9
@@ -250,6 +249,26 @@ def fit_homographies(moving: ArrayLike, fixed: ArrayLike, weights: ArrayLike) ->
     return [by_row.get(row) for row in range(len(w))]
 
 
+def rescale_matrix(matrix: ArrayLike, fixed_factor: float, moving_factor: float) -> Matrix:
+    """Carry a transform over to grids of other resolution.
+
+    Args:
+        matrix: (3, 3), moving pixel -> fixed pixel.
+        fixed_factor: Pixels of the present fixed grid per pixel of the new one (2 = half the resolution).
+        moving_factor: The same for the moving grid.
+
+    Returns:
+        (3, 3) float64, new moving pixel -> new fixed pixel.
+    """
+    return reduction_matrix(fixed_factor) @ np.asarray(matrix, np.float64) @ reduction_matrix(1 / moving_factor)
+
+
+def reduction_matrix(factor: float) -> Matrix:
+    """Return the (3, 3) matrix of ``x -> (x + 0.5) / factor - 0.5``: pixel -> pixel of the reduced grid."""
+    shift = 0.5 / factor - 0.5
+    return np.array([[1 / factor, 0, shift], [0, 1 / factor, shift], [0, 0, 1]], np.float64)
+
+
 def decompose(matrix: ArrayLike, shape: tuple[int, ...]) -> Decomposition:
     """Take a transform apart around the centre of the moving image.
 
@@ -272,7 +291,7 @@ def decompose(matrix: ArrayLike, shape: tuple[int, ...]) -> Decomposition:
     )
 
 
-def is_sane(
+def implausibility(
     matrix: ArrayLike,
     shape: tuple[int, ...],
     *,

@@ -15,21 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rrl_register.estimation.ransac import Model, robust_fit
-from rrl_register.geometry.transforms import (
-    Matrix,
-    Points,
-    corners_of,
-    decompose,
-    invert,
-    is_sane,
-    project,
-)
+from rrl_register.geometry.arrays import Image, Mask, Matrix, Points
+from rrl_register.geometry.transforms import corners_of, decompose, implausibility, invert, project
 from rrl_register.matching.coarse_features import ReducedPair, Template
 from rrl_register.matching.coarse_scan import Peak, scan
 from rrl_register.matching.features.keypoints import spread_grid
-from rrl_register.matching.features.oriented_gradients import Image, Mask
 from rrl_register.matching.local_correlation import Structure, peaks_between
-from rrl_register.parallel import side_by_side
+from rrl_register.parallel import parallel_map
 
 REFINE_SIDE = 288
 """Longest side of the images on which the best hypotheses are refined, px."""
@@ -203,8 +195,8 @@ def coarse_hypotheses(
 def _side_by_side(workbench: Workbench, guesses: Sequence[Peak], work: Callable[[Peak], T]) -> list[T]:
     """What comes of each guess, several at a time."""
     # Guesses of one scale share what is prepared for it, which is done before they would all begin with it.
-    side_by_side(workbench.prepare, {guess.scale for guess in guesses})
-    return side_by_side(work, guesses)
+    parallel_map(workbench.prepare, {guess.scale for guess in guesses})
+    return parallel_map(work, guesses)
 
 
 def _distinct(ranked: Sequence[Peak], shape: tuple[int, ...], share: float, n: int) -> list[Peak]:
@@ -247,7 +239,7 @@ class _Prepared:
             lambda: Structure.of(*fixed, _POINT_HALF, _MOST_RADIUS),
             lambda: spread_grid(*fixed, _POINT_STEP),
         ]
-        return cls(pair, *side_by_side(lambda make: make(), parts))
+        return cls(pair, *parallel_map(lambda make: make(), parts))
 
 
 class Workbench:
@@ -270,7 +262,7 @@ class Workbench:
         start = pair.to_reduced(guess.matrix)
         found = _refine(reduced, start, rounds)
         before, after = (
-            height for height, _ in side_by_side(lambda matrix: template.match(pair, matrix), (start, found))
+            height for height, _ in parallel_map(lambda matrix: template.match(pair, matrix), (start, found))
         )
         if after > before:
             return Peak(after, pair.to_full(found), guess.scale)
@@ -281,7 +273,7 @@ class Workbench:
         pair, template = self._prepared(guess.scale).pair, self._prepared(guess.scale).template
         reduced = pair.to_reduced(guess.matrix)
         measures: tuple[Callable[..., Any], ...] = template.match, template.surface
-        (height, correlation), surface = side_by_side(lambda measure: measure(pair, reduced), measures)
+        (height, correlation), surface = parallel_map(lambda measure: measure(pair, reduced), measures)
         lag = np.arange(-template.reach, template.reach + 1)
         others = surface[np.hypot(lag[:, None], lag) <= template.reach + 0.5]
         middle = float(np.median(others))
@@ -311,7 +303,7 @@ def _refine(reduced: _Prepared, matrix: Matrix, rounds: Sequence[tuple[int, Mode
         good = peaks.valid[:, 0]
         moving = project(invert(matrix), peaks.positions[good, 0])
         fit = robust_fit(moving, points[good], _REFINE_THRESHOLD, model, peaks.correlation[good, 0])
-        if fit is None or fit.inliers.sum() < _REFINE_MIN_INLIERS or is_sane(fit.matrix, pair.moving.shape):
+        if fit is None or fit.inliers.sum() < _REFINE_MIN_INLIERS or implausibility(fit.matrix, pair.moving.shape):
             break
         matrix = fit.matrix
     return matrix

@@ -8,10 +8,11 @@ from functools import partial
 import cv2
 import numpy as np
 
-from rrl_register.geometry.transforms import Matrix, compose, invert, translation
+from rrl_register.geometry.arrays import Image, Mask, Matrix
+from rrl_register.geometry.transforms import compose, invert, translation
 from rrl_register.matching.features import fft
-from rrl_register.matching.features.oriented_gradients import Image, Mask, Series, orientation_harmonics
-from rrl_register.parallel import side_by_side
+from rrl_register.matching.features.oriented_gradients import Series, orientation_harmonics
+from rrl_register.parallel import parallel_map
 
 _MIN_OVERLAP = 0.3
 """Share of the smaller valid area; a smaller overlap is scored as if it had this size, for tiny ones fit by chance."""
@@ -54,7 +55,7 @@ class ReducedPair:
         smaller = min(max(fixed.shape), scale * max(moving.shape))
         factor = max(1.0, scale, smaller / side)
         parts = (fixed, fixed_valid, factor), (moving, moving_valid, factor / scale)
-        first, second = side_by_side(lambda part: _reduced(*part), parts)
+        first, second = parallel_map(lambda part: _reduced(*part), parts)
         return cls(*first, *second)
 
     @property
@@ -144,7 +145,7 @@ class Template:
         harmonics = centred_harmonics(image, valid)
         pairs: list[tuple[Series | Mask, Series | Mask]]
         pairs = [(harmonics, self.features), (valid[None], self.valid[None])]
-        product, overlap = side_by_side(lambda each: self._correlated(*each), pairs)
+        product, overlap = parallel_map(lambda each: self._correlated(*each), pairs)
         return np.asarray(product / np.sqrt(np.maximum(overlap, self.least_overlap)), np.float32)
 
     def match(self, pair: ReducedPair, matrix: Matrix) -> tuple[float, float]:

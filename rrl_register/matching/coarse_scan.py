@@ -15,11 +15,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl_register.geometry.transforms import Matrix, centre_of, compose, similarity, translation
+from rrl_register.geometry.arrays import Image, Mask, Matrix
+from rrl_register.geometry.transforms import centre_of, compose, similarity, translation
 from rrl_register.matching.coarse_features import ReducedPair, centred_harmonics, least_overlap
 from rrl_register.matching.features import fft
-from rrl_register.matching.features.oriented_gradients import Image, Mask, Series
-from rrl_register.parallel import side_by_side
+from rrl_register.matching.features.oriented_gradients import Series
+from rrl_register.parallel import parallel_map
 
 _PEAKS_PER_MAP = 2
 _PEAK_RADIUS = 6
@@ -70,10 +71,10 @@ def scan(
         """The pair at one scale."""
         return ReducedPair.of(fixed, fixed_valid, moving, moving_valid, side, scale)
 
-    pairs = side_by_side(reduced, scales)
-    turners = side_by_side(lambda pair: _Turner.of(pair, max_shift), pairs)
+    pairs = parallel_map(reduced, scales)
+    turners = parallel_map(lambda pair: _Turner.of(pair, max_shift), pairs)
     tries = [(i, rotations[j : j + 2]) for i in range(len(scales)) for j in range(0, len(rotations), 2)]
-    peaks = side_by_side(lambda each: turners[each[0]].peaks(each[1]), tries)
+    peaks = parallel_map(lambda each: turners[each[0]].peaks(each[1]), tries)
     found = [
         Peak(height, pairs[i].to_full(matrix), scales[i])
         for (i, _), highest in zip(tries, peaks, strict=True)

@@ -6,40 +6,27 @@ The other way is ``matching.guided``. In both the candidates are RRL-Net's to ac
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rrl_register.config import MatchConfig
+from rrl_register.geometry.arrays import Image, Indices, Mask, Matrix, Patches
 from rrl_register.geometry.tie_points import Matches, TiePoints, no_tie_points
-from rrl_register.geometry.transforms import Matrix, invert, project
+from rrl_register.geometry.transforms import invert, project
 from rrl_register.matching.features.keypoints import detect
-from rrl_register.matching.features.oriented_gradients import Image, Mask
-from rrl_register.matching.image_pair import WorkingPair
+from rrl_register.matching.image_pair import ImagePair
 from rrl_register.matching.local_correlation import Structure
 from rrl_register.nn.encoder_choice import Spectrum
+from rrl_register.nn.inference import PatchScorer
 from rrl_register.nn.patches import PatchCutter
 
 MAX_RADIUS = 20
 """How far from an estimate the structure is searched at most, px."""
 
-Indices = NDArray[np.int64]
-Patches = NDArray[np.float32]
-
-
-class PatchScorer(Protocol):
-    """What the passes ask of the network; ``matching.scoring.Scorer`` has it."""
-
-    def describe(self, patches: Patches, spectrum: Spectrum) -> NDArray[np.float32]:
-        """Unit descriptors of patches."""
-
-    def score(self, visible: Patches, other: Patches, left: Indices, right: Indices) -> NDArray[np.float32]:
-        """Probabilities that pairs of patches match."""
-
 
 @dataclass(frozen=True)
-class Scene:
+class MatchingContext:
     """A pair with all that the passes use again and again.
 
     Attributes:
@@ -52,7 +39,7 @@ class Scene:
         config: Of the matching.
     """
 
-    pair: WorkingPair
+    pair: ImagePair
     support: int
     fixed_cutter: PatchCutter
     fixed_structure: Structure
@@ -63,25 +50,25 @@ class Scene:
     @classmethod
     def of(
         cls,
-        pair: WorkingPair,
+        pair: ImagePair,
         support: int,
         spectra: tuple[Spectrum, Spectrum],
         scorer: PatchScorer,
         config: MatchConfig,
-    ) -> Scene:
+    ) -> MatchingContext:
         """Prepares a pair."""
         cutter = PatchCutter(pair.fixed, pair.fixed_valid, support)
         structure = Structure.of(pair.fixed, pair.fixed_valid, _correlation_half(pair, support), MAX_RADIUS)
         return cls(pair, support, cutter, structure, spectra, scorer, config)
 
-    def at_scale(self, scale: float) -> Scene:
-        """The scene at the resolution that suits a scale, fixed px per moving px; see ``WorkingPair.at_scale``."""
+    def at_scale(self, scale: float) -> MatchingContext:
+        """The scene at the resolution that suits a scale, fixed px per moving px; see ``ImagePair.at_scale``."""
         pair = self.pair.at_scale(scale)
         return self if pair is self.pair else self.showing(pair)
 
-    def showing(self, pair: WorkingPair) -> Scene:
+    def showing(self, pair: ImagePair) -> MatchingContext:
         """The scene with other images: of another resolution, or a part of it."""
-        return Scene.of(pair, self.support, self.spectra, self.scorer, self.config)
+        return MatchingContext.of(pair, self.support, self.spectra, self.scorer, self.config)
 
     @property
     def margin(self) -> int:
@@ -104,13 +91,13 @@ class Scene:
         return self.scorer.score(moving, fixed, right, left)
 
 
-def _correlation_half(pair: WorkingPair, support: int) -> int:
+def _correlation_half(pair: ImagePair, support: int) -> int:
     """Half the side of the correlated window, px: three quarters of a patch's ground, less in small images."""
     shortest: int = min(pair.fixed.shape)
     return min(3 * support // 4, 64, shortest // 6)
 
 
-def keypoint_pass(scene: Scene, matrix: Matrix, radius: float) -> Matches:
+def keypoint_pass(scene: MatchingContext, matrix: Matrix, radius: float) -> Matches:
     """Ties keypoints of both images.
 
     Candidates are those among the most similar descriptors of each other, both ways, within the search radius.

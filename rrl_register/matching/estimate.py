@@ -15,13 +15,12 @@ from rrl_register.estimation.evidence import Evidence, gather_evidence
 from rrl_register.estimation.model_selection import Candidate, ModelFit, choose_model
 from rrl_register.estimation.ransac import Model, biweight
 from rrl_register.estimation.uncertainty import Uncertainty, replicates, uncertainty
+from rrl_register.geometry.arrays import Mask, Matrix
 from rrl_register.geometry.displacement import Transform
 from rrl_register.geometry.pixel_frame import Frames
 from rrl_register.geometry.tie_points import Matches, TiePoints
-from rrl_register.geometry.transforms import Matrix
-from rrl_register.matching.descriptor_matching import Scene
-from rrl_register.matching.features.oriented_gradients import Mask
-from rrl_register.raster.grid import rescale_matrix
+from rrl_register.geometry.transforms import rescale_matrix
+from rrl_register.matching.descriptor_matching import MatchingContext
 
 PROVEN_INLIERS = (10, 15)
 PROVEN_SHARE = 0.3
@@ -48,7 +47,7 @@ class Estimate:
         step: Pixels of the estimate along one of the scene.
     """
 
-    scene: Scene
+    scene: MatchingContext
     model: Model | DisplacedModel
     transform: Transform
     matches: Matches
@@ -87,7 +86,7 @@ class Estimate:
 
 
 def estimate_from(
-    scene: Scene,
+    scene: MatchingContext,
     matches: Matches,
     config: EstimateConfig,
     models: Sequence[Candidate],
@@ -134,7 +133,7 @@ def estimate_from(
     return Estimate(scene, fit.model, fit.transform, matches, residual, evidence, fits, spread, step)
 
 
-def _overlap(scene: Scene, matrix: Matrix) -> Mask:
+def _overlap(scene: MatchingContext, matrix: Matrix) -> Mask:
     """Where both images hold data, on the fixed image's pixels."""
     return scene.pair.covered(matrix) & scene.pair.fixed_valid
 

@@ -23,18 +23,17 @@ from numpy.typing import NDArray
 
 from rrl_register.config import EstimateConfig
 from rrl_register.estimation.model_selection import Candidate
+from rrl_register.geometry.arrays import Image, Mask, Matrix
 from rrl_register.geometry.displacement import Transform
 from rrl_register.geometry.pixel_frame import Frames, Rectangle
 from rrl_register.geometry.tie_points import Matches
-from rrl_register.geometry.transforms import Matrix, compose, fit_homography, translation
-from rrl_register.matching.descriptor_matching import Scene
+from rrl_register.geometry.transforms import compose, fit_homography, rescale_matrix, translation
+from rrl_register.matching.descriptor_matching import MatchingContext
 from rrl_register.matching.estimate import Estimate, estimate_from
 from rrl_register.matching.features.keypoints import corner_response
-from rrl_register.matching.features.oriented_gradients import Image, Mask
 from rrl_register.matching.guided_matching import guided_pass
-from rrl_register.matching.image_pair import SAME_RESOLUTION, WorkingPair
+from rrl_register.matching.image_pair import SAME_RESOLUTION, ImagePair
 from rrl_register.parallel import one_blas_thread
-from rrl_register.raster.grid import rescale_matrix
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +61,7 @@ BEYOND = 8
 class WindowReader(Protocol):
     """Reads windows of both files; ``PairFiles.window`` does."""
 
-    def __call__(self, frames: Frames, fixed: Rectangle, moving: Rectangle) -> WorkingPair | None:
+    def __call__(self, frames: Frames, fixed: Rectangle, moving: Rectangle) -> ImagePair | None:
         """Gives the parts of both images, in px of the frames, as a pair; None where one of them is empty."""
 
 
@@ -122,7 +121,14 @@ class WindowSearch:
         return finer
 
     def _tied(
-        self, scene: Scene, frames: Frames, start: Transform, window: Rectangle, step: float, radius: int, n_points: int
+        self,
+        scene: MatchingContext,
+        frames: Frames,
+        start: Transform,
+        window: Rectangle,
+        step: float,
+        radius: int,
+        n_points: int,
     ) -> Matches | None:
         """Tie points of one window, in px of the frames; None where one of the images has nothing there."""
         around = window.corners + BEYOND * np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)])

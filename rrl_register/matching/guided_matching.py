@@ -13,9 +13,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from rrl_register.geometry.arrays import Indices, Matrix
 from rrl_register.geometry.tie_points import Controls, Matches, TiePoints, no_tie_points
-from rrl_register.geometry.transforms import Matrix, invert, project
-from rrl_register.matching.descriptor_matching import Indices, Scene, best_of_left
+from rrl_register.geometry.transforms import invert, project
+from rrl_register.matching.descriptor_matching import MatchingContext, best_of_left
 from rrl_register.matching.features.keypoints import detect
 from rrl_register.matching.local_correlation import Structure, peaks_between
 from rrl_register.nn.patches import PATCH_SIZE, PatchCutter
@@ -33,14 +34,14 @@ _GOLDEN_ANGLE = np.pi * (3 - np.sqrt(5))
 
 
 def guided_pass(
-    scene: Scene, matrix: Matrix, radius: int, n_points: int, n_peaks: int = 2, margin: int | None = None
+    scene: MatchingContext, matrix: Matrix, radius: int, n_points: int, n_peaks: int = 2, margin: int | None = None
 ) -> Matches:
     """Ties keypoints of the fixed image to places of the moving one, each accepted by the network; see ``locate``."""
     return locate(scene, matrix, radius, n_points, n_peaks, margin).judged()
 
 
 def locate(
-    scene: Scene, matrix: Matrix, radius: int, n_points: int, n_peaks: int = 2, margin: int | None = None
+    scene: MatchingContext, matrix: Matrix, radius: int, n_points: int, n_peaks: int = 2, margin: int | None = None
 ) -> Located:
     """Looks for keypoints of the fixed image in the moving one, to a fraction of a pixel.
 
@@ -89,7 +90,7 @@ class Located:
         correlation: ``(M,)`` of the structure there.
     """
 
-    scene: Scene
+    scene: MatchingContext
     matrix: Matrix
     radius: int
     cutter: PatchCutter
@@ -111,8 +112,8 @@ class Located:
             return
         asked = self.judged(0, sample)
         promising = len(asked.tie_points) >= LEAST_ACCEPTED * sample
-        vouched = self._vouched(sample) if promising else no_tie_points()
-        yield replace(asked, vouched=vouched, n_unasked=len(self.points) - sample)
+        unscored = self._vouched(sample) if promising else no_tie_points()
+        yield replace(asked, unscored=unscored, n_unscored=len(self.points) - sample)
         yield Matches.joined([asked, self.judged(sample)])
 
     def judged(self, first: int = 0, last: int | None = None) -> Matches:
@@ -141,7 +142,7 @@ class Located:
         _, best = np.unique(self.left[rows], return_index=True)
         rows = rows[best]
         tied = self._tied(rows, np.full(len(rows), np.nan, np.float32))
-        return replace(tied, agreement_px=self._agreement(rows)).found_back()
+        return replace(tied, agreement_px=self._agreement(rows)).forward_backward_consistent()
 
     def _tied(self, rows: Indices, score: NDArray[np.float32]) -> TiePoints:
         moving = project(invert(self.matrix), self.places[rows])

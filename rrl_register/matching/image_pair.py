@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 
 from rrl_register.config import Kind
+from rrl_register.geometry.arrays import Image, Mask, Matrix
 from rrl_register.geometry.pixel_frame import Frame, Frames
-from rrl_register.geometry.transforms import Matrix, compose
-from rrl_register.matching.features.oriented_gradients import Image, Mask
-from rrl_register.raster.grid import Grid, rescale_matrix
+from rrl_register.geometry.transforms import compose, rescale_matrix
+from rrl_register.raster.grid import Grid
 
 SAME_RESOLUTION = 1.25
 """Pixel sizes that differ by less than this are left as they are."""
@@ -23,7 +23,7 @@ WHOLLY_VALID = 0.999
 
 
 @dataclass(frozen=True)
-class WorkingPair:
+class ImagePair:
     """Both images reduced to the coarser one's resolution and to a bounded size.
 
     Attributes:
@@ -67,7 +67,7 @@ class WorkingPair:
         size, known = self.fixed.shape[::-1], self.moving_valid.astype(np.float32)
         return np.asarray(cv2.warpPerspective(known, matrix, size, flags=cv2.INTER_LINEAR) > WHOLLY_VALID)
 
-    def at_scale(self, scale: float) -> WorkingPair:
+    def at_scale(self, scale: float) -> ImagePair:
         """The pair with the image of the smaller pixels reduced to the other's resolution, if it is large enough.
 
         Args:

@@ -6,10 +6,10 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from rrl_register.geometry.transforms import Matrix, compose, decompose
+from rrl_register.geometry.arrays import Matrix
+from rrl_register.geometry.transforms import compose, decompose, rescale_matrix
 from rrl_register.matching.coarse import Hypothesis, SearchGrid, coarse_hypotheses, search_grids
-from rrl_register.matching.descriptor_matching import Scene
-from rrl_register.raster.grid import rescale_matrix
+from rrl_register.matching.descriptor_matching import MatchingContext
 
 logger = logging.getLogger(__name__)
 
@@ -29,12 +29,12 @@ class Proposal:
         radius: How far that may be off, its reduced fixed px.
     """
 
-    scene: Scene
+    scene: MatchingContext
     matrix: Matrix
     radius: float
 
     @classmethod
-    def of(cls, scene: Scene, matrix: Matrix, radius: float) -> Proposal:
+    def of(cls, scene: MatchingContext, matrix: Matrix, radius: float) -> Proposal:
         """Takes the scene to the resolution that suits the matrix's scale; both are in the pixels of ``scene``."""
         suited = scene.at_scale(decompose(matrix, scene.pair.moving.shape).scale)
         fixed_factor = suited.pair.fixed_factor / scene.pair.fixed_factor
@@ -42,7 +42,7 @@ class Proposal:
         return cls(suited, compose(rescale_matrix(matrix, fixed_factor, moving_factor)), radius / fixed_factor)
 
 
-def proposals(scene: Scene, max_shift: float) -> Iterator[list[Proposal]]:
+def proposals(scene: MatchingContext, max_shift: float) -> Iterator[list[Proposal]]:
     """Groups of proposals by the coarse search, each the best first; a group is made when it is asked for.
 
     Args:
@@ -55,17 +55,17 @@ def proposals(scene: Scene, max_shift: float) -> Iterator[list[Proposal]]:
         yield [Proposal.of(scene, matrix, error) for matrix in _coarse(scene, grid, max_shift)]
 
 
-def given_proposal(scene: Scene, matrix: Matrix) -> Proposal:
+def given_proposal(scene: MatchingContext, matrix: Matrix) -> Proposal:
     """A start that is known from elsewhere, about as good as one of the coarse search."""
     return Proposal.of(scene, matrix, COARSE_ERROR * max(scene.pair.fixed.shape))
 
 
-def prior_proposal(scene: Scene, max_shift: float) -> Proposal:
+def prior_proposal(scene: MatchingContext, max_shift: float) -> Proposal:
     """What georeferences or sizes say, for want of anything better."""
     return Proposal.of(scene, scene.pair.prior, max_shift)
 
 
-def _coarse(scene: Scene, grid: SearchGrid, max_shift: float) -> list[Matrix]:
+def _coarse(scene: MatchingContext, grid: SearchGrid, max_shift: float) -> list[Matrix]:
     """What the coarse search finds, best first.
 
     Georeferences may turn and shear the moving image, so that it is put on the fixed grid first. Without them it is

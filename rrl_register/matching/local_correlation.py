@@ -9,9 +9,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from rrl_register.geometry.arrays import Image, Mask
 from rrl_register.matching.features import fft
-from rrl_register.matching.features.oriented_gradients import Image, Mask, Series, direction_series
-from rrl_register.parallel import by_strips, n_threads, side_by_side
+from rrl_register.matching.features.oriented_gradients import Series, direction_series
+from rrl_register.parallel import map_row_blocks, n_threads, parallel_map
 
 N_ORIENTATIONS = 6
 """Directions of the gradients that are correlated; fewer than CFOG's nine, for the cost grows with them."""
@@ -116,10 +117,10 @@ class Structure:
             squares = np.einsum("kij,kij->ij", parts[:, rows], parts[:, rows])
             np.add(squares[:, 0::2], squares[:, 1::2], out=energy[rows])
 
-        by_strips(fill, len(energy))
+        map_row_blocks(fill, len(energy))
         planes: list[tuple[Image | NDArray[np.uint8], int]]
         planes = [(energy, cv2.CV_64F), ((energy > 0).view(np.uint8), cv2.CV_32S)]
-        squares, present = side_by_side(lambda plane: cv2.integral(plane[0], sdepth=plane[1]), planes)
+        squares, present = parallel_map(lambda plane: cv2.integral(plane[0], sdepth=plane[1]), planes)
         return np.asarray(squares, np.float64), np.asarray(present, np.int32)
 
 
@@ -150,7 +151,7 @@ def peaks_between(fixed: Structure, moving: Structure, points: NDArray[np.float6
     xy = np.asarray(points, np.float64).reshape(-1, 2)
     rows, columns = _indices(xy, fixed.shape)
     # Before the threads of the surfaces: what an image's sums are made of is then made once, not by each of them.
-    enough = side_by_side(lambda image: image.share(rows, columns) >= _MIN_STRUCTURE, (fixed, moving))
+    enough = parallel_map(lambda image: image.share(rows, columns) >= _MIN_STRUCTURE, (fixed, moving))
     surfaces = _surfaces(fixed, moving, rows, columns, radius + 1)
     shift, correlation = _peaks(surfaces, k)
     exists = np.isfinite(correlation)
@@ -186,7 +187,7 @@ def _surfaces(
             product = correlator.product(fixed.framed, (y, x), moving.framed, (v, u))[:lags, :lags]
             np.divide(product, np.maximum(fixed.norms(y, x) * moving.norms(v, u, lags), 1e-6), out=surfaces[i])
 
-    side_by_side(fill, range(n_parts))
+    parallel_map(fill, range(n_parts))
     return surfaces
 
 

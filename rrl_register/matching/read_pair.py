@@ -12,11 +12,11 @@ import numpy as np
 
 from rrl_register.config import Kind, ReadConfig
 from rrl_register.errors import InputError, UsageError
+from rrl_register.geometry.arrays import Image, Mask, Matrix
 from rrl_register.geometry.pixel_frame import Frame, Frames, Rectangle
-from rrl_register.geometry.transforms import Matrix, decompose
-from rrl_register.matching.features.oriented_gradients import Image, Mask
-from rrl_register.matching.image_pair import SAME_RESOLUTION, WorkingPair
-from rrl_register.parallel import side_by_side
+from rrl_register.geometry.transforms import decompose
+from rrl_register.matching.image_pair import SAME_RESOLUTION, ImagePair
+from rrl_register.parallel import parallel_map
 from rrl_register.raster.grid import Grid, overlap_box, prior_matrix
 from rrl_register.raster.radiometry import look_closely, pair_kinds
 from rrl_register.raster.reader import Bands, RasterInfo, has_content, open_info, read_bands, require_content
@@ -123,7 +123,7 @@ class PairFiles:
         """Bands read of the file that more are read of."""
         return max(self.fixed.n_bands, self.moving.n_bands)
 
-    def overview(self, max_side: int, reach: float | None = None) -> WorkingPair:
+    def overview(self, max_side: int, reach: float | None = None) -> ImagePair:
         """Both images on a bounded number of pixels, for matching from nothing.
 
         The coarser one sets the resolution. Where that leaves too many pixels, georeferenced images are cut to what
@@ -157,7 +157,7 @@ class PairFiles:
         frames = Frames(*(Frame(factor, part.left, part.top) for _, factor, part in reads))
         return self._pair(frames, images)
 
-    def window(self, frames: Frames, fixed: Rectangle, moving: Rectangle) -> WorkingPair | None:
+    def window(self, frames: Frames, fixed: Rectangle, moving: Rectangle) -> ImagePair | None:
         """Windows of both images.
 
         Args:
@@ -179,8 +179,8 @@ class PairFiles:
             images.append(file.grey(bands))
         return self._pair(Frames(frames.fixed.of(fixed), frames.moving.of(moving)), images)
 
-    def _pair(self, frames: Frames, images: list[tuple[Image, Mask]]) -> WorkingPair:
-        return WorkingPair(
+    def _pair(self, frames: Frames, images: list[tuple[Image, Mask]]) -> ImagePair:
+        return ImagePair(
             *images[0],
             *images[1],
             frames.from_files(self.prior),
@@ -207,7 +207,7 @@ class PairFiles:
         )
 
 
-def read_pair(fixed: Path, moving: Path, config: ReadConfig) -> WorkingPair:
+def read_pair(fixed: Path, moving: Path, config: ReadConfig) -> ImagePair:
     """Reads both images for matching; see ``PairFiles.of`` and ``PairFiles.overview``."""
     return PairFiles.of(fixed, moving, config).overview(config.max_side)
 
@@ -220,7 +220,7 @@ def _both(work: Callable[[Item], Result], items: Sequence[Item], n_values: float
         items: Of the two files.
         n_values: Pixels of all bands of both, float32.
     """
-    return side_by_side(work, items) if n_values <= _FEW_VALUES else [work(item) for item in items]
+    return parallel_map(work, items) if n_values <= _FEW_VALUES else [work(item) for item in items]
 
 
 def _shared_factors(fixed: Grid, moving: Grid, prior: Matrix) -> tuple[float, float]:

@@ -11,9 +11,10 @@ import numpy as np
 from rrl_register.config import Effort, EstimateConfig, ModelChoice
 from rrl_register.estimation.model_selection import Candidate, candidates
 from rrl_register.estimation.ransac import Model, RobustFit, robust_fit
+from rrl_register.geometry.arrays import Matrix
 from rrl_register.geometry.tie_points import Matches
-from rrl_register.geometry.transforms import Matrix, corners_of, is_sane, project
-from rrl_register.matching.descriptor_matching import Scene, keypoint_pass
+from rrl_register.geometry.transforms import corners_of, implausibility, project
+from rrl_register.matching.descriptor_matching import MatchingContext, keypoint_pass
 from rrl_register.matching.estimate import Estimate, estimate_from
 from rrl_register.matching.full_resolution import Stage, WindowReader, WindowSearch
 from rrl_register.matching.guided_matching import locate
@@ -36,7 +37,7 @@ TRIAL_SHARE = 0.4
 GLANCE_SAMPLE = 32
 LAST_SAMPLE = 48
 """Keypoints of a glance and of the last search that the network is asked about first. Their number hardly matters to
-the error, for those vouched for are fitted as well."""
+the error, for those unscored for are fitted as well."""
 CERTAIN, SURE = 0.998, 0.95
 """Confidence from which the network is not asked about the other keypoints of the last search: where nothing came
 before it, and where a glance has led to it, whose word then counts as well."""
@@ -61,7 +62,7 @@ class Counts:
 
     def add(self, matches: Matches) -> Matches:
         """Counts a pass in."""
-        self.n_fixed += matches.n_fixed + matches.n_unasked
+        self.n_fixed += matches.n_fixed + matches.n_unscored
         self.n_moving += matches.n_moving
         self.n_candidates += matches.n_candidates
         self.n_tie_points += len(matches.all_points)
@@ -82,7 +83,7 @@ class Search:
         read_window: Reads windows of the files, for scenes that had to be reduced; None: they are not looked at again.
     """
 
-    scene: Scene
+    scene: MatchingContext
     config: EstimateConfig
     max_shift: float
     stage: Stage
@@ -183,10 +184,10 @@ class Search:
         n_points = round(TRIAL_SHARE * scene.config.n_keypoints)
         return self._guided(scene, start, NARROW_RADIUS if proven else WIDE_RADIUS, n_points, TRIAL_MODELS)
 
-    def _outdoes_chance(self, fit: RobustFit, radius: float, scene: Scene) -> bool:
+    def _outdoes_chance(self, fit: RobustFit, radius: float, scene: MatchingContext) -> bool:
         n = int(fit.inliers.sum())
         chance = min(1.0, (KEYPOINT_THRESHOLD / radius) ** 2)
-        sane = is_sane(fit.matrix, scene.pair.moving.shape) is None
+        sane = implausibility(fit.matrix, scene.pair.moving.shape) is None
         return sane and n >= KEYPOINT_MIN_INLIERS and n >= KEYPOINT_MIN_OVER_CHANCE * chance * len(fit.inliers)
 
     def _refine(self, estimate: Estimate) -> Estimate | None:
@@ -224,7 +225,7 @@ class Search:
 
     def _guided(
         self,
-        scene: Scene,
+        scene: MatchingContext,
         matrix: Matrix,
         radius: int,
         n_points: int,
@@ -237,7 +238,7 @@ class Search:
             rounds = locate(scene, matrix, radius, n_points, n_peaks).rounds(self._first(sample))
             matches = next(rounds)
         estimate = self._estimate(scene, matches, models, radius)
-        if sample and not (sample.final or (matches.n_unasked and estimate and sample.enough(estimate))):
+        if sample and not (sample.final or (matches.n_unscored and estimate and sample.enough(estimate))):
             with self.stage("guided"):
                 everything = next(rounds, None)
             if everything:
@@ -249,7 +250,9 @@ class Search:
         """How many keypoints the network is asked about first; None: all."""
         return sample.n_keypoints if sample and self.effort is not Effort.THOROUGH else None
 
-    def _estimate(self, scene: Scene, matches: Matches, models: tuple[Candidate, ...], radius: int) -> Estimate | None:
+    def _estimate(
+        self, scene: MatchingContext, matches: Matches, models: tuple[Candidate, ...], radius: int
+    ) -> Estimate | None:
         with self.stage("estimate"), one_blas_thread():
             estimate = estimate_from(scene, matches, self.config, models, radius)
         logger.info("guided: %d asked, %s", matches.n_fixed, estimate and (estimate.model, estimate.evidence))
@@ -286,7 +289,7 @@ def _surer(first: Estimate | None, second: Estimate | None) -> Estimate | None:
     return second if second.confidence > first.confidence else first
 
 
-def _moved(scene: Scene, before: Matrix, after: Matrix) -> float:
+def _moved(scene: MatchingContext, before: Matrix, after: Matrix) -> float:
     """Mean distance between where two transforms put the corners of the moving image, px."""
     corners = corners_of(scene.pair.moving.shape)
     return float(np.linalg.norm(project(before, corners) - project(after, corners), axis=1).mean())

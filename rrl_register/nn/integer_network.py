@@ -100,7 +100,7 @@ class _Writer:
         weight, bias = self._parameters(name)
         made = self._graph.convolution(
             self._graph.quantised(patches, self._step("patches")),
-            side_by_side(weight, NEIGHBOURS),
+            parallel_map(weight, NEIGHBOURS),
             np.tile(bias, NEIGHBOURS),
             np.tile(self._observed.means[name], NEIGHBOURS),
             self._step(name),
@@ -218,7 +218,7 @@ class _Writer:
         return self._graph.constant(np.ones(shape, np.float32))
 
 
-def side_by_side(weight: NDArray[Any], n: int) -> NDArray[Any]:
+def parallel_map(weight: NDArray[Any], n: int) -> NDArray[Any]:
     """A convolution for maps of which ``n`` neighbours of a row are taken for channels of one place.
 
     Args:

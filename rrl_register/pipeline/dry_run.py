@@ -13,13 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rrl_register.config import Effort, Kind, MatchConfig, RegisterConfig
-from rrl_register.geometry.transforms import Matrix, corners_of, decompose, project
+from rrl_register.geometry.arrays import Matrix
+from rrl_register.geometry.transforms import corners_of, decompose, project
 from rrl_register.matching.coarse import search_grids
 from rrl_register.matching.guided_matching import KEYPOINTS_PER_CONTROL
-from rrl_register.matching.image_pair import WorkingPair
+from rrl_register.matching.image_pair import ImagePair
 from rrl_register.matching.read_pair import PairFiles
 from rrl_register.matching.strategy import LAST_SAMPLE
-from rrl_register.nn.inference.load import LoadedScorer, load_scorer
+from rrl_register.nn.inference import LoadedScorer
+from rrl_register.nn.inference.load import load_scorer
 from rrl_register.nn.patches import PATCH_SIZE, default_support
 from rrl_register.pipeline.register import read_overview
 from rrl_register.raster.grid import Grid
@@ -221,7 +223,7 @@ def pairs_per_second(scorer: LoadedScorer) -> float:
 
 
 def _image_plans(
-    paths: tuple[Path, Path], pair: WorkingPair, guesses: tuple[Guess, Guess], config: RegisterConfig
+    paths: tuple[Path, Path], pair: ImagePair, guesses: tuple[Guess, Guess], config: RegisterConfig
 ) -> tuple[ImagePlan, ImagePlan]:
     fixed = _image_plan(
         paths[0], config.read.fixed_bands, guesses[0], pair.fixed_kind, pair.fixed_factor, pair.fixed_valid

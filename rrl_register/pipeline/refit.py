@@ -21,7 +21,7 @@ from rrl_register.exchange.registration import Registration
 from rrl_register.exchange.table import PointTable
 from rrl_register.geometry.displacement import Transform
 from rrl_register.geometry.tie_points import Matches, TiePoints
-from rrl_register.matching.image_pair import WorkingPair
+from rrl_register.matching.image_pair import ImagePair
 from rrl_register.matching.read_pair import read_pair
 from rrl_register.parallel import one_blas_thread
 from rrl_register.pipeline.timing import StageClock
@@ -79,7 +79,7 @@ def refit(points: PointTable, fixed: Path, moving: Path, config: RegisterConfig 
     return _result(found, given, pair, config.estimate, clock.seconds)
 
 
-def _fitted(points: TiePoints, pair: WorkingPair, config: EstimateConfig) -> Refitted | None:
+def _fitted(points: TiePoints, pair: ImagePair, config: EstimateConfig) -> Refitted | None:
     known = points.score[np.isfinite(points.score)]
     trust = np.nan_to_num(points.score, nan=float(known.mean()) if len(known) else 1.0)
     models = candidates(None if config.model is ModelChoice.AUTO else config.model.value)
@@ -129,7 +129,7 @@ def refusal(evidence: Evidence, max_check_rmse_px: float) -> str | None:
 
 
 def _result(
-    found: Refitted | None, given: TiePoints, pair: WorkingPair, config: EstimateConfig, seconds: dict[str, float]
+    found: Refitted | None, given: TiePoints, pair: ImagePair, config: EstimateConfig, seconds: dict[str, float]
 ) -> Registration:
     evidence = found.evidence if found else None
     reason = refusal(evidence, config.threshold) if evidence else _undetermined(len(given), config.model)
@@ -165,7 +165,7 @@ def _result(
     )
 
 
-def _covariance(found: Refitted | None, pair: WorkingPair) -> NDArray[np.float64] | None:
+def _covariance(found: Refitted | None, pair: ImagePair) -> NDArray[np.float64] | None:
     if found is None or found.fit.transform.displacement:
         return None
     return matrix_covariance([pair.frames.to_files(fit) for fit in found.replicates])

@@ -18,20 +18,21 @@ from rrl_register.estimation.uncertainty import in_file_px, matrix_covariance
 from rrl_register.exchange.initial_points import start_from_points
 from rrl_register.exchange.registration import Registration
 from rrl_register.geometry.tie_points import TiePoints, no_tie_points
-from rrl_register.matching.descriptor_matching import PatchScorer, Scene
+from rrl_register.matching.descriptor_matching import MatchingContext
 from rrl_register.matching.estimate import Estimate
-from rrl_register.matching.image_pair import WorkingPair
+from rrl_register.matching.image_pair import ImagePair
 from rrl_register.matching.read_pair import REACH_PX, PairFiles
 from rrl_register.matching.strategy import Counts, Search
 from rrl_register.nn.encoder_choice import spectra
-from rrl_register.nn.inference.lazy import LateScorer
+from rrl_register.nn.inference import PatchScorer
+from rrl_register.nn.inference.lazy import LazyScorer
 from rrl_register.nn.patches import default_support
 from rrl_register.pipeline.timing import StageClock, Watch
 from rrl_register.raster.image_array import ImageLike, as_path
 from rrl_register.raster.memory import bounded_block_cache, working_side
 
 if TYPE_CHECKING:
-    from rrl_register.nn.inference.load import LoadedScorer
+    from rrl_register.nn.inference import LoadedScorer
 
 __all__ = ["Registration", "register"]
 
@@ -79,7 +80,7 @@ class Searched:
         seconds: By stage.
     """
 
-    scene: Scene
+    scene: MatchingContext
     device: str
     weights: str
     estimate: Estimate | None
@@ -96,14 +97,14 @@ def search(
         InputError, UsageError: As ``register``.
     """
     clock, counts = StageClock(watch), Counts()
-    network = scorer or LateScorer(config.match.weights, config.match.device, clock)
+    network = scorer or LazyScorer(config.match.weights, config.match.device, clock)
     with bounded_block_cache(config.resources.max_memory):
         first = _prepared(fixed, moving, config, network, clock, counts)
         estimate = first.run()
         if not (estimate and estimate.accepted(config.estimate)) and _may_be_sar(first.scene.pair, config.read):
             as_sar = replace(config, read=replace(config.read, moving_kind=Kind.SAR))
             estimate = _prepared(fixed, moving, as_sar, network, clock, counts).run(thorough=False) or estimate
-    loaded = network.loaded if isinstance(network, LateScorer) else network
+    loaded = network.loaded if isinstance(network, LazyScorer) else network
     return Searched(first.scene, str(loaded.device), loaded.name, estimate, counts, clock.seconds)
 
 
@@ -117,11 +118,11 @@ def _prepared(
         initial = start_from_points(config.match.init_points, pair) if config.match.init_points else None
     with clock("prepare"):
         support = config.match.support or default_support(pair.fixed_kind, pair.moving_kind, pair.fixed.shape)
-        scene = Scene.of(pair, support, spectra(pair.fixed_kind, pair.moving_kind), scorer, config.match)
+        scene = MatchingContext.of(pair, support, spectra(pair.fixed_kind, pair.moving_kind), scorer, config.match)
     return Search(scene, config.estimate, max_shift, clock, counts, initial, files.window)
 
 
-def read_overview(files: PairFiles, config: RegisterConfig) -> tuple[WorkingPair, float]:
+def read_overview(files: PairFiles, config: RegisterConfig) -> tuple[ImagePair, float]:
     """Reads both images for matching, within the memory that there is.
 
     Returns:
@@ -141,7 +142,7 @@ def _lies_otherwise(config: MatchConfig) -> bool:
     return config.init_points is not None or not {config.rotation, config.scale} <= {"auto", "none"}
 
 
-def _may_be_sar(pair: WorkingPair, config: ReadConfig) -> bool:
+def _may_be_sar(pair: ImagePair, config: ReadConfig) -> bool:
     """Whether the moving image was taken for infrared for want of evidence: resampling takes speckle's marks away."""
     return config.moving_kind is Kind.AUTO and (pair.fixed_kind, pair.moving_kind) == (Kind.OPTICAL, Kind.IR)
 
@@ -170,7 +171,7 @@ def reach_px(text: str | None, files: PairFiles) -> float | None:
     return length
 
 
-def max_shift_px(reach: float | None, pair: WorkingPair) -> float:
+def max_shift_px(reach: float | None, pair: ImagePair) -> float:
     """How far the prior may be off, working px.
 
     Args:

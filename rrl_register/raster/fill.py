@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-_Mask = npt.NDArray[np.bool_]
+from rrl_register.geometry.arrays import Mask
 
 _MIN_FILL_FRACTION = 1e-4
 """Smaller black corners than this part of the image are taken for dark content."""
@@ -22,7 +22,7 @@ _BLACK, _FILL = 1, 2
 """Marks of black pixels, and of those that are found to be fill."""
 
 
-def find_missing(values: npt.NDArray[np.float32], tolerance: float = 0.0, grow: int = 2) -> _Mask:
+def find_missing(values: npt.NDArray[np.float32], tolerance: float = 0.0, grow: int = 2) -> Mask:
     """Find all that is missing: the black border, lines and blocks.
 
     What a frame leaves black lies around its content. Where the content lies scattered over black ground, as the lights
@@ -46,7 +46,7 @@ def find_missing(values: npt.NDArray[np.float32], tolerance: float = 0.0, grow: 
     return known | missing_blocks(values, known)
 
 
-def black_border(values: npt.NDArray[np.float32], tolerance: float = 0.0, grow: int = 2) -> _Mask:
+def black_border(values: npt.NDArray[np.float32], tolerance: float = 0.0, grow: int = 2) -> Mask:
     """Find the black fill that rotating or cropping left around an image.
 
     Fill is 0 in all bands and reaches a corner of the image, as the fill of a rotated or shifted frame does; dark
@@ -73,7 +73,7 @@ def black_border(values: npt.NDArray[np.float32], tolerance: float = 0.0, grow: 
     return cv2.dilate(fill.astype(np.uint8), np.ones((2 * grow + 1,) * 2, np.uint8)) > 0
 
 
-def missing_lines(values: npt.NDArray[np.float32], border: _Mask) -> _Mask:
+def missing_lines(values: npt.NDArray[np.float32], border: Mask) -> Mask:
     """Find the rows and columns that a sensor or a transmission lost: 0 in all bands from border to border.
 
     Args:
@@ -87,7 +87,7 @@ def missing_lines(values: npt.NDArray[np.float32], border: _Mask) -> _Mask:
     return _whole_rows(zero, border) | _whole_rows(zero.T, border.T).T
 
 
-def missing_blocks(values: npt.NDArray[np.float32], border: _Mask) -> _Mask:
+def missing_blocks(values: npt.NDArray[np.float32], border: Mask) -> Mask:
     """Find lost tiles and pieces of lines: rectangles of 0 in all bands that stand alone.
 
     Content that happens to be 0, such as a shadow, has no such outline.
@@ -110,7 +110,7 @@ def missing_blocks(values: npt.NDArray[np.float32], border: _Mask) -> _Mask:
     return np.asarray(chosen[labels])
 
 
-def bridge_lines(values: npt.NDArray[np.float32], valid: _Mask) -> None:
+def bridge_lines(values: npt.NDArray[np.float32], valid: Mask) -> None:
     """Interpolate, in place, across rows and columns that are 0 in all bands, where these are few beside each other.
 
     Around a pixel that is not valid nothing can be matched for some px, so that a few lost lines would cost most of an
@@ -124,15 +124,15 @@ def bridge_lines(values: npt.NDArray[np.float32], valid: _Mask) -> None:
     _bridge_rows(values.swapaxes(1, 2), (valid & ~_blank(values)).T)
 
 
-def _blank(values: npt.NDArray[np.float32]) -> _Mask:
+def _blank(values: npt.NDArray[np.float32]) -> Mask:
     """Where all bands are 0."""
-    zero: _Mask = np.asarray(values[0] == 0)
+    zero: Mask = np.asarray(values[0] == 0)
     for band in values[1:]:
         zero &= band == 0
     return zero
 
 
-def _reaching_corners(black: _Mask) -> _Mask:
+def _reaching_corners(black: Mask) -> Mask:
     """The connected parts of a mask that reach a corner of the image and are large enough to be fill."""
     marks = black.astype(np.uint8)
     bottom, right = black.shape[0] - 1, black.shape[1] - 1
@@ -145,7 +145,7 @@ def _reaching_corners(black: _Mask) -> _Mask:
     return np.asarray(marks == _FILL)
 
 
-def _is_sparse(content: _Mask) -> bool:
+def _is_sparse(content: Mask) -> bool:
     """Whether content fills little of its own convex hull, specks aside."""
     solid = cv2.morphologyEx(content.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
     places = cv2.findNonZero(solid)
@@ -154,13 +154,13 @@ def _is_sparse(content: _Mask) -> bool:
     return bool(np.count_nonzero(solid) < _LEAST_FILLED * cv2.contourArea(cv2.convexHull(places)))
 
 
-def _whole_rows(zero: _Mask, border: _Mask) -> _Mask:
+def _whole_rows(zero: Mask, border: Mask) -> Mask:
     """Rows that are 0 from edge to edge of what the border leaves of them."""
     rows = zero.any(axis=1) & np.all(zero | border, axis=1)
     return np.asarray(zero & rows[:, None])
 
 
-def _bridge_rows(values: npt.NDArray[np.float32], known: _Mask) -> None:
+def _bridge_rows(values: npt.NDArray[np.float32], known: Mask) -> None:
     """``bridge_lines`` for rows only, pixel by pixel where the rows on either side are known."""
     for first, end in _runs(np.asarray(~known.any(axis=1))):
         if first == 0 or end == len(known) or end - first > _MAX_BRIDGED:
@@ -171,6 +171,6 @@ def _bridge_rows(values: npt.NDArray[np.float32], known: _Mask) -> None:
         values[:, first:end, columns] = (1 - weight) * above + weight * below
 
 
-def _runs(flags: _Mask) -> npt.NDArray[np.intp]:
+def _runs(flags: Mask) -> npt.NDArray[np.intp]:
     """Where runs of True begin and, excluded, end: (n, 2)."""
     return np.flatnonzero(np.diff(flags, prepend=False, append=False)).reshape(-1, 2)

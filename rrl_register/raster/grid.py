@@ -230,26 +230,6 @@ def overlap_box(fixed: Grid, moving: Grid, margin: float = 0.0) -> FloatArray:
     return np.array([np.maximum(outline.min(axis=0) - margin, low), np.minimum(outline.max(axis=0) + margin, high)])
 
 
-def rescale_matrix(matrix: npt.ArrayLike, fixed_factor: float, moving_factor: float) -> FloatArray:
-    """Carry a transform over to grids of other resolution.
-
-    Args:
-        matrix: (3, 3), moving pixel -> fixed pixel.
-        fixed_factor: Pixels of the present fixed grid per pixel of the new one (2 = half the resolution).
-        moving_factor: The same for the moving grid.
-
-    Returns:
-        (3, 3) float64, new moving pixel -> new fixed pixel.
-    """
-    return reduction_matrix(fixed_factor) @ np.asarray(matrix, np.float64) @ reduction_matrix(1 / moving_factor)
-
-
-def reduction_matrix(factor: float) -> FloatArray:
-    """Return the (3, 3) matrix of ``x -> (x + 0.5) / factor - 0.5``: pixel -> pixel of the reduced grid."""
-    shift = 0.5 / factor - 0.5
-    return np.array([[1 / factor, 0, shift], [0, 1 / factor, shift], [0, 0, 1]], np.float64)
-
-
 def _prior_from_size(fixed: Grid, moving: Grid) -> FloatArray:
     scale = math.sqrt((fixed.width / moving.width) * (fixed.height / moving.height))
     (fixed_x, fixed_y), (moving_x, moving_y) = fixed.centre, moving.centre

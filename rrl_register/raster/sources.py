@@ -14,9 +14,9 @@ from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
 
+from rrl_register.geometry.arrays import Array, Mask
 from rrl_register.geometry.window import Box
 from rrl_register.raster.reader import open_dataset, open_quietly, unreadable
-from rrl_register.warping.interpolation import Array, Mask
 
 
 class Source(Protocol):

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 from rrl_register.batch.executors import ProcessPool, in_turn
-from rrl_register.batch.manifest import Scene
+from rrl_register.batch.manifest import BatchItem
 from rrl_register.batch.outcome import FAILED, FIGURES, OK, Outcome
 from rrl_register.batch.summary import Summary
 from rrl_register.batch.work import outputs_of
@@ -113,7 +113,7 @@ def write_batch_report(summary: Summary, workers: int = 1) -> Path:
     return output
 
 
-def report_scene(scene: Scene, folder: Path) -> Outcome:
+def report_scene(scene: BatchItem, folder: Path) -> Outcome:
     """Write the report and the thumbnail of a scene whose result is in the batch's folder.
 
     Args:
@@ -162,7 +162,7 @@ def _report(case: Case, name: str, folder: Path) -> None:
     write_page(folder / f"{name}.html", report_page(case, pictures, back=f"../{FILE_NAME}"), overwrite=True)
 
 
-def _is_stale(scene: Scene, folder: Path) -> bool:
+def _is_stale(scene: BatchItem, folder: Path) -> bool:
     """Whether a scene's result is newer than its report."""
     result, page = outputs_of(scene.id, folder)[1], folder / FOLDER / f"{scene.id}.html"
     if not result.exists():

@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from rrl_register.exchange.registration import Registration
+from rrl_register.geometry.arrays import Mask
 from rrl_register.geometry.transforms import corners_of
 from rrl_register.report.tie_point_marks import LEVELS, Marks
 
 Values = npt.NDArray[np.float64]
-Mask = npt.NDArray[np.bool_]
 
 _BLOCKS = 5
 """Along each axis of the overlap, as in the evidence."""

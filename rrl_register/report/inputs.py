@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rrl_register.config import Kind, RegisterConfig
-from rrl_register.exchange.registration import Registration
-from rrl_register.warping.apply import read_registration
+from rrl_register.exchange.registration import Registration, read_registration
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ import numpy.typing as npt
 from rrl_register.config import Kind, Resampling
 from rrl_register.errors import InputError
 from rrl_register.exchange.registration import Registration
-from rrl_register.geometry.transforms import Matrix, decompose
-from rrl_register.raster.grid import rescale_matrix
+from rrl_register.geometry.arrays import Mask, Matrix
+from rrl_register.geometry.transforms import decompose, rescale_matrix
 from rrl_register.raster.reader import Bands, RasterInfo, open_info, read_bands
 from rrl_register.raster.stretch import to_grey
 from rrl_register.report.inputs import Case
@@ -23,7 +23,6 @@ from rrl_register.warping.warp import warp_array
 
 Levels = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
-Mask = npt.NDArray[np.bool_]
 
 MAX_SIDE = 1024
 """Longest side of an image in a report, px."""

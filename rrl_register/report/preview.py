@@ -10,7 +10,9 @@ import numpy.typing as npt
 
 from rrl_register.config import Kind, ReadConfig, Resampling
 from rrl_register.exchange.registration import Registration
-from rrl_register.raster.grid import Grid, rescale_matrix
+from rrl_register.geometry.arrays import Points
+from rrl_register.geometry.transforms import rescale_matrix
+from rrl_register.raster.grid import Grid
 from rrl_register.raster.radiometry import recognise_kinds
 from rrl_register.raster.reader import read_bands
 from rrl_register.raster.stretch import to_grey
@@ -18,7 +20,6 @@ from rrl_register.warping.warp import warp_array
 
 Picture = npt.NDArray[np.uint8]
 Grey = npt.NDArray[np.float32]
-Points = npt.NDArray[np.float64]
 
 PANEL_SIDE = 528
 """Longest side of each of the three panels, px; with the gaps between them the picture is at most 1600 px wide."""

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from rrl_register.estimation.acceptance import ASPECTS, Aspect, Figures, typical_figures
 from rrl_register.exchange.registration import Registration
-from rrl_register.geometry.transforms import Matrix, compose, decompose, invert, project
+from rrl_register.geometry.arrays import Matrix
+from rrl_register.geometry.transforms import compose, decompose, invert, project
 from rrl_register.raster.grid import Grid, prior_matrix
 from rrl_register.report.inputs import Case
 

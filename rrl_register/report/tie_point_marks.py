@@ -10,9 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from rrl_register.exchange.registration import Registration
+from rrl_register.geometry.arrays import Points
 from rrl_register.geometry.transforms import project
-
-Points = npt.NDArray[np.float64]
 
 LEVELS = 5
 """Colours that residuals are sorted into."""

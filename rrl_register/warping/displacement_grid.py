@@ -10,7 +10,7 @@ import numpy.typing as npt
 from scipy.ndimage import spline_filter
 
 from rrl_register.geometry.window import Box
-from rrl_register.parallel import side_by_side
+from rrl_register.parallel import parallel_map
 
 CELLS = 128
 """Cells of the lattice along the longer side: a dozen for each knot of a thin plate, so that splines follow it."""
@@ -54,7 +54,7 @@ class DisplacementField:
         nodes = np.stack(np.meshgrid(columns, rows), axis=-1)
         places = nodes.reshape(-1, 2)
         parts = [places[first : first + _AT_ONCE] for first in range(0, len(places), _AT_ONCE)]
-        sampled = np.concatenate(side_by_side(displacement, parts)).reshape(nodes.shape)
+        sampled = np.concatenate(parallel_map(displacement, parts)).reshape(nodes.shape)
         splines = np.stack([spline_filter(sampled[..., axis], order=3, mode="mirror") for axis in (0, 1)])
         return cls(splines, step, box)
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 from rasterio.control import GroundControlPoint
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import RasterioError
@@ -14,6 +12,7 @@ from rasterio.io import DatasetReader, DatasetWriter
 
 from rrl_register.config import Crop, OutputGrid, WarpConfig
 from rrl_register.errors import UsageError
+from rrl_register.geometry.arrays import Points
 from rrl_register.geometry.window import Box
 from rrl_register.raster.geotiff import NodataPolicy, fits
 from rrl_register.raster.grid import Grid
@@ -21,8 +20,6 @@ from rrl_register.raster.reader import open_dataset, unreadable
 from rrl_register.raster.storing import stored_raster
 from rrl_register.raster.writer import check_not_input, check_output
 from rrl_register.warping.output_grid import require_georeferences
-
-Points = npt.NDArray[np.float64]
 
 
 def copy_with_gcps(

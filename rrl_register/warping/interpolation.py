@@ -14,9 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rrl_register.config import Resampling
-
-Array = npt.NDArray[Any]
-Mask = npt.NDArray[np.bool_]
+from rrl_register.geometry.arrays import Array, Mask
 
 MARGIN = (1, 2)
 """Pixels that the widest kernel reaches before and after the pixel at or left of (above) a place."""

@@ -11,9 +11,10 @@ import numpy.typing as npt
 
 from rrl_register.config import Resampling
 from rrl_register.errors import UsageError
+from rrl_register.geometry.arrays import Array, Mask
 from rrl_register.geometry.window import Box
 from rrl_register.warping.displacement_grid import DisplacementField
-from rrl_register.warping.interpolation import CHUNK, MARGIN, Array, Mask, Taps
+from rrl_register.warping.interpolation import CHUNK, MARGIN, Taps
 
 _MAX_WINDOW_PX = 2048 * 2048
 """Source pixels read at once for one band; a block that needs more is cut."""

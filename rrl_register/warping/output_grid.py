@@ -11,8 +11,9 @@ from affine import Affine
 
 from rrl_register.config import Crop, OutputGrid, WarpConfig
 from rrl_register.errors import InputError
+from rrl_register.geometry.arrays import Matrix, Points
 from rrl_register.geometry.displacement import Displacement
-from rrl_register.geometry.transforms import Matrix, Points, invert, project
+from rrl_register.geometry.transforms import invert, project
 from rrl_register.geometry.window import Box
 from rrl_register.raster.grid import Grid, between, prior_matrix
 from rrl_register.warping.displacement_grid import DisplacementField

@@ -16,16 +16,17 @@ from rasterio.io import DatasetWriter
 
 from rrl_register.config import Resampling, WarpConfig
 from rrl_register.errors import UsageError
+from rrl_register.geometry.arrays import Array, Mask
 from rrl_register.geometry.displacement import Displacement
 from rrl_register.geometry.window import Box
-from rrl_register.parallel import default_threads, in_order
+from rrl_register.parallel import default_threads, ordered_map
 from rrl_register.raster.geotiff import NodataPolicy, choose_nodata
 from rrl_register.raster.grid import Grid
 from rrl_register.raster.reader import grid_of, open_info
 from rrl_register.raster.sources import ArraySource, FileSource, Source
 from rrl_register.raster.storing import stored_raster
 from rrl_register.raster.writer import check_not_input, check_output
-from rrl_register.warping.interpolation import Array, Mask, as_dtype, interpolate
+from rrl_register.warping.interpolation import as_dtype, interpolate
 from rrl_register.warping.inverse_map import InverseMap, Patch
 from rrl_register.warping.output_grid import Layout, field_on, plan_output
 
@@ -207,7 +208,7 @@ def _write_blocks(
     warp = InverseMap.onto(layout.matrix, source.shape, resampling, layout.field)
     threads = config.threads or default_threads()
     pieces = _pieces(source, layout.frame, config.block_size, threads)
-    results = in_order(lambda piece: _warp_piece(source, piece, warp, nodata), pieces, threads)
+    results = ordered_map(lambda piece: _warp_piece(source, piece, warp, nodata), pieces, threads)
     # Closed whatever happens, so that no thread reads on from a source that is closed after an error.
     with closing(results) as warped:
         for block, of_block in groupby(warped, key=lambda pixels: pixels.piece.block):

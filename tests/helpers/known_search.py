@@ -21,7 +21,7 @@ ELSEWHERE = "ELSEWHERE"
 
 
 def known_search(known: Registration) -> Callable[..., Registration]:
-    """What takes the place of ``rrl_register.pipeline.register.register``: the known result, on the images' own grids."""
+    """Stand in for ``register``: the known result, on the images' own grids."""
 
     def register(fixed: Path, moving: Path, *arguments: object, **more: object) -> Registration:
         grids = {"fixed_grid": open_info(fixed).grid, "moving_grid": open_info(moving).grid}

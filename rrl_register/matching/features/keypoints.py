@@ -6,21 +6,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl_register.matching.features.oriented_gradients import (
-    Image,
-    Mask,
-    contrast_normalised_gradients,
-    edge_strength,
-    eroded,
-)
-from rrl_register.parallel import by_strips
+from rrl_register.geometry.arrays import Image, Mask, Points
+from rrl_register.matching.features.oriented_gradients import contrast_normalised_gradients, edge_strength, eroded
+from rrl_register.parallel import map_row_blocks
 
 _INTEGRATION = 2.5
 """Standard deviation of the window that gathers a corner's gradients, px: wide, for spectra differ in detail."""
 _SUPPRESSION = 4
 """Least distance between keypoints (chessboard), px."""
-
-Points = NDArray[np.float64]
 
 
 def detect(image: Image, valid: Mask, n: int = 400, margin: int = 8) -> Points:
@@ -60,7 +53,7 @@ def corner_response(image: Image, valid: Mask) -> Image:
         smaller = (xx + yy) / 2 - np.sqrt(((xx - yy) / 2) ** 2 + xy**2)
         np.maximum(smaller, 0, out=response[rows])
 
-    by_strips(respond, len(response))
+    map_row_blocks(respond, len(response))
     return response
 
 

@@ -8,15 +8,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from rrl_register.geometry.arrays import Image, Mask
 from rrl_register.matching.features.fft import as_complex, as_pairs
-from rrl_register.parallel import by_strips, one_blas_thread
+from rrl_register.parallel import map_row_blocks, one_blas_thread
 
 _FLAT = 0.05
 """Share of the mean structure that counts as none: unit length would raise its noise to the level of edges."""
 
-Image = NDArray[np.float32]
 Series = NDArray[np.complex64]
-Mask = NDArray[np.bool_]
 
 
 def gradients(image: Image, valid: Mask, sigma: float = 1.2) -> tuple[Image, Image]:
@@ -119,14 +118,14 @@ def direction_series(
             term[rows].real, term[rows].imag = real, imaginary
         length[rows] = np.sqrt(np.einsum("pij,pij->ij", planes, planes))
 
-    by_strips(sum_up, height)
+    map_row_blocks(sum_up, height)
     floor = _floor(length, valid)
 
     def divide(rows: slice) -> None:
         """Normalises some rows."""
         series[:, rows] *= valid[rows] / (length[rows] + floor)
 
-    by_strips(divide, height)
+    map_row_blocks(divide, height)
     return framed
 
 
@@ -221,7 +220,7 @@ def contrast_normalised_gradients(
         gx[rows], gy[rows] = (derivative[within] for derivative in both)
         length[rows] = np.sqrt(gx[rows] ** 2 + gy[rows] ** 2)
 
-    by_strips(derive, len(image))
+    map_row_blocks(derive, len(image))
     weight = valid.astype(np.float32)
     floor = _floor(length, valid)
     length *= weight
@@ -235,7 +234,7 @@ def contrast_normalised_gradients(
         gy[rows] *= scale
 
     with one_blas_thread():
-        by_strips(normalise, len(image))
+        map_row_blocks(normalise, len(image))
     return gx, gy
 
 

@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rrl_register.config import Device
-from rrl_register.matching.descriptor_matching import Indices, Patches
+from rrl_register.geometry.arrays import Indices, Patches
 from rrl_register.nn.encoder_choice import Spectrum
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from rrl_register.nn.inference.load import LoadedScorer
+    from rrl_register.nn.inference import LoadedScorer
 
 
-class LateScorer:
+class LazyScorer:
     """Stands in for a network that is loaded in a thread of its own, and waits for it when it is first needed.
 
     Args:

@@ -9,25 +9,9 @@ import ctypes
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Protocol
 
 from rrl_register.config import Device
-from rrl_register.matching.descriptor_matching import PatchScorer
-
-
-class LoadedScorer(PatchScorer, Protocol):
-    """A network that is ready.
-
-    Attributes:
-        name: Of its weights.
-        device: Where it runs; ``str`` of it tells.
-    """
-
-    name: str
-
-    @property
-    def device(self) -> object:
-        """Where it runs."""
+from rrl_register.nn.inference import LoadedScorer
 
 
 def load_scorer(weights: Path | None, device: Device, threads: int | None = None) -> LoadedScorer:

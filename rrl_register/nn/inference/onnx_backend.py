@@ -14,6 +14,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from rrl_register.errors import InputError
+from rrl_register.geometry.arrays import Indices, Patches
 from rrl_register.nn.encoder_choice import Spectrum
 from rrl_register.nn.patches import PATCH_SIZE
 from rrl_register.parallel import usable_cores
@@ -29,8 +30,6 @@ PAIRS_PER_BATCH = 16
 FEWEST_PER_BATCH = 4
 """Below this what a batch costs by itself shows."""
 DESCRIPTOR_SIZE = 128
-Patches = NDArray[np.float32]
-Indices = NDArray[np.int64]
 _NOTHING = {
     **dict.fromkeys(("visible", "other"), np.zeros((1, 1, PATCH_SIZE, PATCH_SIZE), np.float32)),
     **dict.fromkeys(("left", "right"), np.empty(0, np.int64)),

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from rrl_register.config import Device
 from rrl_register.errors import UsageError
+from rrl_register.geometry.arrays import Patches
 from rrl_register.nn.encoder_choice import Spectrum
 from rrl_register.nn.folding import fold_batch_norms
 from rrl_register.nn.precision import autocast, fastest_dtype
@@ -19,7 +20,6 @@ from rrl_register.nn.weights import load_weights
 
 PATCHES_PER_BATCH = {"cpu": 64, "cuda": 2048}
 PAIRS_PER_BATCH = {"cpu": 32, "cuda": 2048}
-Patches = NDArray[np.float32]
 
 
 class Scorer:

@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 
 from rrl_register.config import Kind, ReadConfig
 from rrl_register.errors import InputError, NotRegisteredError
-from rrl_register.geometry.transforms import Matrix, fit_homography
-from rrl_register.matching.features.keypoints import Points, detect
+from rrl_register.geometry.arrays import Matrix, Points
+from rrl_register.geometry.transforms import fit_homography
+from rrl_register.matching.features.keypoints import detect
 from rrl_register.nn.patches import PATCH_SIZE, PatchCutter
-from rrl_register.training.evaluation.image_pairs import ImagePair
+from rrl_register.training.evaluation.image_pairs import PairPaths
 
 if TYPE_CHECKING:
-    from rrl_register.matching.image_pair import WorkingPair
+    from rrl_register.matching.image_pair import ImagePair
 
 Bytes = NDArray[np.uint8]
 Labelled = tuple[Bytes, Bytes]
@@ -90,7 +91,7 @@ class _Cut:
     points: Points
 
 
-def cut_family(family: str, pairs: Sequence[ImagePair], config: CutConfig | None = None) -> FamilyPatches:
+def cut_family(family: str, pairs: Sequence[PairPaths], config: CutConfig | None = None) -> FamilyPatches:
     """Cut patches of a family of image pairs.
 
     The moving image is brought onto the fixed image's pixels by the homography through the landmarks; patches are cut
@@ -123,7 +124,7 @@ def cut_family(family: str, pairs: Sequence[ImagePair], config: CutConfig | None
     )
 
 
-def _read(pair: ImagePair) -> WorkingPair:
+def _read(pair: PairPaths) -> ImagePair:
     from rrl_register.matching.read_pair import read_pair  # reads rasters, which not every user of this package can
 
     kind = FAMILY_KINDS.get(pair.family.lower(), Kind.AUTO)
@@ -131,11 +132,11 @@ def _read(pair: ImagePair) -> WorkingPair:
     return read_pair(pair.fixed, pair.moving, ReadConfig(fixed_kind=fixed_kind, moving_kind=kind))
 
 
-def _support(read: WorkingPair) -> int:
+def _support(read: ImagePair) -> int:
     return 2 * PATCH_SIZE if Kind.SAR in (read.fixed_kind, read.moving_kind) else PATCH_SIZE
 
 
-def _cut_pair(pair: ImagePair, support: int, n: int, near_miss: float, rng: np.random.Generator) -> _Cut:
+def _cut_pair(pair: PairPaths, support: int, n: int, near_miss: float, rng: np.random.Generator) -> _Cut:
     read = _read(pair)
     placed, placed_valid = read.placed(_true_matrix(pair, read))
     valid = read.fixed_valid & placed_valid
@@ -147,7 +148,7 @@ def _cut_pair(pair: ImagePair, support: int, n: int, near_miss: float, rng: np.r
     return _Cut(_bytes(fixed.cut(points)), _bytes(moving.cut(points)), _bytes(moving.cut(beside)), points)
 
 
-def _true_matrix(pair: ImagePair, read: WorkingPair) -> Matrix:
+def _true_matrix(pair: PairPaths, read: ImagePair) -> Matrix:
     """The homography through the landmarks, on the pixels of the images as they were read."""
     moving = (pair.moving_points + 0.5) / read.moving_factor - 0.5
     fixed = (pair.fixed_points + 0.5) / read.fixed_factor - 0.5

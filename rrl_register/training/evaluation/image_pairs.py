@@ -15,7 +15,7 @@ from rrl_register.errors import InputError, UsageError
 
 
 @dataclass(frozen=True)
-class ImagePair:
+class PairPaths:
     """Two images of one place, and points that correspond.
 
     Attributes:
@@ -34,7 +34,7 @@ class ImagePair:
     moving_points: NDArray[np.float64]
 
 
-def read_image_pairs(path: Path, families: Sequence[str] = ()) -> dict[str, list[ImagePair]]:
+def read_image_pairs(path: Path, families: Sequence[str] = ()) -> dict[str, list[PairPaths]]:
     """Read a list of pairs; those without landmarks are passed over.
 
     Args:
@@ -68,9 +68,9 @@ def read_image_pairs(path: Path, families: Sequence[str] = ()) -> dict[str, list
     return {family: [pair for pair in pairs if pair.family == family] for family in families or found}
 
 
-def _pair(entry: Mapping[str, Any], folder: Path) -> ImagePair:
+def _pair(entry: Mapping[str, Any], folder: Path) -> PairPaths:
     fixed, moving = (np.array(entry[f"landmarks_{image}"], np.float64) for image in ("fixed", "moving"))
     if fixed.shape != moving.shape or fixed.shape[1:] != (2,):
         raise ValueError(f"landmarks {fixed.shape} and {moving.shape} of {entry['id']}")
     name, family = str(entry["id"]), str(entry["family"])
-    return ImagePair(name, family, folder / entry["fixed"], folder / entry["moving"], fixed, moving)
+    return PairPaths(name, family, folder / entry["fixed"], folder / entry["moving"], fixed, moving)

@@ -8,11 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rrl_register.errors import InputError
+from rrl_register.geometry.arrays import Patches
 from rrl_register.nn.encoder_choice import Spectrum
 from rrl_register.nn.inference.torch_backend import Scorer
 from rrl_register.training.evaluation.cutting import FamilyPatches
 from rrl_register.training.evaluation.figures import Scores
-from rrl_register.training.evaluation.patch_set import Patches, PatchSet
+from rrl_register.training.evaluation.patch_set import PatchSet
 
 _PAIRS_AT_A_TIME = 2048
 """Bounds the memory: 64 MiB of patches."""

@@ -9,16 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl_register.geometry.transforms import (
-    Matrix,
-    Points,
-    centre_of,
-    compose,
-    corners_of,
-    project,
-    similarity,
-    translation,
-)
+from rrl_register.geometry.arrays import Matrix, Points
+from rrl_register.geometry.transforms import centre_of, compose, corners_of, project, similarity, translation
 
 MIN_OVERLAP = 0.4
 """Share of the smaller image's ground that the other one shows."""

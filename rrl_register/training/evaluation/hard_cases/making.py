@@ -11,7 +11,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl_register.geometry.transforms import Matrix, Points, decompose, project
+from rrl_register.geometry.arrays import Matrix, Points
+from rrl_register.geometry.transforms import decompose, project
 from rrl_register.training.evaluation.hard_cases.damage import WHITE
 from rrl_register.training.evaluation.hard_cases.difficulties import DIFFICULTIES, NEGATIVE, Difficulty
 from rrl_register.training.evaluation.hard_cases.geometry import (
@@ -24,7 +25,7 @@ from rrl_register.training.evaluation.hard_cases.geometry import (
     plan_frame,
     to_fixed,
 )
-from rrl_register.training.evaluation.hard_cases.scenes import Scene, ScenePixels, read_pixels
+from rrl_register.training.evaluation.hard_cases.scenes import ScenePixels, SourcePair, read_pixels
 
 _SOURCE_BLUR = 0.5
 """Standard deviation that a pixel's own area stands for, px."""
@@ -44,8 +45,8 @@ class Plan:
 
     name: str
     suite: str
-    scene: Scene
-    partner: Scene
+    scene: SourcePair
+    partner: SourcePair
     seed: int
 
     @property
@@ -72,7 +73,7 @@ class HardCase:
 
 
 def plan_cases(
-    scenes: Sequence[Scene], per_suite: int, seed: int, suites: Sequence[str] = tuple(DIFFICULTIES)
+    scenes: Sequence[SourcePair], per_suite: int, seed: int, suites: Sequence[str] = tuple(DIFFICULTIES)
 ) -> list[Plan]:
     """Choose scenes for each suite, the families in turn; the same seed gives the same cases.
 
@@ -172,15 +173,15 @@ def _cut(image: ScenePixels, height: int, width: int) -> ScenePixels:
     return ScenePixels(image.values[:, :height, :width], image.valid[:height, :width])
 
 
-def _suits(scene: Scene, difficulty: Difficulty) -> bool:
+def _suits(scene: SourcePair, difficulty: Difficulty) -> bool:
     return scene.side >= difficulty.least_side and scene.family not in difficulty.not_families
 
 
-def _of_family(scenes: Sequence[Scene], family: str) -> list[Scene]:
+def _of_family(scenes: Sequence[SourcePair], family: str) -> list[SourcePair]:
     return [scene for scene in scenes if scene.family == family]
 
 
-def _families_in_turn(scenes: Sequence[Scene], rng: np.random.Generator) -> Iterator[Scene]:
+def _families_in_turn(scenes: Sequence[SourcePair], rng: np.random.Generator) -> Iterator[SourcePair]:
     """One scene of each family, then another of each, without end; those of a family in random order."""
     families = [_of_family(scenes, family) for family in dict.fromkeys(scene.family for scene in scenes)]
     shuffled = [[family[i] for i in rng.permutation(len(family))] for family in families]
@@ -189,7 +190,7 @@ def _families_in_turn(scenes: Sequence[Scene], rng: np.random.Generator) -> Iter
             yield family[turn % len(family)]
 
 
-def _other_place(scene: Scene, family: Sequence[Scene], rng: np.random.Generator) -> Scene:
+def _other_place(scene: SourcePair, family: Sequence[SourcePair], rng: np.random.Generator) -> SourcePair:
     """Another scene: every other time the next one of the list, for neighbours look most alike."""
     others = [other for other in family if other.name != scene.name]
     following = family.index(scene) % len(others)

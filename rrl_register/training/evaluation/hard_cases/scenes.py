@@ -16,7 +16,7 @@ from rrl_register.training.bank import is_validation
 
 
 @dataclass(frozen=True)
-class Scene:
+class SourcePair:
     """One co-registered pair on disk.
 
     Attributes:
@@ -42,7 +42,7 @@ class ScenePixels(NamedTuple):
     valid: NDArray[np.bool_]
 
 
-def validation_scenes(folder: Path) -> list[Scene]:
+def validation_scenes(folder: Path) -> list[SourcePair]:
     """The pairs of ``folder``/pairs.csv that training kept for validation, in the order of the file.
 
     Raises:
@@ -72,8 +72,8 @@ def read_pixels(path: Path) -> ScenePixels:
     return ScenePixels(read.values, read.valid)
 
 
-def _scene(folder: Path, row: dict[str, str]) -> Scene:
+def _scene(folder: Path, row: dict[str, str]) -> SourcePair:
     visible = folder / row["vis"]
     side = max(open_info(visible).grid.shape)
     gsd = float(row["gsd_m"] or 1)
-    return Scene(f"{row['set']}/{row['id']}", row["family"], visible, folder / row["other"], side, gsd)
+    return SourcePair(f"{row['set']}/{row['id']}", row["family"], visible, folder / row["other"], side, gsd)

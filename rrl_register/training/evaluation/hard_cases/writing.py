@@ -12,7 +12,7 @@ import rasterio
 from affine import Affine
 from numpy.typing import NDArray
 
-from rrl_register.geometry.transforms import Points
+from rrl_register.geometry.arrays import Points
 from rrl_register.raster.writer import atomic_path, write_json
 from rrl_register.training.evaluation.hard_cases.difficulties import DIFFICULTIES, GEOTIFF, JPEG
 from rrl_register.training.evaluation.hard_cases.making import HardCase, Plan, make_case

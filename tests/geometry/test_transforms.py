@@ -1,0 +1,219 @@
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rrl_register.errors import NotRegisteredError
+from rrl_register.geometry.transforms import (
+    Fit,
+    centre_of,
+    compose,
+    corners_of,
+    decompose,
+    fit_affine,
+    fit_homography,
+    fit_similarity,
+    fit_translation,
+    from_complex,
+    implausibility,
+    invert,
+    normalised,
+    project,
+    residuals,
+    similarity,
+    translation,
+)
+
+SHAPE = (400, 600)
+POINTS = np.random.default_rng(0).uniform([0, 0], [599, 399], (40, 2))
+
+scales = st.floats(0.4, 2.5)
+angles = st.floats(-179, 179)
+shifts = st.floats(-300, 300)
+small = st.floats(-0.2, 0.2)
+
+
+@st.composite
+def similarities(draw: st.DrawFn) -> np.ndarray:
+    return similarity(draw(scales), draw(angles), (draw(shifts), draw(shifts)), centre_of(SHAPE))
+
+
+@st.composite
+def affines(draw: st.DrawFn) -> np.ndarray:
+    shear = np.array([[1, draw(small), 0], [draw(small), 1 + draw(small), 0], [0, 0, 1]])
+    return draw(similarities()) @ shear
+
+
+@st.composite
+def homographies(draw: st.DrawFn) -> np.ndarray:
+    tilt = np.eye(3)
+    tilt[2, :2] = draw(st.floats(-3e-4, 3e-4)), draw(st.floats(-3e-4, 3e-4))
+    return normalised(draw(affines()) @ tilt)
+
+
+@given(homographies())
+def test_projecting_forth_and_back_returns_to_the_start(matrix: np.ndarray) -> None:
+    np.testing.assert_allclose(project(invert(matrix), project(matrix, POINTS)), POINTS, atol=1e-6)
+
+
+@given(homographies(), homographies())
+def test_composition_applies_the_last_argument_first(a: np.ndarray, b: np.ndarray) -> None:
+    np.testing.assert_allclose(project(compose(a, b), POINTS), project(a, project(b, POINTS)), rtol=1e-6, atol=1e-4)
+
+
+@given(homographies())
+def test_project_agrees_with_opencv(matrix: np.ndarray) -> None:
+    expected = cv2.perspectiveTransform(POINTS[None], matrix)[0]
+    np.testing.assert_allclose(project(matrix, POINTS), expected, rtol=1e-9, atol=1e-9)
+
+
+def test_a_point_on_the_horizon_has_no_finite_image_and_an_infinite_residual() -> None:
+    matrix = np.array([[1.0, 0, 0], [0, 1, 0], [-0.01, 0, 1]])
+    assert not np.isfinite(project(matrix, [[100.0, 5.0]])).any()
+    assert residuals(matrix, [[100.0, 5.0]], [[1.0, 1.0]])[0] == np.inf
+
+
+@given(similarities())
+@settings(max_examples=50)
+def test_every_fit_recovers_a_similarity(matrix: np.ndarray) -> None:
+    for fit in (fit_similarity, fit_affine, fit_homography):
+        np.testing.assert_allclose(
+            project(fit(POINTS, project(matrix, POINTS), None), POINTS), project(matrix, POINTS), atol=1e-5
+        )
+
+
+@given(affines())
+@settings(max_examples=50)
+def test_richer_fits_recover_an_affine(matrix: np.ndarray) -> None:
+    for fit in (fit_affine, fit_homography):
+        np.testing.assert_allclose(
+            project(fit(POINTS, project(matrix, POINTS), None), POINTS), project(matrix, POINTS), atol=1e-5
+        )
+
+
+@given(homographies())
+@settings(max_examples=50)
+def test_homography_is_recovered_from_all_points_and_from_four(matrix: np.ndarray) -> None:
+    for source in (POINTS, corners_of(SHAPE)):
+        fitted = fit_homography(source, project(matrix, source))
+        np.testing.assert_allclose(project(fitted, POINTS), project(matrix, POINTS), atol=1e-4)
+
+
+@given(shifts, shifts)
+def test_translation_is_recovered(dx: float, dy: float) -> None:
+    np.testing.assert_allclose(fit_translation(POINTS, POINTS + np.array([dx, dy])), translation(dx, dy), atol=1e-9)
+
+
+@pytest.mark.parametrize("fit", [fit_translation, fit_similarity, fit_affine, fit_homography])
+def test_points_of_no_weight_have_no_influence(fit: Fit) -> None:
+    fixed = POINTS + np.array([7.0, -3.0])
+    fixed[:10] += 500
+    weights = np.ones(len(POINTS))
+    weights[:10] = 0
+    np.testing.assert_allclose(fit(POINTS, fixed, weights), translation(7, -3), atol=1e-6)
+
+
+@pytest.mark.parametrize("fit", [fit_translation, fit_similarity, fit_affine, fit_homography])
+def test_a_weight_of_two_is_a_point_given_twice(fit: Fit) -> None:
+    rng = np.random.default_rng(1)
+    fixed = project(similarity(1.1, 5), POINTS) + rng.normal(0, 1, POINTS.shape)
+    weights = rng.integers(1, 4, len(POINTS))
+    repeated = fit(np.repeat(POINTS, weights, 0), np.repeat(fixed, weights, 0), None)
+    np.testing.assert_allclose(
+        project(fit(POINTS, fixed, weights.astype(float)), POINTS), project(repeated, POINTS), atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("fit", [fit_translation, fit_similarity, fit_affine, fit_homography])
+def test_no_neighbouring_transform_fits_noisy_points_better(fit: Fit) -> None:
+    """The fits minimise distances in the fixed image; a merely algebraic solution fails this."""
+    rng = np.random.default_rng(2)
+    tilt = np.array([[1, 0.1, 0], [0, 1, 0], [4e-4, -3e-4, 1]])
+    fixed = project(tilt, POINTS) + rng.normal(0, 3, POINTS.shape)
+    best = fit(POINTS, fixed, None)
+    loss = (residuals(best, POINTS, fixed) ** 2).sum()
+    for nudge in (translation(0.05, 0), translation(0, 0.05), translation(-0.05, 0), translation(0, -0.05)):
+        assert (residuals(nudge @ best, POINTS, fixed) ** 2).sum() > loss
+    if fit is fit_homography:
+        for element in ((2, 0), (2, 1), (0, 1), (1, 1)):
+            nudged = best.copy()
+            nudged[element] *= 1.002
+            assert (residuals(nudged, POINTS, fixed) ** 2).sum() > loss
+
+
+@pytest.mark.parametrize(
+    ("fit", "moving"),
+    [
+        (fit_translation, np.empty((0, 2))),
+        (fit_similarity, np.array([[3.0, 4.0]])),
+        (fit_similarity, np.array([[3.0, 4.0]] * 5)),
+        (fit_affine, np.array([[0.0, 0], [1, 1]])),
+        (fit_affine, np.array([[0.0, 0], [100, 100], [200, 200], [350, 350]])),
+        (fit_homography, np.array([[0.0, 0], [1, 0], [0, 1]])),
+        (fit_homography, np.column_stack([np.arange(10.0), 2 * np.arange(10.0)])),
+        (fit_homography, np.array([[0.0, 0], [100, 100], [200, 200], [350, 10]])),
+    ],
+)
+def test_points_that_determine_no_transform_are_refused_by_name(fit: Fit, moving: np.ndarray) -> None:
+    with pytest.raises(NotRegisteredError, match=r"tie points.*need.*try") as caught:
+        fit(moving, moving + 5.0, None)
+    assert "\n" not in str(caught.value)
+
+
+def test_lists_of_different_length_are_a_mistake_of_the_caller() -> None:
+    with pytest.raises(ValueError, match="40 moving points, 39 fixed points"):
+        fit_affine(POINTS, POINTS[1:])
+
+
+def test_a_singular_transform_cannot_be_inverted() -> None:
+    with pytest.raises(NotRegisteredError, match="singular"):
+        invert(np.ones((3, 3)))
+
+
+@given(scales, angles, shifts, shifts)
+def test_decompose_names_what_similarity_was_made_of(scale: float, angle: float, dx: float, dy: float) -> None:
+    parts = decompose(similarity(scale, angle, (dx, dy), centre_of(SHAPE)), SHAPE)
+    assert parts.scale == pytest.approx(scale)
+    assert parts.rotation_deg == pytest.approx(angle, abs=1e-6)
+    assert parts.anisotropy == pytest.approx(1)
+    assert not parts.mirrored
+    assert parts.perspective == pytest.approx(0, abs=1e-9)
+    assert parts.corner_displacements.mean(axis=0) == pytest.approx([dx, dy], abs=1e-6)
+
+
+def test_rotation_runs_from_x_to_y() -> None:
+    np.testing.assert_allclose(project(similarity(rotation_deg=90), [[1.0, 0.0]]), [[0.0, 1.0]], atol=1e-12)
+
+
+def test_complex_form_agrees_with_similarity() -> None:
+    np.testing.assert_allclose(from_complex(2j, 3 + 4j), similarity(2, 90, (3, 4)), atol=1e-12)
+
+
+@given(homographies())
+def test_plausible_transforms_are_sane(matrix: np.ndarray) -> None:
+    assert implausibility(matrix, SHAPE) is None
+
+
+@pytest.mark.parametrize(
+    ("matrix", "reason"),
+    [
+        (np.diag([-1.0, 1.0, 1.0]), "turns the image over"),
+        (similarity(0.2), "scales by 0.2"),
+        (similarity(4.0), "scales by 4"),
+        (np.diag([3.0, 1.0, 1.0]), "stretches one way 3 times"),
+        (translation(300, 200) @ [[1.0, 0, 0], [0, 1, 0], [1e-3, 1e-3, 1]] @ translation(-300, -200), "perspective"),
+        (np.array([[1.0, 0, 0], [0, 1, 0], [-2e-3, 0, 1]]), "folds"),
+        (np.full((3, 3), np.nan), "not finite"),
+        (np.ones((3, 3)), "singular"),
+    ],
+)
+def test_implausible_transforms_are_named(matrix: np.ndarray, reason: str) -> None:
+    assert reason in (implausibility(matrix, SHAPE) or "")
+
+
+def test_bounds_of_plausibility_can_be_chosen() -> None:
+    assert implausibility(similarity(0.2), SHAPE, scale_range=(0.1, 5)) is None
+    assert implausibility(similarity(1.2), SHAPE, scale_range=(0.9, 1.1)) is not None
