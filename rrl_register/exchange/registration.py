@@ -70,6 +70,8 @@ class Registration:
             known, or where the matrix is not all of the transform.
         rejected: Of the last pass, the best candidates of the keypoints for which the network accepted none, px of the
             files.
+        similarity: Similarity of both images ``before`` (as the prior places them) and ``after``, each with ``nmi``
+            (normalised mutual information) and ``gradient_ssim``; None if it was not measured.
     """
 
     status: str
@@ -100,6 +102,7 @@ class Registration:
     uncertainty_px: dict[str, float] | None = None
     covariance: NDArray[np.float64] | None = None
     rejected: TiePoints = field(default_factory=no_tie_points)
+    similarity: dict[str, dict[str, float]] | None = None
 
     @property
     def transform(self) -> Transform | None:

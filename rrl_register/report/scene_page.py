@@ -72,6 +72,7 @@ def report_page(case: Case, pictures: Pictures, back: str | None = None) -> str:
         verdict=wording.verdict(case),
         figures=wording.figures(case),
         movement=wording.movement(found) if found else [],
+        similarity=wording.similarity_rows(found) if found else [],
         evidence=wording.evidence(found, case.config.estimate.threshold) if found else [],
         model=wording.MODELS.get(found.model or "") if found else None,
         kinds=[wording.KINDS[kind] for kind in case.kinds],

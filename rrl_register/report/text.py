@@ -74,6 +74,15 @@ class Figure:
 
 
 @dataclass(frozen=True)
+class SimilarityRow:
+    """A measure of similarity before and after the registration."""
+
+    name: str
+    before: float | None
+    after: float | None
+
+
+@dataclass(frozen=True)
 class Piece:
     """A piece of evidence.
 
@@ -184,6 +193,15 @@ def _in_working_px(registration: Registration, threshold: float) -> Figures:
     if length is not None and ratio and check:
         seen["agreement_px"] = length * max(1.0, check / (ratio * threshold)) ** -1
     return seen
+
+
+def similarity_rows(registration: Registration) -> list[SimilarityRow]:
+    """List the similarity figures that were measured; empty if none were."""
+    found = registration.similarity
+    if found is None:
+        return []
+    names = {"nmi": "Normalised mutual information", "gradient_ssim": "Structural similarity of gradients"}
+    return [SimilarityRow(names[key], found["before"].get(key), found["after"].get(key)) for key in names]
 
 
 def movement(registration: Registration) -> list[Figure]:

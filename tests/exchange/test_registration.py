@@ -73,6 +73,15 @@ def test_a_result_from_before_displacements_is_a_matrix(make_registration: Make)
     np.testing.assert_array_equal(back.transform.forward([(3, 4)]), [(3, 4)])
 
 
+def test_similarity_comes_back_from_json_and_may_be_missing(make_registration: Make) -> None:
+    figures = {"before": {"nmi": 1.02, "gradient_ssim": 0.11}, "after": {"nmi": 1.08, "gradient_ssim": 0.35}}
+    data = through_text(make_registration(similarity=figures).to_json())
+    assert data["similarity"] == figures
+    assert Registration.from_json(data).similarity == figures
+    del data["similarity"]
+    assert Registration.from_json(data).similarity is None
+
+
 def test_tie_points_keep_a_thousandth_of_a_pixel(make_registration: Make) -> None:
     points = TiePoints(np.array([(1.23456, 2)]), np.array([(3, 4.00049)]), np.array([0.98765]))
     data = make_registration(tie_points=points, inlier=np.array([True])).to_json()

@@ -88,6 +88,15 @@ def test_the_page_of_a_success_has_all_its_parts(case: Case, tmp_path: Path) -> 
     assert "tie points agree on a homography" in page.text
 
 
+def test_similarity_is_a_table_where_it_was_measured(case: Case, make_registration: Build) -> None:
+    figures = {"before": {"nmi": 1.0213, "gradient_ssim": 0.11}, "after": {"nmi": 1.0842, "gradient_ssim": 0.354}}
+    measured = replace(case, registration=make_registration(similarity=figures))
+    text = " ".join(Page(report_page(measured, Pictures(None, None))).text.split())
+    assert "Normalised mutual information 1.021 1.084".replace(" ", "") in text.replace(" ", "")
+    assert "Structural similarity of gradients 0.110 0.354".replace(" ", "") in text.replace(" ", "")
+    assert "mutual information" not in Page(report_page(case, Pictures(None, None))).text
+
+
 def test_the_page_of_a_failure_shows_both_images_and_what_to_try(failed: Case, tmp_path: Path) -> None:
     write_report(failed, tmp_path / "out.html")
     page = read(tmp_path / "out.html")
