@@ -14,13 +14,13 @@ import argparse
 import sys
 from pathlib import Path
 
+from case_maker.cases import plan_cases
+from case_maker.difficulties import DIFFICULTIES
+from case_maker.files import write_cases
+from case_maker.sources import validation_scenes
 from registrations import names
 
 from rrl_register.errors import RegistrationError, UsageError
-from rrl_register.training.evaluation.hard_cases.difficulties import DIFFICULTIES
-from rrl_register.training.evaluation.hard_cases.making import plan_cases
-from rrl_register.training.evaluation.hard_cases.scenes import validation_scenes
-from rrl_register.training.evaluation.hard_cases.writing import write_cases
 
 
 def main() -> None:

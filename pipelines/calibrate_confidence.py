@@ -25,18 +25,22 @@ from typing import Any
 import cv2
 import numpy as np
 
+sys.path.append(str(Path(__file__).resolve().parents[1] / "benchmarks"))  # ``case_maker``
+
+from case_maker.cases import HardCase, Plan, make_case, plan_cases
+from case_maker.difficulties import DIFFICULTIES, NEGATIVE
+from case_maker.files import write_case
+from case_maker.sources import validation_scenes
+from confidence_fit.calibration import ReliabilityBin, calibrate, known_registrations
+from confidence_fit.diagram import draw_reliability
+
 from rrl_register import RegistrationError
 from rrl_register.config import Device, RegisterConfig
 from rrl_register.geometry.transforms import project
 from rrl_register.matching.strategy import Estimate
 from rrl_register.nn.inference import LoadedScorer
 from rrl_register.nn.inference.load import load_scorer
-from rrl_register.training.evaluation.calibration import ReliabilityBin, calibrate, trials_of
-from rrl_register.training.evaluation.hard_cases.difficulties import DIFFICULTIES, NEGATIVE
-from rrl_register.training.evaluation.hard_cases.making import HardCase, Plan, make_case, plan_cases
-from rrl_register.training.evaluation.hard_cases.scenes import validation_scenes
-from rrl_register.training.evaluation.hard_cases.writing import write_case
-from rrl_register.training.evaluation.plot import check_plot, draw_reliability
+from rrl_register.training.evaluation.plot import check_plot
 from rrl_register.training.evaluation.tables import text_table
 
 RIGHT_BELOW_PX = 5.0
@@ -142,7 +146,7 @@ def _run(args: argparse.Namespace) -> None:
         print(table(_rows(args.results)))
     if not args.fit:
         return
-    fitted = calibrate(trials_of(_rows(args.results)))
+    fitted = calibrate(known_registrations(_rows(args.results)))
     print(json.dumps(fitted, indent=1))
     if args.diagram:
         draw_reliability(args.diagram, [ReliabilityBin(**one) for one in fitted["reliability"]], overwrite=True)

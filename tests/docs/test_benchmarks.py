@@ -20,6 +20,7 @@ from types import SimpleNamespace
 import pytest
 import rasterio
 import torch
+from case_maker.difficulties import DIFFICULTIES
 
 import docs_scripts
 import known_search
@@ -33,7 +34,6 @@ from rrl_register.nn.inference import load as scorers
 from rrl_register.nn.inference.load import load_scorer
 from rrl_register.pipeline import register as pipeline
 from rrl_register.raster.grid import Grid
-from rrl_register.training.evaluation.hard_cases.difficulties import DIFFICULTIES
 
 REPOSITORY = docs_scripts.REPOSITORY
 ANSWER = {"status": "ok", "reason": "", "matrix": KNOWN.tolist(), "n_inliers": 30}

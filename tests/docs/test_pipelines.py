@@ -22,6 +22,8 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from case_maker import cases
+from case_maker.difficulties import DIFFICULTIES
 
 import docs_scripts
 from docs_pages import REPOSITORY, lines_of, scripts_shown
@@ -35,8 +37,6 @@ from rrl_register.nn.weights import load_weights, read_weights
 from rrl_register.pipeline import register as pipeline
 from rrl_register.training import export, loop, validation
 from rrl_register.training.config import TrainingConfig
-from rrl_register.training.evaluation.hard_cases import making
-from rrl_register.training.evaluation.hard_cases.difficulties import DIFFICULTIES
 from rrl_register.training.sampling import PatchSampler
 
 Run = Callable[..., str]
@@ -129,8 +129,8 @@ def train_and_score_at_once(monkeypatch: pytest.MonkeyPatch, trained: list[Train
 def test_calibrate_confidence(words: list[str], run: Run, world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The search finds every other of the true transforms; processes are done without."""
     docs_scripts.write_training_pairs(world / "DATA_DIR", dict.fromkeys("abcdef", "nir"), side=352)
-    search = EveryOther(making.make_case)
-    monkeypatch.setattr(making, "make_case", search.make_case)
+    search = EveryOther(cases.make_case)
+    monkeypatch.setattr(cases, "make_case", search.make_case)
     monkeypatch.setattr(pipeline, "search", search.search)
     monkeypatch.setattr(scorers, "load_scorer", lambda *arguments, **more: None)
     pool = SimpleNamespace(imap_unordered=map)
@@ -153,11 +153,11 @@ def test_calibrate_confidence(words: list[str], run: Run, world: Path, monkeypat
 class EveryOther:
     """A search that finds the true transform of every other case, which it has seen being made."""
 
-    def __init__(self, make_case: Callable[..., making.HardCase]) -> None:
+    def __init__(self, make_case: Callable[..., cases.HardCase]) -> None:
         self._make_case = make_case
-        self._cases: list[making.HardCase] = []
+        self._cases: list[cases.HardCase] = []
 
-    def make_case(self, plan: making.Plan) -> making.HardCase:
+    def make_case(self, plan: cases.Plan) -> cases.HardCase:
         self._cases.append(self._make_case(plan))
         return self._cases[-1]
 

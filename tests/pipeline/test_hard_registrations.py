@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from case_maker.cases import plan_cases
+from case_maker.difficulties import NEGATIVE
+from case_maker.files import write_cases
+from case_maker.sources import validation_scenes
 
 from rrl_register import MatchConfig, RegisterConfig, register
 from rrl_register.geometry.transforms import residuals
 from rrl_register.nn.inference.torch_backend import Scorer
-from rrl_register.training.evaluation.hard_cases.difficulties import NEGATIVE
-from rrl_register.training.evaluation.hard_cases.making import plan_cases
-from rrl_register.training.evaluation.hard_cases.scenes import validation_scenes
-from rrl_register.training.evaluation.hard_cases.writing import write_cases
 
 pytestmark = pytest.mark.shared_data
 

@@ -2,35 +2,23 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import sys
 from contextlib import nullcontext
 from pathlib import Path
-from types import ModuleType
 
+import calibrate_confidence
 import numpy as np
 import pytest
+from case_maker.cases import HardCase, Plan
+from case_maker.sources import SourcePair
 
 from rrl_register.estimation.acceptance import FEATURES, confidence, features
 from rrl_register.estimation.evidence import Evidence
 from rrl_register.geometry.transforms import translation
-from rrl_register.training.evaluation.hard_cases.making import HardCase, Plan
-from rrl_register.training.evaluation.hard_cases.scenes import SourcePair
 
 FOLDER = Path(__file__).resolve().parents[2] / "pipelines"
-
-
-@pytest.fixture(scope="module")
-def calibration() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("calibrate_confidence", FOLDER / "calibrate_confidence.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.mark.parametrize("script", sorted(FOLDER.glob("*.py")), ids=lambda path: path.name)
@@ -40,25 +28,23 @@ def test_every_pipeline_tells_its_usage(script: Path) -> None:
     assert "usage" in run.stdout
 
 
-def test_an_error_is_measured_through_the_matrix_alone(calibration: ModuleType) -> None:
+def test_an_error_is_measured_through_the_matrix_alone() -> None:
     image = np.zeros((1, 64, 64), np.uint8)
     points = np.array([(10.0, 10.0), (50.0, 20.0)])
     bent = HardCase(image, image, np.eye(3), points + np.array([0, 4]), points)
-    assert calibration.error_px(bent, translation(3, 4)) == pytest.approx(5)
-    assert calibration.error_px(HardCase(image, image, None, None, None), np.eye(3)) is None
+    assert calibrate_confidence.error_px(bent, translation(3, 4)) == pytest.approx(5)
+    assert calibrate_confidence.error_px(HardCase(image, image, None, None, None), np.eye(3)) is None
 
 
-def test_what_has_a_result_is_not_registered_again(
-    calibration: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_has_a_result_is_not_registered_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scene = SourcePair("set/1", "nir", Path("a.png"), Path("b.png"), 600, 1.0)
     plans = [Plan(f"haze-{i}", "haze", scene, scene, i) for i in range(3)]
     results = tmp_path / "runs" / "rows.jsonl"
     results.parent.mkdir()
     results.write_text(json.dumps({"name": "haze-1", "seed": 1}) + "\n")
-    monkeypatch.setattr(calibration.multiprocessing, "get_context", lambda method: _NoProcesses)
-    monkeypatch.setattr(calibration, "attempt", lambda plan: {"name": plan.name, "seed": plan.seed})
-    calibration.register_missing(plans, results, 2)
+    monkeypatch.setattr(calibrate_confidence.multiprocessing, "get_context", lambda method: _NoProcesses)
+    monkeypatch.setattr(calibrate_confidence, "attempt", lambda plan: {"name": plan.name, "seed": plan.seed})
+    calibrate_confidence.register_missing(plans, results, 2)
     names = [json.loads(line)["name"] for line in results.read_text().splitlines()]
     assert names == ["haze-1", "haze-0", "haze-2"]
 

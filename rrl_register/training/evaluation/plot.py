@@ -1,8 +1,8 @@
-"""ROC curves and reliability diagrams as pictures; needs Matplotlib, which the extra ``train`` brings."""
+"""ROC curves as pictures; needs Matplotlib, which the extra ``train`` brings."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from rrl_register.errors import UsageError
 from rrl_register.raster.writer import atomic_path
-from rrl_register.training.evaluation.calibration import ReliabilityBin
 from rrl_register.training.evaluation.figures import Scores
 from rrl_register.training.metrics import RECALL, fpr95, roc_curve
 
@@ -59,36 +58,6 @@ def draw_roc(output: Path, sets: Mapping[str, Scores], overwrite: bool = False) 
         _draw_curve(axes, scores, scores.network, f"{name}: network", f"C{i}", "-", left)
         _draw_curve(axes, scores, scores.descriptor, f"{name}: descriptor", f"C{i}", "--", left)
     _label(axes, left)
-    with atomic_path(output, overwrite) as temporary:
-        figure.savefig(temporary, dpi=_DPI)
-
-
-def draw_reliability(output: Path, bins: Sequence[ReliabilityBin], overwrite: bool = False) -> None:
-    """Draw the share that was right against the confidence, with how many there are of each.
-
-    Args:
-        output: A .png or .svg file.
-        bins: What to draw.
-        overwrite: Whether an existing file may be replaced.
-
-    Raises:
-        UsageError: As ``check_plot``, or the file cannot be written there.
-        OutputExistsError: The output exists and may not be replaced.
-    """
-    check_plot(output)
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(5.0, 5.0), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    axes.plot([0, 1], [0, 1], ":", color="0.4", linewidth=0.8, label="as good as its word")
-    axes.plot([one.confidence for one in bins], [one.share_right for one in bins], "o-", label="scenes left out")
-    for one in bins:
-        axes.annotate(str(one.n), (one.confidence, one.share_right), (5, -10), textcoords="offset points", fontsize=8)
-    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel="mean confidence", ylabel="share of registrations right")
-    axes.grid(alpha=0.3, linewidth=0.5)
-    axes.legend(loc="upper left", fontsize=8, frameon=False)
     with atomic_path(output, overwrite) as temporary:
         figure.savefig(temporary, dpi=_DPI)
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from case_maker.damage import turned_frame
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,7 +14,6 @@ from rrl_register.matching.features.keypoints import corner_response, detect, sp
 from rrl_register.matching.features.oriented_gradients import eroded
 from rrl_register.raster.reader import read_bands
 from rrl_register.raster.stretch import to_grey
-from rrl_register.training.evaluation.hard_cases.damage import turned_frame
 
 
 def texture(shape: tuple[int, int] = (200, 260), seed: int = 0) -> np.ndarray:

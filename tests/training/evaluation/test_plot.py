@@ -1,4 +1,4 @@
-"""ROC curves and reliability diagrams as pictures: that they are drawn, and what is refused."""
+"""ROC curves as pictures: that they are drawn, and what is refused."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ import pytest
 
 from rrl_register.errors import OutputExistsError, UsageError
 from rrl_register.training.evaluation import plot
-from rrl_register.training.evaluation.calibration import ReliabilityBin
 from rrl_register.training.evaluation.figures import Scores
-from rrl_register.training.evaluation.plot import check_plot, draw_reliability, draw_roc
+from rrl_register.training.evaluation.plot import check_plot, draw_roc
 
 
 @pytest.fixture
@@ -39,14 +38,6 @@ def test_an_svg_names_every_curve(tmp_path: Path, scores: Scores) -> None:
     assert "<svg" in text
     for name in ("nir: network", "nir: descriptor", "sar: network", "95 % recall"):
         assert name in text
-
-
-def test_a_reliability_diagram_says_how_many_there_are(tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
-    draw_reliability(tmp_path / "bins.svg", [ReliabilityBin(17, 0.1, 0.2), ReliabilityBin(230, 0.9, 0.95)])
-    text = (tmp_path / "bins.svg").read_text()
-    for said in ("17", "230", "mean confidence", "share of registrations right", "scenes left out"):
-        assert said in text
 
 
 def test_an_existing_picture_is_kept(tmp_path: Path, scores: Scores) -> None:

@@ -11,11 +11,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl_register.geometry.arrays import Matrix, Points
-from rrl_register.geometry.transforms import decompose, project
-from rrl_register.training.evaluation.hard_cases.damage import WHITE
-from rrl_register.training.evaluation.hard_cases.difficulties import DIFFICULTIES, NEGATIVE, Difficulty
-from rrl_register.training.evaluation.hard_cases.geometry import (
+from case_maker.damage import WHITE
+from case_maker.difficulties import DIFFICULTIES, NEGATIVE, Difficulty
+from case_maker.misregistration import (
     Frame,
     Relief,
     draw_overlapping,
@@ -25,7 +23,9 @@ from rrl_register.training.evaluation.hard_cases.geometry import (
     plan_frame,
     to_fixed,
 )
-from rrl_register.training.evaluation.hard_cases.scenes import ScenePixels, SourcePair, read_pixels
+from case_maker.sources import ScenePixels, SourcePair, read_pixels
+from rrl_register.geometry.arrays import Matrix, Points
+from rrl_register.geometry.transforms import decompose, project
 
 _SOURCE_BLUR = 0.5
 """Standard deviation that a pixel's own area stands for, px."""

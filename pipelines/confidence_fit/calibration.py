@@ -25,7 +25,7 @@ Flags = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Trials:
+class KnownRegistrations:
     """Registrations with known answers.
 
     Attributes:
@@ -73,8 +73,8 @@ class ReliabilityBin:
     share_right: float
 
 
-def trials_of(rows: Sequence[Mapping[str, Any]]) -> Trials:
-    """The trials among rows that came to a transform which the verdict leaves to the confidence.
+def known_registrations(rows: Sequence[Mapping[str, Any]]) -> KnownRegistrations:
+    """The known among rows that came to a transform which the verdict leaves to the confidence.
 
     Args:
         rows: With ``evidence`` (``Evidence.figures()``, or None), ``implausible``, ``right`` and
@@ -91,10 +91,10 @@ def trials_of(rows: Sequence[Mapping[str, Any]]) -> Trials:
         )
     evidence = np.array([features(row["evidence"]) for row in usable])
     scenes = tuple(tuple(row["scenes"]) for row in usable)
-    return Trials(evidence, right, scenes, typical([row["evidence"] for row in usable if row["right"]]))
+    return KnownRegistrations(evidence, right, scenes, typical([row["evidence"] for row in usable if row["right"]]))
 
 
-def calibrate(trials: Trials) -> dict[str, Any]:
+def calibrate(known: KnownRegistrations) -> dict[str, Any]:
     """Fit the model and measure it.
 
     The strength of the penalty is the one that predicts scenes left out with the least log loss: without any, evidence
@@ -103,22 +103,22 @@ def calibrate(trials: Trials) -> dict[str, Any]:
     Returns:
         What rrl_register/estimation/confidence.json holds: the model, and figures of predictions on left-out scenes.
     """
-    strength = min(STRENGTHS, key=lambda c: log_loss(held_out_confidence(trials, c), trials.right))
-    model, held_out = fit_model(trials.evidence, trials.right, strength), held_out_confidence(trials, strength)
-    bins = reliability(held_out, trials.right)
+    strength = min(STRENGTHS, key=lambda c: log_loss(held_out_confidence(known, c), known.right))
+    model, held_out = fit_model(known.evidence, known.right, strength), held_out_confidence(known, strength)
+    bins = reliability(held_out, known.right)
     accepted = held_out >= MIN_CONFIDENCE
     return {
         "intercept": round(model.intercept, 4),
         "coefficients": dict(zip(FEATURES, np.round(model.coefficients, 4).tolist(), strict=True)),
-        "typical": trials.typical,
-        "registrations": len(trials.right),
-        "right": int(trials.right.sum()),
+        "typical": known.typical,
+        "registrations": len(known.right),
+        "right": int(known.right.sum()),
         "inverse_penalty": strength,
-        "held_out_log_loss": round(log_loss(held_out, trials.right), 4),
-        "held_out_brier": round(float(np.mean((held_out - trials.right) ** 2)), 4),
+        "held_out_log_loss": round(log_loss(held_out, known.right), 4),
+        "held_out_brier": round(float(np.mean((held_out - known.right) ** 2)), 4),
         "held_out_calibration_error": round(calibration_error(bins), 4),
-        "held_out_wrong_accepted": int((accepted & ~trials.right).sum()),
-        "held_out_right_refused": int((~accepted & trials.right).sum()),
+        "held_out_wrong_accepted": int((accepted & ~known.right).sum()),
+        "held_out_right_refused": int((~accepted & known.right).sum()),
         "reliability": [
             {"n": one.n, "confidence": round(one.confidence, 3), "share_right": round(one.share_right, 3)}
             for one in bins
@@ -157,24 +157,24 @@ def typical(figures: Sequence[Figures]) -> dict[str, float]:
     return {name: round(float(np.median(np.array(values, float))), 4) for name, values in known.items() if values}
 
 
-def held_out_confidence(trials: Trials, strength: float) -> Values:
+def held_out_confidence(known: KnownRegistrations, strength: float) -> Values:
     """Confidence (N,) of each trial by a model that saw neither of its scenes.
 
-    Scenes are dealt to folds by a hash of their name. The model of a trial is fitted on those trials that have no scene
+    Scenes are dealt to folds by a hash of their name. The model of a trial is fitted on those known that have no scene
     in its scenes' folds.
 
     Raises:
-        InputError: Trials without the scenes of some fold are all right, or all wrong.
+        InputError: KnownRegistrations without the scenes of some fold are all right, or all wrong.
     """
-    folds = [frozenset(map(_fold, scenes)) for scenes in trials.scenes]
+    folds = [frozenset(map(_fold, scenes)) for scenes in known.scenes]
     confidence = np.empty(len(folds))
     for left_out in set(folds):
         tested = np.array([fold == left_out for fold in folds])
         seen = np.array([fold.isdisjoint(left_out) for fold in folds])
-        if len(set(trials.right[seen])) < 2:
+        if len(set(known.right[seen])) < 2:
             raise InputError(f"{seen.sum()} registrations of other scenes are all right or all wrong: make more")
-        model = fit_model(trials.evidence[seen], trials.right[seen], strength)
-        confidence[tested] = model.predict(trials.evidence[tested])
+        model = fit_model(known.evidence[seen], known.right[seen], strength)
+        confidence[tested] = model.predict(known.evidence[tested])
     return confidence
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rrl_register.training.evaluation.hard_cases import damage, geometry
-from rrl_register.training.evaluation.hard_cases.damage import Damage, intact
-from rrl_register.training.evaluation.hard_cases.geometry import Draw
+from case_maker import damage, misregistration
+from case_maker.damage import Damage, intact
+from case_maker.misregistration import Draw
 
 PNG, JPEG, GEOTIFF = ".png", ".jpg", ".tif"
 NEGATIVE = "negative"
@@ -26,7 +26,7 @@ class Difficulty:
         least_side: Longer side that a pair needs, px.
     """
 
-    draw: Draw = geometry.modest
+    draw: Draw = misregistration.modest
     damage_fixed: Damage = intact
     damage_moving: Damage = intact
     suffix: str = PNG
@@ -36,11 +36,11 @@ class Difficulty:
 
 
 DIFFICULTIES: dict[str, Difficulty] = {
-    "shift": Difficulty(geometry.shifted, least_side=_ROOMY),
-    "scale": Difficulty(geometry.scaled, least_side=_ROOMY),
-    "rotation": Difficulty(geometry.turned),
-    "perspective": Difficulty(geometry.tilted, least_side=_ROOMY),
-    "combined": Difficulty(geometry.combined, least_side=_ROOMY),
+    "shift": Difficulty(misregistration.shifted, least_side=_ROOMY),
+    "scale": Difficulty(misregistration.scaled, least_side=_ROOMY),
+    "rotation": Difficulty(misregistration.turned),
+    "perspective": Difficulty(misregistration.tilted, least_side=_ROOMY),
+    "combined": Difficulty(misregistration.combined, least_side=_ROOMY),
     "inversion": Difficulty(damage_moving=damage.inverted, not_families=("sar",)),
     "night": Difficulty(damage_fixed=damage.night),
     "speckle": Difficulty(damage_moving=damage.speckled),
@@ -48,7 +48,7 @@ DIFFICULTIES: dict[str, Difficulty] = {
     "dark-saturated": Difficulty(damage_fixed=damage.dark_and_saturated, damage_moving=damage.dark_and_saturated),
     "black-border": Difficulty(damage_fixed=damage.framed, damage_moving=damage.framed, suffix=JPEG),
     "stripes": Difficulty(damage_fixed=damage.striped, damage_moving=damage.striped),
-    "geo-100": Difficulty(geometry.georeferenced_wrongly, suffix=GEOTIFF, least_side=_ROOMY),
+    "geo-100": Difficulty(misregistration.georeferenced_wrongly, suffix=GEOTIFF, least_side=_ROOMY),
     "terrain": Difficulty(relief=True, least_side=_ROOMY),
     NEGATIVE: Difficulty(),
 }

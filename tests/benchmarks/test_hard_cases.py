@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import sys
 from pathlib import Path
 
 import cv2
+import hard_cases
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
-from rrl_register.errors import InputError
-from rrl_register.geometry.transforms import decompose, implausibility, project
-from rrl_register.raster.reader import open_info
-from rrl_register.training.bank import is_validation
-from rrl_register.training.evaluation.hard_cases import damage, geometry
-from rrl_register.training.evaluation.hard_cases.difficulties import DIFFICULTIES, NEGATIVE
-from rrl_register.training.evaluation.hard_cases.geometry import (
+from case_maker import damage, misregistration
+from case_maker.cases import HardCase, Plan, plan_cases, sample, spoil
+from case_maker.difficulties import DIFFICULTIES, NEGATIVE
+from case_maker.files import write_case, write_cases
+from case_maker.misregistration import (
     MIN_OVERLAP,
     Misregistration,
     draw_overlapping,
@@ -27,13 +22,25 @@ from rrl_register.training.evaluation.hard_cases.geometry import (
     overlap,
     plan_frame,
 )
-from rrl_register.training.evaluation.hard_cases.making import HardCase, Plan, plan_cases, sample, spoil
-from rrl_register.training.evaluation.hard_cases.scenes import ScenePixels, SourcePair, validation_scenes
-from rrl_register.training.evaluation.hard_cases.writing import write_case, write_cases
+from case_maker.sources import ScenePixels, SourcePair, validation_scenes
+from hypothesis import given
+from hypothesis import strategies as st
+from registrations import choose_pairs
 
-BENCHMARKS = Path(__file__).resolve().parents[3] / "benchmarks"
+from rrl_register.errors import InputError
+from rrl_register.geometry.transforms import decompose, implausibility, project
+from rrl_register.raster.reader import open_info
+from rrl_register.training.bank import is_validation
+
 SHAPES = [(512, 512), (340, 500), (680, 1020)]
-DRAWS = [geometry.shifted, geometry.scaled, geometry.turned, geometry.tilted, geometry.combined, geometry.modest]
+DRAWS = [
+    misregistration.shifted,
+    misregistration.scaled,
+    misregistration.turned,
+    misregistration.tilted,
+    misregistration.combined,
+    misregistration.modest,
+]
 GEOMETRIC = ("shift", "scale", "rotation", "perspective", "combined", "geo-100", "terrain")
 
 
@@ -59,7 +66,7 @@ def places(image: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 
 @given(seed=st.integers(0, 10_000), shape=st.sampled_from(SHAPES), draw=st.sampled_from(DRAWS))
-def test_what_is_drawn_overlaps_and_is_plausible(seed: int, shape: tuple[int, int], draw: geometry.Draw) -> None:
+def test_what_is_drawn_overlaps_and_is_plausible(seed: int, shape: tuple[int, int], draw: misregistration.Draw) -> None:
     matrix = draw_overlapping(draw, np.random.default_rng(seed), shape).matrix(shape)
     assert overlap(matrix, shape) >= MIN_OVERLAP
     assert implausibility(matrix, shape) is None
@@ -67,7 +74,7 @@ def test_what_is_drawn_overlaps_and_is_plausible(seed: int, shape: tuple[int, in
 
 @given(seed=st.integers(0, 10_000))
 def test_modest_misregistrations_stay_within_what_they_say(seed: int) -> None:
-    parts = decompose(geometry.modest(np.random.default_rng(seed)).matrix((300, 400)), (300, 400))
+    parts = decompose(misregistration.modest(np.random.default_rng(seed)).matrix((300, 400)), (300, 400))
     assert abs(parts.rotation_deg) <= 10.5
     assert 0.88 < parts.scale < 1.13
 
@@ -75,10 +82,10 @@ def test_modest_misregistrations_stay_within_what_they_say(seed: int) -> None:
 @given(seed=st.integers(0, 10_000))
 def test_large_misregistrations_reach_as_far_as_they_say(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    assert 0.5 <= geometry.scaled(rng).scale <= 2
-    assert 0.25 <= max(map(abs, geometry.shifted(rng).shift)) <= 0.5
-    assert 0.15 <= np.hypot(*geometry.tilted(rng).tilt) <= 0.3
-    assert 40 <= np.hypot(*geometry.georeferenced_wrongly(rng).shift) * geometry.MOST_SIDE <= 100
+    assert 0.5 <= misregistration.scaled(rng).scale <= 2
+    assert 0.25 <= max(map(abs, misregistration.shifted(rng).shift)) <= 0.5
+    assert 0.15 <= np.hypot(*misregistration.tilted(rng).tilt) <= 0.3
+    assert 40 <= np.hypot(*misregistration.georeferenced_wrongly(rng).shift) * misregistration.MOST_SIDE <= 100
 
 
 def test_overlap_is_the_shared_part_of_the_smaller_image() -> None:
@@ -90,18 +97,18 @@ def test_overlap_is_the_shared_part_of_the_smaller_image() -> None:
 
 
 @given(seed=st.integers(0, 10_000), shape=st.sampled_from(SHAPES), draw=st.sampled_from(DRAWS))
-def test_the_fixed_image_lies_within_the_pair(seed: int, shape: tuple[int, int], draw: geometry.Draw) -> None:
+def test_the_fixed_image_lies_within_the_pair(seed: int, shape: tuple[int, int], draw: misregistration.Draw) -> None:
     rng = np.random.default_rng(seed)
     frame = plan_frame(shape, draw_overlapping(draw, rng, shape), rng)
     corners = project(frame.to_source, [(-0.5, -0.5), (frame.shape[1] - 0.5, frame.shape[0] - 0.5)])
     assert np.all(corners >= -0.5 - 1e-6)
     assert np.all(corners[1] <= np.array(shape[::-1]) - 0.5 + 1e-6)
-    assert max(frame.shape) <= geometry.MOST_SIDE
+    assert max(frame.shape) <= misregistration.MOST_SIDE
 
 
 def test_a_small_misregistration_keeps_the_pixels_of_the_pair() -> None:
     rng = np.random.default_rng(0)
-    to_source = plan_frame((1024, 1024), geometry.modest(rng), rng).to_source
+    to_source = plan_frame((1024, 1024), misregistration.modest(rng), rng).to_source
     assert to_source[0, 0] <= 1 / 0.9
     assert plan_frame((1024, 1024), Misregistration(), rng).to_source[0, 2] % 1 == 0
 
@@ -109,7 +116,7 @@ def test_a_small_misregistration_keeps_the_pixels_of_the_pair() -> None:
 @given(seed=st.integers(0, 10_000))
 def test_a_relief_displaces_by_two_to_five_px_along_one_line(seed: int) -> None:
     relief = draw_relief(np.random.default_rng(seed), (60, 80))
-    moved = relief.at(geometry.pixels((60, 80)))
+    moved = relief.at(misregistration.pixels((60, 80)))
     assert 2 - 1e-6 <= np.linalg.norm(moved, axis=1).max() <= 5 + 1e-6
     assert np.linalg.matrix_rank(moved, tol=1e-6) == 1
 
@@ -169,7 +176,7 @@ def test_nothing_is_invented_where_there_is_no_data(texture: ScenePixels) -> Non
 
 def test_reduction_averages_rather_than_skips(rng: np.random.Generator) -> None:
     noise = ScenePixels(rng.normal(100, 20, (1, 200, 200)).astype(np.float32), np.ones((200, 200), bool))
-    coarse = geometry.pixels((80, 80)) * 2 + 10
+    coarse = misregistration.pixels((80, 80)) * 2 + 10
     assert sample(noise, coarse, (80, 80), 2).values.std() < 13
     assert sample(noise, coarse, (80, 80), 1).values.std() > 18
 
@@ -283,15 +290,13 @@ def test_colours_keep_their_order(tmp_path: Path) -> None:
 
 
 def test_the_script_writes_cases(data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
-    monkeypatch.syspath_prepend(BENCHMARKS)
-    script = importlib.import_module("hard_cases")
     monkeypatch.setattr(
         sys, "argv", ["hard_cases.py", str(data), str(data / "hard"), "--per-kind", "1", "--kinds", "haze"]
     )
-    script.main()
+    hard_cases.main()
     assert capsys.readouterr().out.strip() == str(data / "hard" / "pairs.json")
-    pairs = importlib.import_module("registrations").choose_pairs(data / "hard" / "pairs.json", None, 1)
+    pairs = choose_pairs(data / "hard" / "pairs.json", None, 1)
     assert [pair["id"] for pair in pairs] == ["haze-000"]
     monkeypatch.setattr(sys, "argv", ["hard_cases.py", str(data), str(data / "hard"), "--kinds", "rain"])
     with pytest.raises(SystemExit, match="rain"):
-        script.main()
+        hard_cases.main()

@@ -12,10 +12,10 @@ import rasterio
 from affine import Affine
 from numpy.typing import NDArray
 
+from case_maker.cases import HardCase, Plan, make_case
+from case_maker.difficulties import DIFFICULTIES, GEOTIFF, JPEG
 from rrl_register.geometry.arrays import Points
 from rrl_register.raster.writer import atomic_path, write_json
-from rrl_register.training.evaluation.hard_cases.difficulties import DIFFICULTIES, GEOTIFF, JPEG
-from rrl_register.training.evaluation.hard_cases.making import HardCase, Plan, make_case
 
 _JPEG_QUALITY = 90
 _CRS, _EAST_M, _NORTH_M = "EPSG:32631", 500_000, 4_000_000

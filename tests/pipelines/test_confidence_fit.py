@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-
-from rrl_register.errors import InputError
-from rrl_register.estimation.acceptance import FEATURES
-from rrl_register.estimation.evidence import Evidence
-from rrl_register.training.evaluation import calibration
-from rrl_register.training.evaluation.calibration import (
-    Trials,
+from confidence_fit import calibration
+from confidence_fit.calibration import (
+    KnownRegistrations,
+    ReliabilityBin,
     calibrate,
     calibration_error,
     fit_model,
     held_out_confidence,
+    known_registrations,
     log_loss,
     reliability,
-    trials_of,
     typical,
 )
+from confidence_fit.diagram import draw_reliability
+
+from rrl_register.errors import InputError
+from rrl_register.estimation.acceptance import FEATURES
+from rrl_register.estimation.evidence import Evidence
 
 
 def figures(n_inliers: int, **changes: float | None) -> dict[str, float | None]:
@@ -40,15 +43,15 @@ def separated() -> list[dict[str, Any]]:
 
 
 @pytest.fixture
-def noisy(rng: np.random.Generator) -> Trials:
+def noisy(rng: np.random.Generator) -> KnownRegistrations:
     """One feature that the odds follow, 20 scenes."""
     evidence = rng.normal(size=(600, 1))
     right = rng.random(600) < 1 / (1 + np.exp(-(0.5 + 2 * evidence[:, 0])))
-    return Trials(evidence, right, tuple((f"scene{i % 20}",) for i in range(600)), {})
+    return KnownRegistrations(evidence, right, tuple((f"scene{i % 20}",) for i in range(600)), {})
 
 
 def test_a_fit_tells_right_from_wrong(separated: list[dict[str, Any]]) -> None:
-    model = calibrate(trials_of(separated))
+    model = calibrate(known_registrations(separated))
     assert set(model["coefficients"]) == set(FEATURES)
     assert (model["registrations"], model["right"]) == (40, 20)
     assert (model["held_out_wrong_accepted"], model["held_out_right_refused"]) == (0, 0)
@@ -61,12 +64,12 @@ def test_no_coefficient_is_negative_whatever_the_registrations_say() -> None:
     """Wrong ones that happen to cover more of the scene do not turn coverage into a bad sign."""
     wrong = [row(n, False, n, evidence=figures(n, coverage=0.9)) for n in range(5, 60)]
     right = [row(n, True, n, evidence=figures(n, coverage=0.2)) for n in range(30, 85)]
-    coefficients = calibrate(trials_of(wrong + right))["coefficients"]
+    coefficients = calibrate(known_registrations(wrong + right))["coefficients"]
     assert min(coefficients.values()) == coefficients["coverage"] == 0
     assert coefficients["inliers"] > 0
 
 
-def test_the_fit_agrees_with_scikit_learn_where_no_sign_is_in_the_way(noisy: Trials) -> None:
+def test_the_fit_agrees_with_scikit_learn_where_no_sign_is_in_the_way(noisy: KnownRegistrations) -> None:
     linear_model = pytest.importorskip("sklearn.linear_model")
     other = linear_model.LogisticRegression(C=0.5, tol=1e-9).fit(noisy.evidence, noisy.right)
     ours = fit_model(noisy.evidence, noisy.right, 0.5)
@@ -82,16 +85,16 @@ def test_what_is_never_known_has_no_typical_value() -> None:
 
 def test_what_the_verdict_refuses_anyway_is_left_out(separated: list[dict[str, Any]]) -> None:
     others = [row(50, True, 0, evidence=None), row(50, False, 0, implausible="mirrored")]
-    assert len(trials_of(separated + others).right) == 40
+    assert len(known_registrations(separated + others).right) == 40
 
 
 @pytest.mark.parametrize("right", [True, False])
 def test_answers_of_one_kind_are_refused(right: bool) -> None:
     with pytest.raises(InputError, match="needed some of either"):
-        trials_of([row(50, right, i) for i in range(10)])
+        known_registrations([row(50, right, i) for i in range(10)])
 
 
-def test_the_fit_finds_the_odds(noisy: Trials) -> None:
+def test_the_fit_finds_the_odds(noisy: KnownRegistrations) -> None:
     model = fit_model(noisy.evidence, noisy.right, 100.0)
     assert model.intercept == pytest.approx(0.5, abs=0.3)
     assert model.coefficients[0] == pytest.approx(2, abs=0.5)
@@ -99,15 +102,15 @@ def test_the_fit_finds_the_odds(noisy: Trials) -> None:
 
 
 def test_a_penalty_keeps_confidences_off_the_ends(separated: list[dict[str, Any]]) -> None:
-    trials = trials_of(separated)
-    mild, none = (fit_model(trials.evidence, trials.right, c).predict(trials.evidence) for c in (0.1, 1000.0))
+    known = known_registrations(separated)
+    mild, none = (fit_model(known.evidence, known.right, c).predict(known.evidence) for c in (0.1, 1000.0))
     assert 0.01 < mild.min() < mild.max() < 0.99
     assert none.min() < mild.min()
 
 
-def test_no_model_sees_a_scene_that_it_predicts(noisy: Trials, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_model_sees_a_scene_that_it_predicts(noisy: KnownRegistrations, monkeypatch: pytest.MonkeyPatch) -> None:
     scenes = tuple((f"scene{i % 20}", f"scene{i % 7}") for i in range(600))
-    numbered = Trials(np.arange(600.0)[:, None], noisy.right, scenes, {})
+    numbered = KnownRegistrations(np.arange(600.0)[:, None], noisy.right, scenes, {})
     seen: list[set[str]] = []
 
     class Model:
@@ -128,7 +131,7 @@ def test_no_model_sees_a_scene_that_it_predicts(noisy: Trials, monkeypatch: pyte
 def test_too_few_scenes_are_refused(separated: list[dict[str, Any]]) -> None:
     alone = [one | {"scenes": ["scene0"]} for one in separated]
     with pytest.raises(InputError, match="make more"):
-        held_out_confidence(trials_of(alone), 1.0)
+        held_out_confidence(known_registrations(alone), 1.0)
 
 
 def test_reliability_counts_and_averages() -> None:
@@ -143,3 +146,11 @@ def test_log_loss_punishes_false_certainty() -> None:
     right = np.array([True, False])
     assert log_loss(np.array([0.5, 0.5]), right) == pytest.approx(np.log(2))
     assert log_loss(np.array([0.0, 0.0]), right) > 10
+
+
+def test_a_reliability_diagram_says_how_many_there_are(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    draw_reliability(tmp_path / "bins.svg", [ReliabilityBin(17, 0.1, 0.2), ReliabilityBin(230, 0.9, 0.95)])
+    text = (tmp_path / "bins.svg").read_text()
+    for said in ("17", "230", "mean confidence", "share of registrations right", "scenes left out"):
+        assert said in text

@@ -1,0 +1,1 @@
+"""Fitting the confidence to registrations with known answers."""
