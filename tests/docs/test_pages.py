@@ -21,12 +21,16 @@ import pytest
 import yaml
 
 import rrl_register
+import rrl_register.config
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DOCS = REPOSITORY / "docs"
 PAGES = [REPOSITORY / "README.md", *sorted(DOCS.rglob("*.md"))]
 FOLDERS = ("benchmarks", "data", "docs", "examples", "pipelines", "rrl_register", "tests")
 GAP = "\0"
+NOTEBOOKS = {DOCS / "notebooks" / f"{path.stem}.md" for path in (REPOSITORY / "examples").glob("*.ipynb")}
+"""Pages that docs/notebooks.py makes."""
+PUBLIC_MODULES = {f"rrl_register.{name}" for name in ("batch", "config", "errors", "report", "xarray")}
 MOST_BYTES_OF_A_PICTURE = 300_000
 
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
@@ -49,6 +53,8 @@ def test_links_lead_to_pages_and_headings_that_exist(page: Path) -> None:
             continue
         path, _, anchor = target.partition("#")
         there = (page.parent / path) if path else page
+        if there in NOTEBOOKS:
+            continue
         assert there.is_file(), f"{page.name} links to {target}"
         assert not anchor or anchor in anchors(there), f"{page.name} links to {target}"
 
@@ -107,10 +113,10 @@ def test_names_of_the_api_reference_exist(name: str) -> None:
     assert hasattr(module, attribute) or importlib.util.find_spec(name)
 
 
-@pytest.mark.parametrize("name", sorted(set(rrl_register.__all__) - {"__version__"}))
-def test_every_public_name_is_in_the_api_reference(name: str) -> None:
-    home = str(getattr(rrl_register, name).__module__)
-    assert {home, f"{home}.{name}"} & set(documented_names())
+def test_the_api_reference_is_of_public_names_and_of_all_of_them() -> None:
+    elsewhere = {*rrl_register.config.__all__, "RegistrationError", "__version__"}
+    own = {f"rrl_register.{name}" for name in {*rrl_register.__all__} - elsewhere}
+    assert set(documented_names()) == own | PUBLIC_MODULES
 
 
 def pages_of(nav: Any) -> Iterator[str]:
@@ -121,7 +127,19 @@ def pages_of(nav: Any) -> Iterator[str]:
 
 def test_every_page_is_in_the_navigation_once() -> None:
     nav = sorted(pages_of(yaml.safe_load((REPOSITORY / "mkdocs.yml").read_text())["nav"]))
-    assert nav == sorted(str(page.relative_to(DOCS)) for page in PAGES[1:])
+    assert nav == sorted(str(page.relative_to(DOCS)) for page in [*PAGES[1:], *NOTEBOOKS])
+
+
+def test_notebooks_become_pages_with_their_pictures(tmp_path: Path) -> None:
+    reason = "needs the extra docs"
+    pytest.importorskip("nbconvert", reason=reason)
+    load_config = pytest.importorskip("mkdocs.config", reason=reason).load_config
+    files = importlib.import_module("mkdocs.structure.files").Files([])
+    config = load_config(str(REPOSITORY / "mkdocs.yml"), site_dir=str(tmp_path), theme="mkdocs", plugins=[])
+    config.plugins.on_files(files, config=config)
+    pages = {file.src_uri: file for file in files}
+    assert {f"notebooks/{path.name}" for path in NOTEBOOKS} <= set(pages)
+    assert any(uri.endswith(".jpg") for uri in pages)
 
 
 def test_pictures_stay_small() -> None:
