@@ -23,8 +23,8 @@ from rrl_register.raster.grid import Grid
 from rrl_register.raster.image_array import ImageArray
 from rrl_register.raster.sources import ArraySource
 from rrl_register.warping.inverse_map import InverseMap
-from rrl_register.warping.output_grid import field_on
-from rrl_register.warping.warp import View, keep_off
+from rrl_register.warping.output_grid import sample_displacement
+from rrl_register.warping.warp import View, avoid_nodata
 
 try:
     import rioxarray
@@ -129,8 +129,8 @@ class _Work(NamedTuple):
 
 def _work(array: xr.DataArray, transform: Transform, shape: tuple[int, int], resampling: Resampling) -> _Work:
     moving_shape = array.rio.height, array.rio.width
-    field = field_on(transform.displacement, transform.matrix, moving_shape, Box.of_shape(shape))
-    warp = InverseMap.onto(transform.matrix, moving_shape, resampling, field)
+    displacements = sample_displacement(transform.displacement, transform.matrix, moving_shape, Box.of_shape(shape))
+    warp = InverseMap.onto(transform.matrix, moving_shape, resampling, displacements)
     return _Work(warp, array.rio.nodata, *_fill(array))
 
 
@@ -193,7 +193,7 @@ def _warped(bands: npt.NDArray[Any], work: _Work, box: Box, part: Box) -> npt.ND
     source = ArraySource(bands, np.asarray(_known(bands, work.nodata).all(axis=0)), part, work.warp.shape)
     view = View(source, work.warp, box.shape, tuple(range(len(bands))))
     values, valid = view.whole(box)
-    values = values if work.nodata is None else keep_off(values, work.fill)
+    values = values if work.nodata is None else avoid_nodata(values, work.fill)
     return np.where(valid, values, np.array(work.fill, work.dtype)).astype(work.dtype, copy=False)
 
 

@@ -18,7 +18,7 @@ from rrl_register.geometry.transforms import decompose
 from rrl_register.matching.image_pair import SAME_RESOLUTION, ImagePair
 from rrl_register.parallel import parallel_map
 from rrl_register.raster.grid import Grid, overlap_box, prior_matrix
-from rrl_register.raster.radiometry import look_closely, pair_kinds
+from rrl_register.raster.radiometry import guess_kind, pair_kinds
 from rrl_register.raster.reader import Bands, RasterInfo, has_content, open_info, read_bands, require_content
 from rrl_register.raster.stretch import to_grey
 
@@ -108,7 +108,7 @@ class PairFiles:
         told = config.fixed_kind, config.moving_kind
         asked = list(zip(infos, chosen, told, strict=True))
         n_values = sum(len(bands or info.data_bands) * math.prod(info.grid.shape) for info, bands, _ in asked)
-        guesses, seen = zip(*_both(lambda each: look_closely(*each), asked, n_values), strict=True)
+        guesses, seen = zip(*_both(lambda each: guess_kind(*each), asked, n_values), strict=True)
         kinds = pair_kinds(*guesses)
         first, second = map(ImageFile.of, infos, chosen, kinds, seen)
         return cls(first, second, prior)

@@ -25,7 +25,7 @@ from rrl_register.nn.inference.load import load_scorer
 from rrl_register.nn.patches import PATCH_SIZE, default_support
 from rrl_register.pipeline.register import read_overview
 from rrl_register.raster.grid import Grid
-from rrl_register.raster.radiometry import Guess, look, pair_kinds
+from rrl_register.raster.radiometry import Guess, guess_kind, pair_kinds
 from rrl_register.raster.reader import RasterInfo, open_info, read_bands
 
 PAIRS_PER_KEYPOINT = 1.35
@@ -167,8 +167,8 @@ def plan_registration(fixed: Path, moving: Path, config: RegisterConfig, scorer:
         InputError, UsageError: As ``register``.
     """
     guesses = (
-        look(fixed, config.read.fixed_bands, config.read.fixed_kind),
-        look(moving, config.read.moving_bands, config.read.moving_kind),
+        guess_kind(open_info(fixed), config.read.fixed_bands, config.read.fixed_kind)[0],
+        guess_kind(open_info(moving), config.read.moving_bands, config.read.moving_kind)[0],
     )
     kinds = pair_kinds(*guesses)
     files = PairFiles.of(fixed, moving, replace(config.read, fixed_kind=kinds[0], moving_kind=kinds[1]))
@@ -202,7 +202,7 @@ def plan_image(path: Path, config: RegisterConfig) -> ImagePlan:
         UsageError: A band does not exist.
     """
     bands = config.read.fixed_bands
-    guess = look(path, bands, config.read.fixed_kind)
+    guess, _ = guess_kind(open_info(path), bands, config.read.fixed_kind)
     read = read_bands(path, bands, max_side=config.read.max_side)
     return _image_plan(path, bands, guess, guess.kind, read.factor, read.valid)
 
@@ -238,7 +238,7 @@ def _image_plan(
     path: Path, bands: tuple[int, ...], guess: Guess, kind: Kind, factor: float, valid: NDArray[np.bool_]
 ) -> ImagePlan:
     info = open_info(path)
-    why = guess.why if guess.kind is kind else _UNFOUNDED
+    why = guess.reason if guess.kind is kind else _UNFOUNDED
     shape = valid.shape[0], valid.shape[1]
     return ImagePlan(info, bands or info.data_bands, kind, why, factor, shape, float(valid.mean()))
 

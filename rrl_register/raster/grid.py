@@ -1,7 +1,7 @@
-"""Pixel grids, where they lie on the ground, and the first guess of how one maps onto the other.
+"""Pixel grids: their georeference, by geotransform or ground control points, and the prior that relates two of them.
 
 Pixels are (x, y) = (column, row) and (0, 0) is the *centre* of the top-left pixel. GDAL's convention, where (0, 0) is
-the corner of that pixel, is met here and nowhere else: half a pixel is added on the way to the map.
+the corner of that pixel, is used only here: half a pixel is added on the way to the map.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ import numpy.typing as npt
 from affine import Affine
 from rasterio.crs import CRS
 from rasterio.errors import CRSError
+from rasterio.io import DatasetReader
 from rasterio.warp import transform as reproject_xy
 
 from rrl_register.errors import InputError, NotRegisteredError
+from rrl_register.geometry.arrays import Matrix, Points
 from rrl_register.geometry.transforms import fit_affine, fit_homography, project
-
-FloatArray = npt.NDArray[np.float64]
 
 _EARTH_RADIUS_M = 6_371_008.8
 _LATTICE = 17
 """Lattice points per side when a reprojection is fitted."""
 MIN_CONTROL_POINTS = 4
-"""Ground control points from which a geotransform is fitted to them: with three, nothing would tell its error."""
+"""Ground control points to which a geotransform is fitted: three leave no residual, and so no error."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ class Grid:
         width: Columns.
         height: Rows.
         crs: Coordinate reference system of the map, if known.
-        transform: GDAL's geotransform (pixel corner -> map); None where the raster has no georeference.
-        error_px: How far the geotransform is known to be off, px: 0 where the file states it, more where it was fitted.
+        transform: GDAL's geotransform (pixel corner -> map); None if the raster has no georeference.
+        error_px: Largest residual of a geotransform that was fitted to control points, px; 0 if the file states it.
     """
 
     width: int
@@ -49,7 +49,7 @@ class Grid:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(rows, columns), as numpy has it."""
+        """(rows, columns), as in numpy."""
         return self.height, self.width
 
     @property
@@ -86,13 +86,12 @@ class Grid:
         Raises:
             InputError: The grid has no geotransform.
         """
-        (x0, y0), (x1, y1) = _extent(self)
-        corners = self.pixel_to_map([(x0, y0), (x1, y0), (x0, y1), (x1, y1)])
+        corners = self.pixel_to_map(_lattice(_extent(self), 2))
         (left, bottom), (right, top) = corners.min(axis=0), corners.max(axis=0)
         return float(left), float(bottom), float(right), float(top)
 
-    def pixel_to_map(self, points: npt.ArrayLike) -> FloatArray:
-        """Place pixels on the map.
+    def pixel_to_map(self, points: npt.ArrayLike) -> Points:
+        """Map pixels to map coordinates.
 
         Args:
             points: (N, 2) pixels (x, y), centre convention.
@@ -105,8 +104,8 @@ class Grid:
         """
         return _apply_affine(self._geotransform(), np.asarray(points, np.float64) + 0.5)
 
-    def map_to_pixel(self, points: npt.ArrayLike) -> FloatArray:
-        """Find the pixels of places on the map.
+    def map_to_pixel(self, points: npt.ArrayLike) -> Points:
+        """Map map coordinates to pixels.
 
         Args:
             points: (N, 2) map coordinates in the grid's CRS.
@@ -122,7 +121,7 @@ class Grid:
     def reduced(self, factor: float) -> Grid:
         """Build the coarser grid whose pixels are ``factor`` pixels wide.
 
-        The top-left corner stays; a remainder of less than one coarse pixel at the right and bottom is given up, so
+        The top-left corner stays; a remainder of less than one coarse pixel at the right and bottom is dropped, so
         that ``x_reduced = (x + 0.5) / factor - 0.5`` holds exactly.
         """
         width = max(1, math.floor(self.width / factor + 1e-9))
@@ -152,47 +151,59 @@ class Grid:
             grid = cls(int(data["width"]), int(data["height"]), crs, transform)
         except (KeyError, TypeError, ValueError, CRSError) as error:
             raise InputError(
-                f"cannot read a pixel grid ({error!r}); needed width, height, crs and six numbers of transform; "
+                f"Cannot read a pixel grid ({error!r}); it needs width, height, crs and six numbers of transform; "
                 "try a result file written by this program"
             ) from error
         if min(grid.shape) < 1:
-            raise InputError(f"the pixel grid is {grid.width} x {grid.height} px; needed 1 px or more; check the file")
+            raise InputError(f"The pixel grid is {grid.width} x {grid.height} px, less than one pixel; check the file")
         return grid
 
     def _geotransform(self) -> Affine:
         if self.transform is None:
-            raise InputError(
-                "the image has no geotransform; map coordinates need one; try a georeferenced image, or pixel units"
-            )
+            raise InputError("The image has no geotransform, which map coordinates need; try units of pixels")
         return self.transform
 
 
-def grid_from_control(width: int, height: int, crs: CRS, pixels: FloatArray, places: FloatArray) -> Grid:
-    """Build the grid whose geotransform comes nearest to ground control points.
+def grid_of(dataset: DatasetReader) -> Grid:
+    """Return size and georeference of an open raster; GDAL's identity geotransform stands for none.
+
+    A raster with ground control points and no geotransform, such as a SAR product, gets the affine one that fits best.
+    """
+    if not dataset.transform.is_identity:
+        return Grid(dataset.width, dataset.height, dataset.crs or None, dataset.transform)
+    points, crs = dataset.gcps
+    if crs and len(points) >= MIN_CONTROL_POINTS:
+        pixels, places = (np.array([(getattr(p, x), getattr(p, y)) for p in points]) for x, y in (("col", "row"), "xy"))
+        return grid_from_control(dataset.width, dataset.height, crs, pixels, places)
+    return Grid(dataset.width, dataset.height, dataset.crs or None)
+
+
+def grid_from_control(width: int, height: int, crs: CRS, pixels: Points, places: Points) -> Grid:
+    """Fit a geotransform to ground control points.
 
     Args:
         width: Columns.
         height: Rows.
         crs: Coordinate reference system of the places.
         pixels: (N, 2) points (x, y) in GDAL's convention: (0, 0) is the corner of the top-left pixel.
-        places: (N, 2) where they lie on the map.
+        places: (N, 2) their map coordinates.
 
     Returns:
-        The grid, with the largest distance of a point from where its place is put as the error; without a geotransform
-        where the points lie on one line or in one place.
+        The grid, with the largest residual as its error; without a geotransform if the points lie on one line or in one
+        place.
     """
     try:
         matrix = fit_affine(pixels, places)
-        missed = np.hypot(*(project(np.linalg.inv(matrix), places) - pixels).T)
+        residuals = np.hypot(*(project(np.linalg.inv(matrix), places) - pixels).T)
     except (NotRegisteredError, np.linalg.LinAlgError):
         return Grid(width, height)
-    return Grid(width, height, crs, Affine(*matrix[:2].ravel()), float(missed.max()))
+    return Grid(width, height, crs, Affine(*matrix[:2].ravel()), float(residuals.max()))
 
 
-def prior_matrix(fixed: Grid, moving: Grid) -> FloatArray:
-    """Guess moving pixel -> fixed pixel before any image content is looked at.
+def prior_matrix(fixed: Grid, moving: Grid) -> Matrix:
+    """Predict moving pixel -> fixed pixel from the grids alone.
 
-    With two georeferences the ground decides; else the images are taken to show the same scene, centred, at one scale.
+    Two georeferences decide; else the images are assumed to show the same scene, centred, at one scale.
 
     Returns:
         (3, 3) float64 homography.
@@ -202,22 +213,26 @@ def prior_matrix(fixed: Grid, moving: Grid) -> FloatArray:
             coordinates jump there.
     """
     if not (fixed.georeferenced and moving.georeferenced):
-        return _prior_from_size(fixed, moving)
+        scale = math.sqrt((fixed.width / moving.width) * (fixed.height / moving.height))
+        (fixed_x, fixed_y), (moving_x, moving_y) = fixed.centre, moving.centre
+        return np.array([[scale, 0, fixed_x - scale * moving_x], [0, scale, fixed_y - scale * moving_y], [0, 0, 1]])
     for grid in (fixed, moving):
-        _require_one_side(grid, across=fixed.crs != moving.crs)
+        _refuse_antimeridian(grid, reprojected=fixed.crs != moving.crs)
     on_fixed, on_moving = _overlap_points(fixed, moving)
-    if fixed.crs == moving.crs:
-        return _prior_same_crs(fixed, moving)
-    return fit_homography(on_moving, on_fixed)
+    if fixed.crs != moving.crs:
+        return fit_homography(on_moving, on_fixed)
+    half = Affine.translation(0.5, 0.5)
+    matrix = ~half * ~fixed._geotransform() * moving._geotransform() * half
+    return np.array(matrix, np.float64).reshape(3, 3)
 
 
-def overlap_box(fixed: Grid, moving: Grid, margin: float = 0.0) -> FloatArray:
-    """Bounding box of what a moving image can show of a fixed one, fixed px: [[x0, y0], [x1, y1]], pixel centres.
+def overlap_box(fixed: Grid, moving: Grid, margin: float = 0.0) -> Points:
+    """Bound what a moving image can show of a fixed one, fixed px: [[x0, y0], [x1, y1]], pixel centres.
 
     Args:
         fixed: The fixed image's grid, with a georeference.
         moving: The moving image's grid, with a georeference.
-        margin: How far the georeferences may be off, fixed px.
+        margin: Largest error of the georeferences, fixed px.
 
     Raises:
         InputError: The images do not overlap.
@@ -230,22 +245,10 @@ def overlap_box(fixed: Grid, moving: Grid, margin: float = 0.0) -> FloatArray:
     return np.array([np.maximum(outline.min(axis=0) - margin, low), np.minimum(outline.max(axis=0) + margin, high)])
 
 
-def _prior_from_size(fixed: Grid, moving: Grid) -> FloatArray:
-    scale = math.sqrt((fixed.width / moving.width) * (fixed.height / moving.height))
-    (fixed_x, fixed_y), (moving_x, moving_y) = fixed.centre, moving.centre
-    return np.array([[scale, 0, fixed_x - scale * moving_x], [0, scale, fixed_y - scale * moving_y], [0, 0, 1]])
+def _overlap_points(fixed: Grid, moving: Grid) -> tuple[Points, Points]:
+    """Lay corresponding points (fixed px, moving px), both (N, 2), over the overlap alone.
 
-
-def _prior_same_crs(fixed: Grid, moving: Grid) -> FloatArray:
-    half = Affine.translation(0.5, 0.5)
-    between = ~half * ~fixed._geotransform() * moving._geotransform() * half
-    return np.array(between, np.float64).reshape(3, 3)
-
-
-def _overlap_points(fixed: Grid, moving: Grid) -> tuple[FloatArray, FloatArray]:
-    """Corresponding points (fixed px, moving px), both (N, 2), on a lattice over the overlap alone.
-
-    Staying within the overlap keeps the curvature of the map projection outside it from bending a fit.
+    Beyond the overlap the curvature of the map projection would bend a fit.
     """
     box = overlap_box(fixed, moving)
     if np.any(box[1] - box[0] < 1):
@@ -254,87 +257,85 @@ def _overlap_points(fixed: Grid, moving: Grid) -> tuple[FloatArray, FloatArray]:
     on_moving = between(on_fixed, fixed, moving)
     known = np.isfinite(on_moving).all(axis=1)
     low, high = _extent(moving)
-    inside = known & np.all((on_moving >= low) & (on_moving <= high), axis=1)
-    if not inside.any():
+    if not np.any(known & np.all((on_moving >= low) & (on_moving <= high), axis=1)):
         raise _no_overlap(fixed, moving)
     return on_fixed[known], on_moving[known]
 
 
-def between(points: FloatArray, source: Grid, target: Grid) -> FloatArray:
-    """Carry pixels of one georeferenced grid to another's; not finite where the projection has no answer."""
+def between(points: Points, source: Grid, target: Grid) -> Points:
+    """Map pixels of one georeferenced grid to another's; not finite where the projection has no answer."""
     return target.map_to_pixel(_reproject(source.pixel_to_map(points), source.crs, target.crs))
 
 
-def _reproject(points: FloatArray, source: CRS, target: CRS) -> FloatArray:
+def _reproject(points: Points, source: CRS, target: CRS) -> Points:
     if source == target:
         return points
     x, y = reproject_xy(source, target, points[:, 0], points[:, 1])[:2]
     return np.column_stack([x, y]).astype(np.float64)
 
 
-def _require_one_side(grid: Grid, across: bool) -> None:
-    """Refuse an image that crosses the antimeridian.
+def _refuse_antimeridian(grid: Grid, reprojected: bool) -> None:
+    """Refuse an image that crosses the antimeridian, if its coordinates jump there.
 
     Args:
-        grid: Of the image.
-        across: Whether its places will be carried to another CRS, by way of longitudes.
+        grid: Its grid.
+        reprojected: Whether its coordinates will be carried to another CRS, by way of longitudes.
     """
-    if _straddles(grid) if grid.crs is not None and grid.crs.is_geographic else across and _jumps(grid):
+    if grid.crs is not None and grid.crs.is_geographic:
+        left, _, right, _ = grid.bounds
+        pixel = grid.gsd or 0.0
+        jumps = any(left < side - pixel and right > side + pixel for side in (-180.0, 180.0))
+    else:
+        jumps = reprojected and _has_jump(grid)
+    if jumps:
         raise InputError(
-            f"an image crosses the antimeridian (180 degrees of longitude), in {_crs_name(grid.crs)}; needed "
-            "coordinates that do not jump there; try `rio warp` to bring both to one projected CRS, such as UTM"
+            f"An image in {_crs_name(grid.crs)} crosses the antimeridian (180 degrees of longitude), where coordinates "
+            "jump; try `rio warp` to bring both to one projected CRS, such as UTM"
         )
 
 
-def _straddles(grid: Grid) -> bool:
-    """Whether longitudes lie on both sides of +-180 degrees, by more than a pixel at the edge."""
-    left, _, right, _ = grid.bounds
-    tolerance = grid.gsd or 0.0
-    return any(left < side - tolerance and right > side + tolerance for side in (-180.0, 180.0))
-
-
-def _jumps(grid: Grid) -> bool:
-    """Whether neighbouring places lie half a turn of longitude apart, and more."""
+def _has_jump(grid: Grid) -> bool:
+    """Whether longitudes of neighbouring places differ by half a turn or more."""
     places = _reproject(grid.pixel_to_map(_lattice(_extent(grid))), grid.crs, CRS.from_epsg(4326))
     longitude = places[:, 0].reshape(_LATTICE, _LATTICE)
     return any(bool(np.any(np.abs(np.diff(longitude, axis=axis)) > 180)) for axis in (0, 1))
 
 
-def _extent(grid: Grid) -> FloatArray:
-    """Outer edges of the image, px: [[x0, y0], [x1, y1]]."""
+def _extent(grid: Grid) -> Points:
+    """Return the outer edges of the image, px: [[x0, y0], [x1, y1]]."""
     return np.array([[-0.5, -0.5], [grid.width - 0.5, grid.height - 0.5]])
 
 
-def _lattice(box: FloatArray) -> FloatArray:
-    x = np.linspace(box[0, 0], box[1, 0], _LATTICE)
-    y = np.linspace(box[0, 1], box[1, 1], _LATTICE)
+def _lattice(box: Points, n: int = _LATTICE) -> Points:
+    """Lay n x n points (n * n, 2) over a box, its corners included, row by row."""
+    x, y = (np.linspace(box[0, axis], box[1, axis], n) for axis in (0, 1))
     return np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
 
 
-def _apply_affine(transform: Affine, points: FloatArray) -> FloatArray:
+def _apply_affine(transform: Affine, points: Points) -> Points:
     a, b, c, d, e, f = list(transform)[:6]
     x, y = points[:, 0], points[:, 1]
     return np.column_stack([a * x + b * y + c, d * x + e * y + f])
 
 
 def crs_text(crs: CRS) -> str:
-    """A CRS as text: a short authority code where it means the very same, for the reader's sake; else all of it."""
+    """Write a CRS as text: as a short authority code if that means the very same, else in full."""
     text = str(crs.to_string())
     return text if CRS.from_user_input(text) == crs else str(crs.to_wkt())
 
 
+def _crs_name(crs: CRS) -> str:
+    text = crs_text(crs)
+    return text if len(text) < 40 else "a CRS without a code"
+
+
 def _no_overlap(fixed: Grid, moving: Grid) -> InputError:
     def ground(grid: Grid) -> str:
-        """The bounds of a grid in words."""
+        """Put the bounds of a grid into words."""
         left, bottom, right, top = grid.bounds
         return f"x {left:.6g}..{right:.6g}, y {bottom:.6g}..{top:.6g} in {_crs_name(grid.crs)}"
 
     return InputError(
-        f"the images do not overlap: the fixed one covers {ground(fixed)}, the moving one {ground(moving)}; "
-        "needed common ground; check that both files and their georeferences belong together"
+        f"The images do not overlap: the fixed one covers {ground(fixed)}, the moving one {ground(moving)}; "
+        "check that both files and their georeferences belong together"
     )
-
-
-def _crs_name(crs: CRS) -> str:
-    text = crs_text(crs)
-    return text if len(text) < 40 else "a CRS of its own"

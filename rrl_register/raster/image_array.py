@@ -1,4 +1,4 @@
-"""Images that are arrays rather than files: what goes with the pixels, and how they are read like a file."""
+"""Images that are arrays: their georeference, mask and names, and how they are read like a file."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from rrl_register.errors import RegistrationError, UsageError
 from rrl_register.raster.grid import Grid
 
 _STORED_AS = {"bool": "uint8", "float16": "float32"}
-"""Types that GDAL does not know, and those that hold their values."""
+"""Types that GDAL does not know, and types that hold their values."""
 _KINDS = "biufc"
 """Numpy's kinds of pixel types: boolean, integer, floating, complex."""
 
 
 @dataclass(frozen=True, eq=False)
 class ImageArray:
-    """An image in memory with what a file would say about it.
+    """An image in memory with its georeference, mask and band names.
 
     Attributes:
         values: (H, W) or (B, H, W), boolean, integer, floating or complex. NaN stands for no data.
         grid: Size and georeference; None: not georeferenced.
         valid: (H, W) bool, pixels with data; None: those that are finite in all bands.
-        names: Of the bands, such as ``red``, ``nir``, ``VV``; they also tell what the image shows.
+        names: Names of the bands, such as ``red``, ``nir``, ``VV``; the kind of the image is guessed from them.
 
     Raises:
         UsageError: Shapes or types do not fit.
@@ -47,15 +47,15 @@ class ImageArray:
     def __post_init__(self) -> None:
         values, shape = self.values, self.values.shape[-2:]
         if values.ndim not in (2, 3) or min(values.shape) < 1 or values.dtype.kind not in _KINDS:
-            raise UsageError(f"an array {values.shape} of {values.dtype}; needed numbers (H, W) or (B, H, W)")
+            raise UsageError(f"The array is {values.dtype} {values.shape}; it has to hold numbers (H, W) or (B, H, W)")
         if values.ndim == 3 and values.shape[2] <= 4 < min(values.shape[:2]):
-            raise UsageError(f"an array {values.shape}; needed the bands first, (B, H, W); try np.moveaxis(a, -1, 0)")
+            raise UsageError(f"The array is {values.shape}; bands come first, (B, H, W); try np.moveaxis(a, -1, 0)")
         if self.grid is not None and self.grid.shape != shape:
-            raise UsageError(f"an array of {shape} px on a grid of {self.grid.shape} px; needed (rows, columns) alike")
+            raise UsageError(f"The array has {shape} px, its grid {self.grid.shape}; (rows, columns) have to agree")
         if self.valid is not None and (self.valid.shape != shape or self.valid.dtype != np.bool_):
-            raise UsageError(f"a mask {self.valid.shape} of {self.valid.dtype}; needed bool {shape}, True: has data")
+            raise UsageError(f"The mask is {self.valid.dtype} {self.valid.shape}; bool {shape} is needed, True: data")
         if self.names and len(self.names) != len(self.bands):
-            raise UsageError(f"{len(self.names)} names for {len(self.bands)} bands; needed one for each, or none")
+            raise UsageError(f"There are {len(self.names)} names for {len(self.bands)} bands; give one each, or none")
 
     @property
     def bands(self) -> npt.NDArray[Any]:
@@ -65,7 +65,7 @@ class ImageArray:
 
     @property
     def mask(self) -> npt.NDArray[np.bool_]:
-        """(H, W), where all bands are finite and ``valid`` says nothing else."""
+        """(H, W), where all bands are finite and ``valid`` is not False."""
         finite = np.all(np.isfinite(self.bands), axis=0)
         return np.asarray(finite if self.valid is None else finite & self.valid)
 
@@ -80,7 +80,7 @@ ImageLike: TypeAlias = str | os.PathLike[str] | npt.NDArray[Any] | ImageArray
 
 
 def as_image(image: ImageLike) -> Path | ImageArray:
-    """Tell files from arrays.
+    """Distinguish files from arrays.
 
     Raises:
         UsageError: It is neither, or an array that is no image.
@@ -92,18 +92,18 @@ def as_image(image: ImageLike) -> Path | ImageArray:
     if isinstance(image, np.ndarray):
         return ImageArray(image)
     raise UsageError(
-        f"an image of the type {type(image).__name__}; needed a path, a numpy array or an ImageArray; "
-        "see rrl_register.xarray for xarray's arrays"
+        f"An image of type {type(image).__name__} is neither a path nor a numpy array nor an ImageArray; "
+        "use rrl_register.xarray for xarray's arrays"
     )
 
 
 @contextmanager
 def as_path(image: ImageLike, called: str) -> Iterator[Path]:
-    """Give a path that GDAL opens, for as long as the block lasts; an array lies in GDAL's memory, not on the disk.
+    """Yield a path that GDAL opens within the block; an array lies in GDAL's memory, not on the disk.
 
     Args:
         image: A file or an array.
-        called: What errors call an array, which has no name.
+        called: The name of an array in errors.
 
     Raises:
         UsageError: It is no image.
@@ -130,7 +130,7 @@ def _write(memory: MemoryFile, image: ImageArray) -> None:
         "dtype": bands.dtype,
         "crs": grid.crs,
         "BIGTIFF": "IF_SAFER",
-        # The first bands of a raster are taken for colours unless they are said to be none.
+        # Else GDAL takes the first bands for colours.
         "PHOTOMETRIC": "MINISBLACK",
     }
     if grid.transform is not None:

@@ -1,6 +1,7 @@
-"""Keeping libtiff quiet: of a write that fails it prints a line of its own on stderr, past GDAL, rasterio and logging.
+"""Silence for libtiff: on a write that fails it prints a line of its own on stderr, past GDAL, rasterio and logging.
 
-GDAL is told of the failure, too, and rasterio raises it, so that nothing is lost with those lines.
+GDAL has the error, too, and rasterio raises it, so that nothing is lost with those lines. No option of GDAL reaches
+libtiff's handler, hence ctypes.
 """
 
 from __future__ import annotations
@@ -11,60 +12,47 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 
-import rasterio._err
+import rasterio.shutil
 
 SetHandler = Callable[[int | None], int | None]
+"""libtiff's ``TIFFSetErrorHandler``: takes the address of a handler, None for silence; returns the previous one."""
 
-
-class Silence:
-    """Takes away the handler that prints, as long as at least one block of any thread wants that.
-
-    Args:
-        set_handler: libtiff's ``TIFFSetErrorHandler``: takes the address of a handler, None for silence, and returns
-            that of the one before.
-    """
-
-    def __init__(self, set_handler: SetHandler) -> None:
-        self._set_handler = set_handler
-        self._lock = threading.Lock()
-        self._holders = 0
-        self._printing: int | None = None
-
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """Have silence within the block."""
-        self._count(1)
-        try:
-            yield
-        finally:
-            self._count(-1)
-
-    def _count(self, step: int) -> None:
-        with self._lock:
-            if self._holders == 0:
-                self._printing = self._set_handler(None)
-            self._holders += step
-            if self._holders == 0:
-                self._set_handler(self._printing)
+_lock = threading.Lock()
+_n_silent = 0
+"""Blocks that are open, in any thread."""
+_printing: int | None = None
+"""The handler that the first of them has replaced, and that the last one restores."""
 
 
 @contextmanager
 def libtiff_silent() -> Iterator[None]:
-    """Let libtiff print no errors within the block; one that cannot be reached, inside GDAL, goes on printing."""
-    silence = _silence()
-    if silence is None:
+    """Let libtiff print no errors within the block; a libtiff that cannot be reached, inside GDAL, still prints."""
+    _count(1)
+    try:
         yield
+    finally:
+        _count(-1)
+
+
+def _count(step: int) -> None:
+    global _n_silent, _printing
+    set_handler = _set_handler()
+    if set_handler is None:
         return
-    with silence.held():
-        yield
+    with _lock:
+        if _n_silent == 0:
+            _printing = set_handler(None)
+        _n_silent += step
+        if _n_silent == 0:
+            set_handler(_printing)
 
 
 @cache
-def _silence() -> Silence | None:
+def _set_handler() -> SetHandler | None:
     """Reach the libtiff that rasterio's GDAL was linked with: a library's symbols include its dependencies'."""
     try:
-        set_handler = ctypes.CDLL(rasterio._err.__file__).TIFFSetErrorHandler
+        set_handler = ctypes.CDLL(rasterio.shutil.__file__).TIFFSetErrorHandler
     except (OSError, AttributeError):
         return None
     set_handler.argtypes, set_handler.restype = [ctypes.c_void_p], ctypes.c_void_p
-    return Silence(set_handler)
+    return set_handler

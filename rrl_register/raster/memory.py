@@ -1,4 +1,4 @@
-"""How the memory that a run may take is shared out."""
+"""The memory budget of a run: the size of the working images, and the bound of GDAL's block cache."""
 
 from __future__ import annotations
 
@@ -6,23 +6,27 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import rasterio
+
 from rrl_register.errors import UsageError
 
 BYTES_PER_PIXEL = 200
-"""What matching takes for each working pixel: oriented gradients of both images, framed, and what makes them."""
+"""Memory of matching per working pixel: oriented gradients of both images, framed, and their intermediate arrays."""
 BYTES_PER_BAND = 10
-"""What reading takes for each working pixel and band: values, masks and what marks the gaps."""
+"""Memory of reading per working pixel and band: values, masks and marks of gaps."""
 CACHE_SHARE = 8
 """One part in eight is for the blocks that GDAL keeps, ..."""
 MAX_CACHE = 128 << 20
-"""... and no more than this: windows are read row by row, once."""
+"""... and no more than this, because windows are read row by row, once."""
+WRITE_CACHE = 256 << 20
+"""Bound of GDAL's block cache while a raster is written; its own default is a twentieth of the machine's memory."""
 LEAST_SIDE = 512
-"""A whole scene on fewer px a side shows too little to be found; it is the side of a window of the full image, too."""
+"""A whole scene on fewer px a side shows too little to be registered; also the side of a window of the full image."""
 LEAST_MEMORY = 128 << 20
 
 
 def working_side(max_memory: int, n_bands: int, at_most: int) -> int:
-    """Longest side of the working images, px.
+    """Choose the longest side of the working images, px.
 
     Args:
         max_memory: Bytes for the scene.
@@ -38,20 +42,26 @@ def working_side(max_memory: int, n_bands: int, at_most: int) -> int:
         least = max(LEAST_MEMORY, math.ceil(LEAST_SIDE**2 * each * CACHE_SHARE / (CACHE_SHARE - 1)))
         raise UsageError(
             f"--max-memory {max_memory / 2**20:.0f}MiB is too little for {n_bands} bands; needed "
-            f"{math.ceil(least / 2**20)}MiB; give more, or choose bands with --fixed-bidx and --moving-bidx"
+            f"{math.ceil(least / 2**20)}MiB; increase it, or choose bands with --fixed-bidx and --moving-bidx"
         )
     return min(side, at_most)
 
 
 def cache_bytes(max_memory: int) -> int:
-    """Bytes for the blocks that GDAL keeps."""
+    """Compute the share of GDAL's block cache, bytes."""
     return min(MAX_CACHE, max_memory // CACHE_SHARE)
 
 
 @contextmanager
 def bounded_block_cache(max_memory: int) -> Iterator[None]:
-    """Keep GDAL's block cache, 5 % of the machine's memory by itself, to its share."""
-    from rasterio import Env
+    """Keep GDAL's block cache to its share of the memory of a run, bytes, within the block."""
+    with limited_block_cache(cache_bytes(max_memory)):
+        yield
 
-    with Env(GDAL_CACHEMAX=cache_bytes(max_memory)):
+
+@contextmanager
+def limited_block_cache(limit: int) -> Iterator[None]:
+    """Keep GDAL's block cache to a limit, bytes, within the block; a lower limit of a block around it holds."""
+    around = rasterio.env.getenv().get("GDAL_CACHEMAX") if rasterio.env.hasenv() else None
+    with rasterio.Env(GDAL_CACHEMAX=min(int(around or limit), limit)):
         yield

@@ -1,4 +1,4 @@
-"""Names that GDAL gives to files in archives and on the network, and what ``pathlib`` makes of them."""
+"""GDAL's names of files in archives and on the network, which ``pathlib`` changes."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ def is_virtual(path: Path) -> bool:
 
 
 def gdal_name(path: Path) -> str:
-    """The name to open a path by.
+    """Return the name by which GDAL opens a path.
 
-    A ``Path`` keeps one of two slashes only. GDAL needs both: after ``https:``, and before an archive that is named
+    A ``Path`` keeps only one of two slashes. GDAL needs both: after ``https:``, and before an archive that is named
     from the root of the file system (``/vsizip//data/scenes.zip/a.tif``) or lies behind another such name.
     """
     text = str(path)
     if not is_virtual(path):
         return text
     text = _SCHEME.sub(r"\1://", text)
-    found = _ARCHIVES.match(text)
-    if found is None:
+    in_archive = _ARCHIVES.match(text)
+    if in_archive is None:
         return text
-    prefix, rest = found.groups()
+    prefix, rest = in_archive.groups()
     if rest.startswith("vsi"):
         return prefix + gdal_name(Path("/", rest))
     from_root = not _leads_to_file(Path(rest)) and _leads_to_file(Path("/", rest))

@@ -1,4 +1,4 @@
-"""Images that are read in parts: arrays, and files that several threads read at once."""
+"""Sources: images that are read in parts, from arrays or from files that several threads read at once."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from typing import Any, Protocol
 
 import numpy as np
 import rasterio
-from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.enums import ColorInterp
 from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
 
 from rrl_register.geometry.arrays import Array, Mask
 from rrl_register.geometry.window import Box
 from rrl_register.raster.reader import open_dataset, open_quietly, unreadable
+from rrl_register.raster.validity import alpha_bands, is_complete, valid_in_band
 
 
 class Source(Protocol):
@@ -27,7 +28,7 @@ class Source(Protocol):
     dtype: np.dtype[Any]
 
     def read(self, band: int, box: Box) -> tuple[Array, Mask | None]:
-        """Give a band, 0-based, within a box that lies inside the image, and where it has data; None: everywhere."""
+        """Read a band, 0-based, within a box inside the image; return it and where it has data (None: everywhere)."""
         ...
 
 
@@ -51,16 +52,16 @@ class ArraySource:
         self.dtype = bands.dtype
 
     def read(self, band: int, box: Box) -> tuple[Array, Mask | None]:
-        """See ``Source``; the box has to lie in the part that is there."""
+        """See ``Source``; the box has to lie in the part that the arrays cover."""
         place = box.slices_from(self._part)
         return self._bands[band][place], self._valid[place]
 
 
 class FileSource:
-    """A raster file; each thread that reads has it open for itself, since GDAL's datasets are no common property.
+    """A raster file; each thread that reads opens it for itself, because GDAL's datasets cannot be shared.
 
     Attributes:
-        dataset: The file, for the thread that made this.
+        dataset: The file, for the thread that created this.
         shape: (rows, columns).
         count: Bands.
         has_palette: Whether values are indices of colours, which cannot be mixed.
@@ -68,7 +69,7 @@ class FileSource:
     """
 
     def __init__(self, path: Path) -> None:
-        with open_dataset(path) as dataset:  # which says in one line why that is not possible
+        with open_dataset(path) as dataset:  # raises errors of one line
             self._name: str = dataset.name
         self._path, self._opened, self._lock, self._own = path, ExitStack(), threading.Lock(), threading.local()
         self.dataset = self._reader()
@@ -76,10 +77,10 @@ class FileSource:
         self.count: int = self.dataset.count
         self.has_palette = ColorInterp.palette in self.dataset.colorinterp
         dtype = self.dataset.dtypes[0]
-        # GDAL gives its complex integers as complex floats.
+        # GDAL returns its complex integers as complex floats.
         self.dtype = np.dtype("complex64" if dtype == "complex_int16" else dtype)
-        self._alpha = [colour is ColorInterp.alpha for colour in self.dataset.colorinterp]
-        self._complete = [flags == [MaskFlags.all_valid] for flags in self.dataset.mask_flag_enums]
+        self._alpha = alpha_bands(self.dataset)
+        self._complete = [is_complete(self.dataset, band) for band in self.dataset.indexes]
 
     def __enter__(self) -> FileSource:
         return self
@@ -91,32 +92,27 @@ class FileSource:
 
     def is_alpha(self, band: int) -> bool:
         """Whether a band, 0-based, holds opacity."""
-        return self._alpha[band]
+        return band + 1 in self._alpha
 
     def read(self, band: int, box: Box) -> tuple[Array, Mask | None]:
-        """As ``Source.read``.
+        """See ``Source``.
 
         Raises:
             InputError: The file cannot be read.
         """
         try:
-            with rasterio.Env():  # in every thread, GDAL is to raise its errors and not to print them
+            with rasterio.Env():  # so that GDAL raises its errors in every thread and does not print them
                 dataset = self._reader()
                 values = dataset.read(band + 1, window=box.window())
                 mask = None if self._complete[band] else dataset.read_masks(band + 1, window=box.window()) > 0
         except RasterioError as error:
             raise unreadable(self._path, error) from error
-        if self.is_alpha(band):
-            return values, values != 0
-        if values.dtype.kind in "iu":
-            return values, mask
-        finite = np.isfinite(values)
-        return values, finite if mask is None else mask & finite
+        return values, valid_in_band(values, mask, self.is_alpha(band))
 
     def _reader(self) -> DatasetReader:
         if not hasattr(self._own, "dataset"):
             dataset = open_quietly(self._name)
-            # Closed, and not left as a context, which rasterio allows in the thread that entered it only.
+            # Closed instead of left as a context, which rasterio allows only in the thread that entered it.
             with self._lock:
                 self._opened.callback(dataset.close)
             self._own.dataset = dataset

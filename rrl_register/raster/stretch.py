@@ -1,4 +1,4 @@
-"""How bands become one grey image between 0 and 1; works where no raster library is installed."""
+"""Stretch bands into one grey image between 0 and 1; needs no raster library."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from rrl_register.errors import InputError
 
 _PERCENTILES = (0.5, 99.5)
 _SAMPLE = 20_000
-"""Values of an image that tell about where its percentiles lie."""
+"""Values of an image that bound its percentiles."""
 _BEYOND = 50
-"""Values of the sample that lie beyond the place of a percentile for certain, if it is at the very end."""
+"""Values of the sample that certainly lie beyond a percentile at the very end."""
 _LOG_GAIN = 20.0
 """How strongly bright targets of linear SAR amplitudes are compressed."""
 
@@ -43,12 +43,12 @@ def to_grey(bands: npt.NDArray[np.float32], valid: npt.NDArray[np.bool_], kind: 
 
 
 def compress_amplitudes(amplitudes: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Linear SAR amplitudes in [0, 1] through a logarithm, in [0, 1]: log(1 + 20 a) / log 21."""
+    """Compress linear SAR amplitudes in [0, 1] by a logarithm: log(1 + 20 a) / log 21, in [0, 1]."""
     return np.asarray(np.log1p(_LOG_GAIN * amplitudes) / np.log1p(_LOG_GAIN), np.float32)
 
 
 def percentile(values: npt.NDArray[np.floating], percent: float) -> float:
-    """``np.percentile`` near either end, faster: a sample tells which values can be it, and only they are sorted.
+    """Compute ``np.percentile`` near either end, faster: only values beyond a bound, from a sample, are sorted.
 
     Args:
         values: (N,), N > 0, without NaN.
@@ -70,11 +70,11 @@ def percentile(values: npt.NDArray[np.floating], percent: float) -> float:
 
 def _stretch_limits(values: npt.NDArray[np.float32]) -> tuple[float, float]:
     if values.size == 0:
-        raise InputError("the image has no valid pixel; needed an image; try other bands")
+        raise InputError("The image has no valid pixel; try other bands")
     low, high = (percentile(values, share) for share in _PERCENTILES)
     if high <= low:
-        # Content in less than 1 % of the pixels is content still.
+        # Content in less than 1 % of the pixels is still content.
         low, high = float(values.min()), float(values.max())
     if high <= low:
-        raise InputError(f"the image has the value {low:g} in all its valid pixels; needed content; try other bands")
+        raise InputError(f"The image has the value {low:g} in all its valid pixels; try other bands")
     return low, high

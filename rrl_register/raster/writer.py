@@ -1,4 +1,4 @@
-"""Writing that is done wholly or not at all: to a temporary sibling first, then renamed."""
+"""Atomic writing: a file is written to a temporary sibling and renamed when it is complete."""
 
 from __future__ import annotations
 
@@ -20,41 +20,42 @@ from rrl_register.errors import OutputExistsError, UsageError, WriteError
 
 @contextmanager
 def atomic_path(output: Path, overwrite: bool = False) -> Iterator[Path]:
-    """Give a temporary path beside the output; rename it when the block ends well, remove it when it does not.
+    """Yield a temporary path beside the output; rename it if the block ends well, else remove it.
 
     Args:
         output: The file to appear.
-        overwrite: Whether a file that is there already may be replaced.
+        overwrite: Whether an existing file may be replaced.
 
     Yields:
         A path in the same folder, with the same suffix, for the block to write to.
 
     Raises:
         OutputExistsError: The output exists and may not be replaced.
-        UsageError: The output cannot be written where it is asked for.
+        UsageError: The output is a folder, or its folder cannot be written to.
         WriteError: The file could not be put in place.
     """
     check_output(output, overwrite)
     with scratch_path(output) as temporary:
         yield temporary
         _refuse_existing(output, overwrite)
-        _rename(temporary, output)
+        with _write_errors(output):
+            temporary.replace(output)
 
 
 @contextmanager
 def scratch_path(output: Path) -> Iterator[Path]:
-    """Give a path beside the output, of the same suffix, that is removed in the end with what GDAL put beside it."""
+    """Yield a path beside the output, of the same suffix; remove it in the end, with all that GDAL put beside it."""
     temporary = output.with_name(f".{output.stem}.{secrets.token_hex(4)}.part{output.suffix}")
     try:
         yield temporary
     finally:
-        # What a format cannot hold (.aux.xml, .msk), and what overviews are gathered in (.ovr.tmp).
+        # GDAL's sidecar files (.aux.xml, .msk), and the file in which it collects overviews (.ovr.tmp).
         for path in output.parent.glob(f"{glob.escape(temporary.name)}*"):
             path.unlink(missing_ok=True)
 
 
 def check_output(output: Path, overwrite: bool = False) -> None:
-    """Refuse early what could not be written after hours of work.
+    """Refuse early an output that could not be written after hours of work.
 
     Raises:
         OutputExistsError: The output exists and may not be replaced.
@@ -62,23 +63,23 @@ def check_output(output: Path, overwrite: bool = False) -> None:
     """
     folder = output.parent
     if output.is_dir():
-        raise UsageError(f"the output {output} is a folder; needed the name of a file; try {output / 'aligned.tif'}")
+        raise UsageError(f"Output {output} is a folder; name a file, such as {output / 'aligned.tif'}")
     if not folder.is_dir():
-        raise UsageError(f"the output folder {folder} does not exist; needed an existing folder; create it first")
+        raise UsageError(f"Output folder {folder} does not exist; create it first")
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise UsageError(f"the output folder {folder} may not be written to; needed write access; try another folder")
+        raise UsageError(f"Output folder {folder} may not be written to; choose another folder")
     _refuse_existing(output, overwrite)
 
 
 def check_not_input(output: Path, *inputs: Path) -> None:
-    """Refuse to write over an image that is being read.
+    """Refuse to overwrite an input.
 
     Raises:
         UsageError: The output is one of the inputs.
     """
     for path in inputs:
         if output.resolve() == path.resolve() or (output.exists() and path.exists() and output.samefile(path)):
-            raise UsageError(f"the output {output} is the input {path}; needed another file; choose another name")
+            raise UsageError(f"Output {output} is the input {path}; choose another name")
 
 
 def write_json(output: Path, data: Mapping[str, Any] | Sequence[Any], overwrite: bool = False) -> None:
@@ -88,8 +89,8 @@ def write_json(output: Path, data: Mapping[str, Any] | Sequence[Any], overwrite:
         OutputExistsError, UsageError, WriteError: As ``atomic_path``.
     """
     text = json.dumps(_plain(data), indent=2, allow_nan=False, ensure_ascii=False)
-    with atomic_path(output, overwrite) as temporary:
-        _write_bytes(temporary, output, (text + "\n").encode())
+    with atomic_path(output, overwrite) as temporary, _write_errors(output):
+        temporary.write_bytes((text + "\n").encode())
 
 
 def write_png(output: Path, image: npt.NDArray[np.uint8], overwrite: bool = False) -> None:
@@ -103,8 +104,8 @@ def write_png(output: Path, image: npt.NDArray[np.uint8], overwrite: bool = Fals
     Raises:
         OutputExistsError, UsageError, WriteError: As ``atomic_path``.
     """
-    with atomic_path(output, overwrite) as temporary:
-        _write_bytes(temporary, output, encode_png(image))
+    with atomic_path(output, overwrite) as temporary, _write_errors(output):
+        temporary.write_bytes(encode_png(image))
 
 
 def encode_png(image: npt.NDArray[np.uint8]) -> bytes:
@@ -115,7 +116,7 @@ def encode_png(image: npt.NDArray[np.uint8]) -> bytes:
     """
     channels = 1 if image.ndim == 2 else image.shape[-1]
     if image.dtype != np.uint8 or image.ndim not in (2, 3) or channels not in (1, 3, 4):
-        raise ValueError(f"cannot encode {image.dtype} {image.shape} as PNG; needed uint8 (H, W), (H, W, 3 or 4)")
+        raise ValueError(f"Cannot encode {image.dtype} {image.shape} as PNG; needed: uint8 (H, W) or (H, W, 3 or 4)")
     swap = {3: cv2.COLOR_RGB2BGR, 4: cv2.COLOR_RGBA2BGRA}.get(channels)
     encoded: npt.NDArray[np.uint8] = cv2.imencode(".png", image if swap is None else cv2.cvtColor(image, swap))[1]
     return encoded.tobytes()
@@ -123,25 +124,15 @@ def encode_png(image: npt.NDArray[np.uint8]) -> bytes:
 
 def _refuse_existing(output: Path, overwrite: bool) -> None:
     if output.exists() and not overwrite:
-        raise OutputExistsError(f"the output {output} exists; needed a free name; pass --overwrite to replace it")
+        raise OutputExistsError(f"Output {output} exists; choose another name or pass --overwrite")
 
 
-def _rename(temporary: Path, output: Path) -> None:
+@contextmanager
+def _write_errors(output: Path) -> Iterator[None]:
     try:
-        temporary.replace(output)
+        yield
     except OSError as error:
-        raise _unwritable(output, error) from error
-
-
-def _write_bytes(temporary: Path, output: Path, data: bytes) -> None:
-    try:
-        temporary.write_bytes(data)
-    except OSError as error:
-        raise _unwritable(output, error) from error
-
-
-def _unwritable(output: Path, error: OSError) -> WriteError:
-    return WriteError(f"cannot write {output} ({error.strerror}); needed write access and room; try another folder")
+        raise WriteError(f"Cannot write {output} ({error.strerror}); check write access and free space") from error
 
 
 def _plain(value: Any) -> Any:

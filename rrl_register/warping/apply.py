@@ -14,9 +14,9 @@ from rrl_register.errors import InputError
 from rrl_register.geometry.arrays import Matrix, Points
 from rrl_register.geometry.displacement import Transform
 from rrl_register.geometry.transforms import invert, project
-from rrl_register.raster.grid import Grid, prior_matrix
+from rrl_register.raster.grid import Grid, grid_of, prior_matrix
 from rrl_register.raster.image_array import ImageArray, ImageLike, as_image
-from rrl_register.raster.reader import grid_of, open_info
+from rrl_register.raster.reader import open_info
 from rrl_register.raster.sources import ArraySource, FileSource, Source
 from rrl_register.warping.gcps import copy_with_gcps
 from rrl_register.warping.output_grid import require_georeferences
@@ -46,7 +46,7 @@ class GridTransform:
         return self.transform.matrix @ to_registered_pixels(image, self.moving_grid)
 
     def warp_file(self, image: Path, output: Path, config: WarpConfig, overwrite: bool) -> None:
-        """Warp a file onto the fixed grid, or onto the one that is configured; errors as of ``warp_to_file``."""
+        """Warp a file onto the fixed grid, or onto the one that is configured; raises as ``warp_to_file``."""
         matrix = self.matrix_for(open_info(image).grid)
         displacement = self.transform.displacement
         warp_to_file(image, matrix, self.fixed_grid, output, config, overwrite, displacement=displacement)
@@ -54,15 +54,14 @@ class GridTransform:
     def write_gcps(
         self, image: Path, moving: Points, fixed: Points, output: Path, config: WarpConfig, overwrite: bool
     ) -> None:
-        """Copy a file with tie points ``(N, 2)`` as ground control points; errors as of ``copy_with_gcps``."""
-        onto_moving = to_registered_pixels(open_info(image).grid, self.moving_grid)
-        points = project(invert(onto_moving), moving)
+        """Copy a file with tie points ``(N, 2)`` as ground control points; raises as ``copy_with_gcps``."""
+        points = project(invert(to_registered_pixels(open_info(image).grid, self.moving_grid)), moving)
         copy_with_gcps(image, points, fixed, self.fixed_grid, output, config, overwrite)
 
 
 @contextmanager
 def open_view(image: ImageLike, placed: GridTransform | None, resampling: Resampling) -> Iterator[View]:
-    """Open an image as it lies on the fixed grid; it is read and warped in the parts that are requested.
+    """Open an image as it lies on the fixed grid; only the parts that are requested are read and warped.
 
     Args:
         image: A file or an array. Alpha bands are not bands of the view, but count for its mask; images with a colour
@@ -93,10 +92,10 @@ def _view(source: Source, grid: Grid, placed: GridTransform | None, resampling: 
 
 
 def require_writable_grid(fixed: Path, config: WarpConfig) -> None:
-    """Refuse, before any work, what needs georeferences that are not there.
+    """Refuse, before any work, settings that need georeferences if there are none.
 
     Raises:
-        InputError: A georeference is missing, or a raster that is needed for its grid cannot be read.
+        InputError: A georeference is missing, or the raster of ``config.grid`` cannot be read.
     """
     if isinstance(config.grid, Path) or config.gcps_only:
         like = open_info(config.grid).grid if isinstance(config.grid, Path) else None
@@ -104,7 +103,7 @@ def require_writable_grid(fixed: Path, config: WarpConfig) -> None:
 
 
 def to_registered_pixels(image: Grid, moving: Grid) -> Matrix:
-    """Find how pixels of an image lie on the grid of the moving image that was registered.
+    """Relate the pixels of an image to those of the moving image that was registered.
 
     Args:
         image: Grid of the image that the transform is to be applied to.
@@ -114,7 +113,7 @@ def to_registered_pixels(image: Grid, moving: Grid) -> Matrix:
         (3, 3) float64, image pixel -> moving pixel.
 
     Raises:
-        InputError: Their georeferences do not overlap, or without georeferences their shapes differ.
+        InputError: Their georeferences do not overlap, or without georeferences their aspects differ.
     """
     if image == moving:
         return np.eye(3)
@@ -124,7 +123,7 @@ def to_registered_pixels(image: Grid, moving: Grid) -> Matrix:
     # A reduced copy's sides are rounded to whole pixels, so its aspect may differ by a pixel of its own.
     if abs(x / y - 1) > 1.5 / min(image.width, image.height, moving.width, moving.height):
         raise InputError(
-            f"the image is {image.width} x {image.height} px, the one registered {moving.width} x {moving.height} px; "
-            "needed the same aspect where georeferences are missing; try an image of the same ground"
+            f"The image is {image.width} x {image.height} px, the one registered {moving.width} x {moving.height} px; "
+            "without georeferences both need the same aspect; try an image of the same ground"
         )
     return np.array([[x, 0, x / 2 - 0.5], [0, y, y / 2 - 0.5], [0, 0, 1]])

@@ -1,4 +1,4 @@
-"""Copying an image as it is, with tie points as ground control points: whoever resamples it later, does so once."""
+"""Copy an image as it is, with tie points as ground control points, so that it is resampled only once, later."""
 
 from __future__ import annotations
 
@@ -6,15 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from rasterio.control import GroundControlPoint
-from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import RasterioError
-from rasterio.io import DatasetReader, DatasetWriter
 
 from rrl_register.config import Crop, OutputGrid, WarpConfig
 from rrl_register.errors import UsageError
 from rrl_register.geometry.arrays import Points
 from rrl_register.geometry.window import Box
-from rrl_register.raster.geotiff import NodataPolicy, fits
+from rrl_register.raster.geotiff import inherited_nodata
 from rrl_register.raster.grid import Grid
 from rrl_register.raster.reader import open_dataset, unreadable
 from rrl_register.raster.storing import stored_raster
@@ -33,7 +31,7 @@ def copy_with_gcps(
 ) -> None:
     """Copy a raster's pixels and give it ground control points in the fixed image's CRS.
 
-    The georeference that the image may have is left out: a GeoTIFF holds either. Everything else is kept.
+    A georeference of the image is dropped, because a GeoTIFF holds either. Everything else is kept.
 
     Args:
         image: The raster to copy.
@@ -56,18 +54,26 @@ def copy_with_gcps(
     check_not_input(output, image)
     check_output(output, overwrite)
     with open_dataset(image) as dataset:
-        grid, nodata = Grid(dataset.width, dataset.height), _nodata_of(dataset)
+        grid, nodata = Grid(dataset.width, dataset.height), inherited_nodata(dataset)
         with stored_raster(output, dataset, grid, nodata, settings, overwrite) as target:
             target.gcps = ground_control_points(points, fixed_grid.pixel_to_map(fixed_points)), fixed_grid.crs
             for block in Box.of_shape(grid.shape).blocks(settings.block_size):
-                _copy_block(image, dataset, target, block, nodata.mask)
+                window = block.window()
+                try:
+                    values = dataset.read(window=window)
+                    mask = dataset.read_masks(1, window=window) if nodata.mask else None
+                except RasterioError as error:  # caught here, where it cannot be one of the output's
+                    raise unreadable(image, error) from error
+                target.write(values, window=window)
+                if mask is not None:
+                    target.write_mask(mask, window=window)
 
 
 def ground_control_points(points: Points, places: Points) -> list[GroundControlPoint]:
-    """Pixels and where they lie on the map, as GDAL has it.
+    """Convert pixels and their map coordinates into GDAL's ground control points.
 
     Args:
-        points: (N, 2) px (x, y), (0, 0) being the centre of the top-left pixel; for GDAL it is that pixel's corner.
+        points: (N, 2) px (x, y), (0, 0) is the centre of the top-left pixel; GDAL counts from that pixel's corner.
         places: (N, 2) map coordinates.
     """
     return [
@@ -82,24 +88,8 @@ def _require_plain_copy(config: WarpConfig) -> None:
         "--crop": config.crop is not Crop.FIXED,
         "--nodata": config.nodata is not None,
     }
-    asked = [flag for flag, given in resampled.items() if given]
-    if asked:
-        raise UsageError(f"{asked[0]} beside --gcps-only, which copies all pixels as they are; needed one of them")
-
-
-def _nodata_of(dataset: DatasetReader) -> NodataPolicy:
-    declared = dataset.nodata is not None and fits(dataset.nodata, dataset.dtypes[0])
-    by_mask = MaskFlags.per_dataset in dataset.mask_flag_enums[0] and ColorInterp.alpha not in dataset.colorinterp
-    return NodataPolicy(dataset.nodata if declared else 0.0, declared, by_mask)
-
-
-def _copy_block(image: Path, dataset: DatasetReader, target: DatasetWriter, block: Box, with_mask: bool) -> None:
-    window = block.window()
-    try:
-        values = dataset.read(window=window)
-        mask = dataset.read_masks(1, window=window) if with_mask else None
-    except RasterioError as error:
-        raise unreadable(image, error) from error
-    target.write(values, window=window)
-    if mask is not None:
-        target.write_mask(mask, window=window)
+    for flag, given in resampled.items():
+        if given:
+            raise UsageError(
+                f"{flag} has no effect with --gcps-only, which copies pixels as they are; drop one of them"
+            )

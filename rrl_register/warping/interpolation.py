@@ -1,14 +1,13 @@
 """Interpolation at arbitrary places of an image, exact and blind to pixels without data.
 
-OpenCV's ``remap`` rounds coordinates to 1/32 px and knows no mask. Here coordinates are taken as they are, and a pixel
-without data never weighs anything.
+Hand-made, because OpenCV's ``remap`` rounds coordinates to 1/32 px and knows no mask: here coordinates are taken as
+they are, and a pixel without data never weighs anything.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,21 +17,20 @@ from rrl_register.geometry.arrays import Array, Mask
 
 MARGIN = (1, 2)
 """Pixels that the widest kernel reaches before and after the pixel at or left of (above) a place."""
-
 CHUNK = 32_768
-"""Places worked on at a time: few enough for what belongs to them to stay in a core's cache."""
+"""Places computed at a time: few enough for their intermediate values to stay in a core's cache."""
 
 
 @dataclass(frozen=True)
-class Taps:
+class SamplePoints:
     """Places in an image, relative to a window of it.
 
     Attributes:
         columns: Width of the window, px.
         index: (N,) flat index, within the window, of the pixel at or up left of each place; the kernel's reach
             around it lies within the window.
-        fx: (N,) float32 rest of x, in [0, 1), of places that are rounded so that this is exact.
-        fy: (N,) float32 rest of y, likewise.
+        fx: (N,) float32 fraction of x, in [0, 1), of places that are rounded so that this is exact.
+        fy: (N,) float32 fraction of y, in the same way.
     """
 
     columns: int
@@ -40,11 +38,11 @@ class Taps:
     fx: npt.NDArray[np.float32]
     fy: npt.NDArray[np.float32]
 
-    def subset(self, chosen: Mask | slice) -> Taps:
+    def subset(self, chosen: Mask | slice) -> SamplePoints:
         """Keep the chosen places, (N,) bool or a slice."""
-        return Taps(self.columns, self.index[chosen], self.fx[chosen], self.fy[chosen])
+        return SamplePoints(self.columns, self.index[chosen], self.fx[chosen], self.fy[chosen])
 
-    def chunks(self) -> Iterator[tuple[slice, Taps]]:
+    def chunks(self) -> Iterator[tuple[slice, SamplePoints]]:
         """Cut into pieces of ``CHUNK`` places."""
         for start in range(0, len(self.index), CHUNK):
             part = slice(start, start + CHUNK)
@@ -57,7 +55,7 @@ class Taps:
 
 
 def interpolate(
-    image: Array, valid: Mask | None, taps: Taps, resampling: Resampling, dtype: npt.DTypeLike
+    image: Array, valid: Mask | None, points: SamplePoints, resampling: Resampling, dtype: npt.DTypeLike
 ) -> tuple[Array, Mask]:
     """Interpolate an image.
 
@@ -68,7 +66,7 @@ def interpolate(
     Args:
         image: (h, w) window, real or complex.
         valid: (h, w) bool; None: all pixels have data.
-        taps: The places.
+        points: The places.
         resampling: How to interpolate.
         dtype: Type of the result; integers are rounded and clipped.
 
@@ -77,13 +75,13 @@ def interpolate(
     """
     flat = image.reshape(-1)
     known = None if valid is None or valid.all() else valid
-    has_data = np.ones(len(taps.index), bool) if known is None else known.reshape(-1).take(taps.nearest)
+    has_data = np.ones(len(points.index), bool) if known is None else known.reshape(-1).take(points.nearest)
     if resampling is Resampling.NEAREST:
-        return as_dtype(flat.take(taps.nearest), dtype), has_data
+        return as_dtype(flat.take(points.nearest), dtype), has_data
     work = flat.astype(np.result_type(flat.dtype, np.float32), copy=False)
     complete = _all_16_valid(known) if known is not None and resampling is Resampling.CUBIC else None
-    values = np.empty(len(taps.index), dtype)
-    for part, places in taps.chunks():
+    values = np.empty(len(points.index), dtype)
+    for part, places in points.chunks():
         if resampling is Resampling.BILINEAR:
             found = _bilinear(work, known, places)
         else:
@@ -100,41 +98,38 @@ def as_dtype(values: Array, dtype: npt.DTypeLike) -> Array:
     target = np.dtype(dtype)
     if values.dtype == target or target.kind not in "iu":
         return values.astype(target, copy=False)
-    low, high = _integer_limits(target, values.dtype)
-    rounded: Array = np.clip(np.rint(values), low, high).astype(target)
+    limits, floating = np.iinfo(target), values.dtype.type
+    high = floating(limits.max)
+    if int(high) > limits.max:  # the floating type has rounded it up
+        high = np.nextafter(high, floating(0))
+    rounded: Array = np.clip(np.rint(values), floating(limits.min), high).astype(target)
     return rounded
 
 
-def _integer_limits(target: np.dtype[Any], source: np.dtype[Any]) -> tuple[Any, Any]:
-    """Limits of an integer type that its values do not exceed after rounding to a floating type."""
-    limits = np.iinfo(target)
-    high = source.type(limits.max)
-    return source.type(limits.min), high if int(high) <= limits.max else np.nextafter(high, source.type(0))
-
-
-def _cubic_or_bilinear(flat: Array, valid: Mask | None, complete: Mask | None, taps: Taps) -> Array:
-    if complete is None:
-        return _cubic(flat, taps)
-    there = complete.take(taps.index)
-    if there.all():
-        return _cubic(flat, taps)
-    values = np.empty(len(taps.index), flat.dtype)
-    values[there] = _cubic(flat, taps.subset(there))
-    values[~there] = _bilinear(flat, valid, taps.subset(~there))
+def _cubic_or_bilinear(flat: Array, valid: Mask | None, complete: Mask | None, points: SamplePoints) -> Array:
+    enough = None if complete is None else complete.take(points.index)
+    if enough is None or enough.all():
+        return _cubic(flat, points)
+    values = np.empty(len(points.index), flat.dtype)
+    values[enough] = _cubic(flat, points.subset(enough))
+    values[~enough] = _bilinear(flat, valid, points.subset(~enough))
     return values
 
 
-def _cubic(flat: Array, taps: Taps) -> Array:
-    """Source: Keys, "Cubic convolution interpolation for digital image processing", 1981, a = -1/2."""
+def _cubic(flat: Array, points: SamplePoints) -> Array:
+    """Convolve with a cubic kernel.
+
+    Source: Keys, "Cubic convolution interpolation for digital image processing", 1981, a = -1/2.
+    """
     real = flat.real.dtype
-    weights_x, weights_y = _keys_weights(taps.fx.astype(real)), _keys_weights(taps.fy.astype(real))
-    first = taps.index - taps.columns - 1
+    weights_x, weights_y = _keys_weights(points.fx.astype(real)), _keys_weights(points.fy.astype(real))
+    first = points.index - points.columns - 1
     values, line, pixels = (np.zeros(len(first), flat.dtype) for _ in range(3))
     for row, weight_y in enumerate(weights_y):
         line[:] = 0
         for column, weight_x in enumerate(weights_x):
-            # Every index is within the window; "wrap" is the fastest way to have none checked.
-            np.take(flat[row * taps.columns + column :], first, out=pixels, mode="wrap")
+            # Every index is within the window; "wrap" is the fastest mode, because it checks none.
+            np.take(flat[row * points.columns + column :], first, out=pixels, mode="wrap")
             pixels *= weight_x
             line += pixels
         line *= weight_y
@@ -143,7 +138,7 @@ def _cubic(flat: Array, taps: Taps) -> Array:
 
 
 def _keys_weights(f: Array) -> tuple[Array, Array, Array, Array]:
-    """Weights of the pixels at -1, 0, 1 and 2 for a place at f in [0, 1)."""
+    """Weigh the pixels at -1, 0, 1 and 2 of a place at f in [0, 1)."""
     return (
         ((-0.5 * f + 1) * f - 0.5) * f,
         (1.5 * f - 2.5) * f * f + 1,
@@ -153,29 +148,29 @@ def _keys_weights(f: Array) -> tuple[Array, Array, Array, Array]:
 
 
 def _all_16_valid(valid: Mask) -> Mask:
-    """For each flat index: whether the 4 x 4 pixels from one up left to two down right all have data."""
+    """Mark each flat index whose 4 x 4 pixels, from one up left to two down right, all have data."""
     complete = np.zeros_like(valid)
     rows = valid[:-3] & valid[1:-2] & valid[2:-1] & valid[3:]
     complete[1:-2, 1:-2] = rows[:, :-3] & rows[:, 1:-2] & rows[:, 2:-1] & rows[:, 3:]
     return complete.reshape(-1)
 
 
-def _bilinear(flat: Array, valid: Mask | None, taps: Taps) -> Array:
+def _bilinear(flat: Array, valid: Mask | None, points: SamplePoints) -> Array:
     real = flat.real.dtype
-    fx, fy = taps.fx.astype(real), taps.fy.astype(real)
+    fx, fy = points.fx.astype(real), points.fy.astype(real)
     known = None if valid is None else valid.reshape(-1)
     values, total = np.zeros(len(fx), flat.dtype), np.zeros(len(fx), real)
     for offset, weight in (
         (0, (1 - fx) * (1 - fy)),
         (1, fx * (1 - fy)),
-        (taps.columns, (1 - fx) * fy),
-        (taps.columns + 1, fx * fy),
+        (points.columns, (1 - fx) * fy),
+        (points.columns + 1, fx * fy),
     ):
-        pixels = flat[offset:].take(taps.index)
+        pixels = flat[offset:].take(points.index)
         if known is not None:
-            there = known[offset:].take(taps.index)
-            # Without data, pixels may hold NaN, which no weight of 0 would remove.
-            pixels, weight = np.where(there, pixels, 0), np.where(there, weight, 0)
+            has_data = known[offset:].take(points.index)
+            # A pixel without data may hold NaN, which a weight of 0 would not remove.
+            pixels, weight = np.where(has_data, pixels, 0), np.where(has_data, weight, 0)
         values += weight * pixels
         total += weight
     # Divided even where the weights should add up to 1, so that a place's value does not depend on its block.

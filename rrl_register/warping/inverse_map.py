@@ -11,22 +11,19 @@ import numpy.typing as npt
 
 from rrl_register.config import Resampling
 from rrl_register.errors import UsageError
-from rrl_register.geometry.arrays import Array, Mask
+from rrl_register.geometry.arrays import Array, Mask, Matrix
 from rrl_register.geometry.window import Box
-from rrl_register.warping.displacement_grid import DisplacementField
-from rrl_register.warping.interpolation import CHUNK, MARGIN, Taps
+from rrl_register.warping.displacement_grid import DisplacementGrid
+from rrl_register.warping.interpolation import CHUNK, MARGIN, SamplePoints
 
 _MAX_WINDOW_PX = 2048 * 2048
-"""Source pixels read at once for one band; a block that needs more is cut."""
-
+"""Largest window of the source that is read at once for one band; a block that needs more is cut."""
 _SNAP = 2.0**20
 """Coordinates are rounded to this part of a pixel, so that rounding noise does not turn a whole shift into a blur, and
-so that what is left of a whole pixel fits into a float32."""
-
+so that the fraction of a pixel fits into a float32."""
 _SMALLEST_AREA = 1e-12
-"""A transform that shrinks the pixel in the middle to less than this part of its area is no transform."""
-
-_NOWHERE = -(2**30)
+"""A matrix that shrinks the central pixel to less than this part of its area counts as singular."""
+OUTSIDE = -(2**30)
 """Column of a place that is not in the source; far enough off for any image."""
 
 Floats = npt.NDArray[np.float64]
@@ -38,10 +35,10 @@ class Patch:
 
     box: Box
     inside: Mask | None
-    """Pixels of the box that fall into the source; None: all. ``taps`` has one place for each."""
+    """Pixels of the box that fall into the source; None: all. ``points`` has one place for each."""
     window: Box
     """Part of the averaged source that is needed; it may reach over the edge."""
-    taps: Taps
+    points: SamplePoints
 
 
 @dataclass(frozen=True)
@@ -52,16 +49,16 @@ class InverseMap:
         inverse: (3, 3), output pixel -> source pixel, scaled so that the third coordinate is positive in front of the
             horizon.
         shape: (rows, columns) of the source.
-        factor: Source pixels per averaged pixel along each side; 1 unless the transform reduces by 2 and more.
+        factor: Source pixels per averaged pixel along each side; 1 unless the transform reduces by 2 or more.
         resampling: How to interpolate.
-        field: What the output pixels are displaced by; None: nothing.
+        displacements: Displacement of the output pixels; None: none.
     """
 
-    inverse: Floats
+    inverse: Matrix
     shape: tuple[int, int]
     factor: int
     resampling: Resampling
-    field: DisplacementField | None = None
+    displacements: DisplacementGrid | None = None
 
     @classmethod
     def onto(
@@ -69,33 +66,38 @@ class InverseMap:
         matrix: npt.ArrayLike,
         shape: tuple[int, int],
         resampling: Resampling,
-        field: DisplacementField | None = None,
+        displacements: DisplacementGrid | None = None,
     ) -> InverseMap:
-        """Prepare the way back for a matrix source -> output, a displacement and a source of that shape."""
+        """Invert a matrix source -> output and a displacement, for a source of a shape.
+
+        Raises:
+            UsageError: The matrix has no inverse.
+        """
         forward = facing_forward(matrix, shape)
         factor = 1 if resampling is Resampling.NEAREST else _reduction(forward, shape)
-        inverse: Floats = np.linalg.inv(forward).astype(np.float64)
-        return cls(inverse, shape, factor, resampling, field)
+        return cls(np.linalg.inv(forward).astype(np.float64), shape, factor, resampling, displacements)
 
     def patches(self, box: Box) -> Iterator[Patch]:
-        """Plan a block; it is cut where it needs too much of the source at once."""
+        """Plan a block; cut it if it needs too much of the source at once."""
         left, top, fx, fy = self._split_places(box)
-        inside = left != _NOWHERE
+        inside = left != OUTSIDE
         if not inside.any():
             return
         chosen = None if inside.all() else inside
-        left, top, fx, fy = (_picked(side, chosen) for side in (left, top, fx, fy))
-        window = _reach(left, top)
+        left, top, fx, fy = (_chosen(side, chosen) for side in (left, top, fx, fy))
+        before, after = MARGIN
+        low, high = (int(top.min()), int(left.min())), (int(top.max()) + 1, int(left.max()) + 1)
+        window = Box(low[0] - before, high[0] + after, low[1] - before, high[1] + after)
         if math.prod(window.shape) * self.factor**2 > _MAX_WINDOW_PX and max(box.shape) > 1:
             for part in box.quarters():
                 yield from self.patches(part)
             return
         columns = window.shape[1]
         index = (top - window.top).astype(np.intp) * columns + (left - window.left)
-        yield Patch(box, chosen, window, Taps(columns, index, fx, fy))
+        yield Patch(box, chosen, window, SamplePoints(columns, index, fx, fy))
 
     def window(self, box: Box) -> Box:
-        """The part of the source that a block needs, source pixels; empty where the block falls beside it."""
+        """Find the part of the source that a block needs, source pixels; empty if the block falls beside it."""
         windows = [patch.window for patch in self.patches(box)]
         if not windows:
             return Box(0, 0, 0, 0)
@@ -106,9 +108,9 @@ class InverseMap:
     def _split_places(
         self, box: Box
     ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        """Where the pixels of a box look: column and row of the pixel up left of the place, and the rests, (h, w).
+        """Find where the pixels of a box look: column and row of the pixel up left of it, and the fractions, (h, w).
 
-        The column is ``_NOWHERE`` where that is outside the source.
+        The column is ``OUTSIDE`` if the place is not in the source.
         """
         rows, columns = (math.ceil(side / self.factor) for side in self.shape)
         left, top = np.empty(box.shape, np.int32), np.empty(box.shape, np.int32)
@@ -118,46 +120,49 @@ class InverseMap:
             x, y = self._places(strip)
             outside = ~((x >= -0.5) & (x < columns - 0.5) & (y >= -0.5) & (y < rows - 0.5))
             if outside.any():
-                x[outside], y[outside] = _NOWHERE, _NOWHERE
-            for places, whole, rest in ((x, left, fx), (y, top, fy)):
+                x[outside], y[outside] = OUTSIDE, OUTSIDE
+            for places, whole, fraction in ((x, left, fx), (y, top, fy)):
                 floor = np.floor(places)
                 whole[part] = floor
-                rest[part] = np.subtract(places, floor, out=places)
+                fraction[part] = np.subtract(places, floor, out=places)
         return left, top, fx, fy
 
     def _places(self, box: Box) -> tuple[Floats, Floats]:
-        """Where the pixels of a box lie in the averaged source, (h, w) each; NaN behind the horizon.
+        """Map the pixels of a box into the averaged source, (h, w) each; NaN behind the horizon.
 
-        Written out, since a matrix product may round differently from one block to the next.
+        Written out, because a matrix product may round differently from one block to the next.
         """
         u = np.arange(box.left, box.right, dtype=np.float64)
-        v = np.arange(box.top, box.bottom, dtype=np.float64)[:, None]
-        if self.field is not None:
-            along_x, along_y = self.field.at(u, v)
-            u, v = u - along_x, v - along_y
+        v = np.arange(box.top, box.bottom, dtype=np.float64)
+        if self.displacements is None:
+            v = v[:, None]
+        else:
+            along_x, along_y = self.displacements.at(u, v)
+            u, v = u - along_x, v[:, None] - along_y
         x, y, depth = (row[0] * u + (row[1] * v + row[2]) for row in self.inverse)
         if depth.min() <= 0:
             depth[depth <= 0] = np.nan
-        return self._averaged(x, depth), self._averaged(y, depth)
-
-    def _averaged(self, places: Floats, depth: Floats) -> Floats:
-        """Divide by the depth, change to averaged pixels and round, in place."""
-        places /= depth
-        if self.factor > 1:
-            places += 0.5
-            places /= self.factor
-            places -= 0.5
-        places *= _SNAP
-        np.rint(places, out=places)
-        places /= _SNAP
-        return places
+        for places in (x, y):  # in place, into averaged pixels
+            places /= depth
+            if self.factor > 1:
+                places += 0.5
+                places /= self.factor
+                places -= 0.5
+            places *= _SNAP
+            np.rint(places, out=places)
+            places /= _SNAP
+        return x, y
 
 
-def facing_forward(matrix: npt.ArrayLike, shape: tuple[int, int]) -> Floats:
-    """Scale a matrix so that the third coordinate of the source's centre is 1.
+def _chosen(values: Array, inside: Mask | None) -> Array:
+    return values.reshape(-1) if inside is None else values[inside]
+
+
+def facing_forward(matrix: npt.ArrayLike, shape: tuple[int, int]) -> Matrix:
+    """Scale a matrix (3, 3) so that the third coordinate of the source's centre is 1.
 
     Args:
-        matrix: (3, 3).
+        matrix: Source pixel -> output pixel.
         shape: (rows, columns) of the source.
 
     Raises:
@@ -168,25 +173,13 @@ def facing_forward(matrix: npt.ArrayLike, shape: tuple[int, int]) -> Floats:
         depth = float(given[2] @ ((shape[1] - 1) / 2, (shape[0] - 1) / 2, 1))
         if depth != 0 and abs(np.linalg.det(given / depth)) > _SMALLEST_AREA:
             return given / depth
-    raise UsageError(f"the transform {given.tolist()} has no inverse; needed an invertible 3 x 3; register again")
+    raise UsageError(f"Transform {given.tolist()} has no inverse; needed: an invertible 3 x 3 matrix; register again")
 
 
-def _reduction(forward: Floats, shape: tuple[int, int]) -> int:
-    """Whole source pixels per output pixel, along each side, in the median over the source."""
+def _reduction(forward: Matrix, shape: tuple[int, int]) -> int:
+    """Count whole source pixels per output pixel, along each side, in the median over the source."""
     x, y = np.meshgrid(np.linspace(0, shape[1] - 1, 9), np.linspace(0, shape[0] - 1, 9))
     depth = forward[2, 0] * x + forward[2, 1] * y + forward[2, 2]
     # The Jacobian of a homography has the determinant det(H) / depth^3.
     area = depth[depth > 0] ** 3 / abs(np.linalg.det(forward))
     return max(1, math.floor(math.sqrt(np.median(area)) + 1e-6))
-
-
-def _picked(values: Array, inside: Mask | None) -> Array:
-    return values.reshape(-1) if inside is None else values[inside]
-
-
-def _reach(left: npt.NDArray[np.int32], top: npt.NDArray[np.int32]) -> Box:
-    """The pixels that kernels at these places reach."""
-    before, after = MARGIN
-    return Box(
-        int(top.min()) - before, int(top.max()) + after + 1, int(left.min()) - before, int(left.max()) + after + 1
-    )

@@ -1,4 +1,4 @@
-"""Bringing the moving image onto an output grid, block by block, by the exact inverse of the transform."""
+"""Warp the moving image onto an output grid, block by block, by the exact inverse of the transform."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import chain, groupby
+from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,24 +21,24 @@ from rrl_register.geometry.displacement import Displacement
 from rrl_register.geometry.window import Box
 from rrl_register.parallel import default_threads, ordered_map
 from rrl_register.raster.geotiff import NodataPolicy, choose_nodata
-from rrl_register.raster.grid import Grid
-from rrl_register.raster.reader import grid_of, open_info
+from rrl_register.raster.grid import Grid, grid_of
+from rrl_register.raster.reader import open_info
 from rrl_register.raster.sources import ArraySource, FileSource, Source
 from rrl_register.raster.storing import stored_raster
 from rrl_register.raster.writer import check_not_input, check_output
 from rrl_register.warping.interpolation import as_dtype, interpolate
 from rrl_register.warping.inverse_map import InverseMap, Patch
-from rrl_register.warping.output_grid import Layout, field_on, plan_output
+from rrl_register.warping.output_grid import Layout, plan_output, sample_displacement
 
 TO_FIXED_TAG = "RRL_TO_FIXED_PIXELS"
-"""Tag of an output on another grid than the fixed one that no georeference places: a, b, c, d, e, f of
+"""Tag of an output on another grid than the fixed one without a georeference: a, b, c, d, e, f of
 x = a u + b v + c and y = d u + e v + f, the fixed pixel of the output pixel (u, v)."""
 
 _ARRAY_BLOCK = 512
 _PIECE_BYTES = 16 * 1024**2
-"""Of a block of many bands as many are warped at once."""
+"""Size of the bands of a block that are warped at once."""
 _BLOCKS_PER_THREAD = 2
-"""With fewer, some threads would have nothing to do while others are at the last blocks."""
+"""With fewer, some threads would be idle while others compute the last blocks."""
 
 
 def warp_array(
@@ -55,21 +55,20 @@ def warp_array(
         image: (H, W) or (B, H, W), any real or complex type.
         matrix: (3, 3), moving pixel -> fixed pixel.
         shape: (rows, columns) of the fixed grid.
-        resampling: How to interpolate; where the transform reduces by 2 and more, pixels are averaged before.
+        resampling: How to interpolate; pixels are averaged first if the transform reduces by 2 or more.
         valid: (H, W) bool, pixels with data; None: those that are finite.
-        displacement: What is to be added to the matrix, on the fixed grid; None: nothing.
+        displacement: Displacement on the fixed grid, added to the matrix; None: none.
 
     Returns:
         The image on the fixed grid, (h, w) or (B, h, w) of the same type, 0 where it has no data, and the (h, w) bool
-        mask of where it has.
+        mask of its data.
 
     Raises:
         UsageError: The matrix cannot be inverted.
     """
     bands = image if image.ndim == 3 else image[None]
     known: Mask = np.all(np.isfinite(bands), axis=0) if valid is None else valid
-    grid = int(shape[0]), int(shape[1])
-    view = View.of(ArraySource(bands, known), matrix, grid, resampling, displacement)
+    view = View.of(ArraySource(bands, known), matrix, (int(shape[0]), int(shape[1])), resampling, displacement)
     result, has_data = view.whole()
     return (result if image.ndim == 3 else result[0]), has_data
 
@@ -95,13 +94,12 @@ def warp_to_file(
         matrix: (3, 3), moving pixel -> fixed pixel.
         fixed_grid: Size and georeference of the fixed image.
         output: The GeoTIFF to write.
-        config: How to resample, which pixels to write, what where there is no data, how to store it; None: the
-            defaults.
+        config: Interpolation, grid, crop, nodata and storage; None: the defaults.
         overwrite: Whether an existing output may be replaced.
-        displacement: What is to be added to the matrix, on the fixed grid; None: nothing.
+        displacement: Displacement on the fixed grid, added to the matrix; None: none.
 
     Raises:
-        InputError: The raster cannot be read, or the grid asked for cannot be used.
+        InputError: The raster cannot be read, or the configured grid cannot be used.
         WriteError: The output cannot be written completely.
         OutputExistsError: The output exists and may not be replaced.
         UsageError: The output is the input or cannot be written there, the matrix cannot be inverted, or a setting does
@@ -123,14 +121,14 @@ def warp_to_file(
 
 @dataclass(frozen=True)
 class View:
-    """An image as it looks on the fixed grid; nothing is read or warped before a part is asked for.
+    """An image as it looks on the fixed grid; only the parts that are requested are read and warped.
 
     Attributes:
         source: The image.
         warp: The way back to it.
         shape: (rows, columns) of the fixed grid.
-        bands: Those to give, 0-based.
-        masks: Those that only say where there is data, 0-based.
+        bands: Bands of the view, 0-based.
+        masks: Bands that only mark where there is data, 0-based.
     """
 
     source: Source
@@ -148,13 +146,13 @@ class View:
         resampling: Resampling | str,
         displacement: Displacement | None = None,
     ) -> View:
-        """The view of all bands of a source by a transform moving -> fixed.
+        """View all bands of a source through a transform moving -> fixed.
 
         Raises:
             UsageError: The matrix cannot be inverted.
         """
-        field = field_on(displacement, matrix, source.shape, Box.of_shape(shape))
-        warp = InverseMap.onto(matrix, source.shape, Resampling(resampling), field)
+        displacements = sample_displacement(displacement, matrix, source.shape, Box.of_shape(shape))
+        warp = InverseMap.onto(matrix, source.shape, Resampling(resampling), displacements)
         return cls(source, warp, shape, tuple(range(source.count)))
 
     def read(self, box: Box) -> tuple[Array, Mask]:
@@ -185,69 +183,46 @@ class View:
 
 
 class _Piece(NamedTuple):
-    """What one thread warps at a time: some bands, 0-based, of a block or of a part of it."""
+    """The work of one thread at a time: some bands, 0-based, of a block or of a part of it."""
 
-    block: Box
-    bands: range
     part: Box
-
-
-@dataclass(frozen=True)
-class _Pixels:
-    """A piece as it is written: values (B, h, w) of the part, and where all of its bands have data (h, w)."""
-
-    piece: _Piece
-    values: Array
-    has_data: Mask
+    bands: range
 
 
 def _write_blocks(
     source: FileSource, target: DatasetWriter, layout: Layout, nodata: NodataPolicy, config: WarpConfig
 ) -> None:
     resampling = Resampling.NEAREST if source.has_palette else config.resampling
-    warp = InverseMap.onto(layout.matrix, source.shape, resampling, layout.field)
-    threads = config.threads or default_threads()
-    pieces = _pieces(source, layout.frame, config.block_size, threads)
-    results = ordered_map(lambda piece: _warp_piece(source, piece, warp, nodata), pieces, threads)
-    # Closed whatever happens, so that no thread reads on from a source that is closed after an error.
-    with closing(results) as warped:
-        for block, of_block in groupby(warped, key=lambda pixels: pixels.piece.block):
-            window, everywhere = block.window((layout.frame.top, layout.frame.left)), np.ones(block.shape, bool)
-            for bands, parts in groupby(of_block, key=lambda pixels: pixels.piece.bands):
-                values, has_data = _joined(block, parts)
-                target.write(values, [band + 1 for band in bands], window=window)
+    warp = InverseMap.onto(layout.matrix, source.shape, resampling, layout.displacements)
+    threads, frame = config.threads or default_threads(), layout.frame
+
+    def warped(piece: _Piece) -> tuple[_Piece, Array, Mask]:
+        """Return a piece, its values and where it has data."""
+        return piece, *_warp_piece(source, piece, warp, nodata)
+
+    # Closed on an error, too, so that no thread continues to read from a source that is closed after it.
+    with closing(ordered_map(warped, _pieces(source, frame, config.block_size, threads), threads)) as results:
+        for part, of_part in groupby(results, key=lambda result: result[0].part):
+            window, everywhere = part.window((frame.top, frame.left)), np.ones(part.shape, bool)
+            for piece, values, has_data in of_part:
+                target.write(values, [band + 1 for band in piece.bands], window=window)
                 everywhere &= has_data
             if nodata.mask:
                 target.write_mask(everywhere, window=window)
 
 
 def _pieces(source: FileSource, frame: Box, block_size: int, threads: int) -> Iterator[_Piece]:
-    count = source.count
     at_once = max(1, _PIECE_BYTES // (block_size**2 * source.dtype.itemsize))
     n_blocks = math.prod(math.ceil(side / block_size) for side in frame.shape)
     for block in frame.blocks(block_size):
-        # A small image keeps all threads busy by parts of blocks; what neighbours need is read for each of them.
-        parts = list(block.quarters()) if n_blocks < _BLOCKS_PER_THREAD * threads else [block]
-        for first in range(0, count, at_once):
-            for part in parts:
-                yield _Piece(block, range(first, min(first + at_once, count)), part)
+        # A small image keeps all threads busy by parts of blocks, although each reads what its neighbours need, too.
+        for part in block.quarters() if n_blocks < _BLOCKS_PER_THREAD * threads else [block]:
+            for first in range(0, source.count, at_once):
+                yield _Piece(part, range(first, min(first + at_once, source.count)))
 
 
-def _joined(block: Box, parts: Iterator[_Pixels]) -> tuple[Array, Mask]:
-    """Values (B, h, w) of a block, and where they have data, out of those of its parts."""
-    first = next(parts)
-    if first.piece.part == block:
-        return first.values, first.has_data
-    values = np.empty((len(first.values), *block.shape), first.values.dtype)
-    has_data = np.empty(block.shape, bool)
-    for pixels in chain([first], parts):
-        rows, columns = pixels.piece.part.slices_from(block)
-        values[:, rows, columns], has_data[rows, columns] = pixels.values, pixels.has_data
-    return values, has_data
-
-
-def _warp_piece(source: FileSource, piece: _Piece, warp: InverseMap, nodata: NodataPolicy) -> _Pixels:
-    """Warp a piece and mark where it has no data."""
+def _warp_piece(source: FileSource, piece: _Piece, warp: InverseMap, nodata: NodataPolicy) -> tuple[Array, Mask]:
+    """Warp a piece; return its values (B, h, w), marked where it has no data, and where all bands have, (h, w)."""
     part = piece.part
     patches = list(warp.patches(part))
     pixels = np.empty((len(piece.bands), *part.shape), source.dtype)
@@ -256,21 +231,21 @@ def _warp_piece(source: FileSource, piece: _Piece, warp: InverseMap, nodata: Nod
         values, has_data = _warp_band(source, band, part, patches, warp)
         fill = 0.0 if source.is_alpha(band) else nodata.fill
         if nodata.declared and not source.is_alpha(band):
-            values = keep_off(values, nodata.fill)
+            values = avoid_nodata(values, nodata.fill)
         if not has_data.all():
             values = np.where(has_data, values, as_dtype(np.array(fill, np.float64), source.dtype))
         pixels[place] = values
         everywhere &= has_data
-    return _Pixels(piece, pixels, everywhere)
+    return pixels, everywhere
 
 
 def _warp_band(source: Source, band: int, block: Box, patches: list[Patch], warp: InverseMap) -> tuple[Array, Mask]:
-    """Values of a block, undefined where it has no data, and where it has; (h, w) each."""
+    """Warp a block of a band; return values, undefined where it has no data, and where it has, (h, w) each."""
     values, has_data = np.zeros(block.shape, source.dtype), np.zeros(block.shape, bool)
     for patch in patches:
         image, valid = _read_averaged(source, band, patch.window, warp.factor)
         place = patch.box.slices_from(block)
-        found, known = interpolate(image, valid, patch.taps, warp.resampling, source.dtype)
+        found, known = interpolate(image, valid, patch.points, warp.resampling, source.dtype)
         if patch.inside is None:
             values[place], has_data[place] = found.reshape(patch.box.shape), known.reshape(patch.box.shape)
         else:
@@ -292,7 +267,7 @@ def _read_averaged(source: Source, band: int, window: Box, factor: int) -> tuple
 
 
 def _average(image: Array, valid: Mask | None, factor: int) -> tuple[Array, Mask | None]:
-    """Mean of the pixels with data in each cell of factor x factor; a cell needs half of its pixels."""
+    """Average the pixels with data in each cell of factor x factor; a cell needs half of its pixels."""
     work = np.result_type(image.dtype, np.float32)
     if valid is None or valid.all():
         return _sum_of_cells(image, factor, work) / work.type(factor**2), None
@@ -302,9 +277,9 @@ def _average(image: Array, valid: Mask | None, factor: int) -> tuple[Array, Mask
 
 
 def _sum_of_cells(values: Array, factor: int, dtype: np.dtype[Any]) -> Array:
-    """Sums of factor x factor values, rows first.
+    """Sum factor x factor values, rows first.
 
-    Added one by one: how numpy orders the terms of a sum, and so its rounding, depends on the array's shape.
+    Added one by one, because the order of numpy's sums, and so their rounding, depends on the array's shape.
     """
     rows = np.zeros((values.shape[0] // factor, values.shape[1]), dtype)
     for offset in range(factor):
@@ -315,8 +290,8 @@ def _sum_of_cells(values: Array, factor: int, dtype: np.dtype[Any]) -> Array:
     return cells
 
 
-def keep_off(values: Array, nodata: float) -> Array:
-    """Move values that happen to equal the nodata value aside, by as little as a reader can tell from it.
+def avoid_nodata(values: Array, nodata: float) -> Array:
+    """Move values that happen to equal the nodata value away from it, by as little as a reader can distinguish.
 
     Interpolation may lead to that value from others, as the overshoot of cubic kernels leads to 0.
     """
@@ -333,10 +308,10 @@ def keep_off(values: Array, nodata: float) -> Array:
 
 
 def require_block_size(size: int) -> None:
-    """See that blocks of a file are of a size that GDAL writes.
+    """Refuse sizes of blocks that GDAL does not write.
 
     Raises:
-        UsageError: They are not.
+        UsageError: The size is not a multiple of 16 px.
     """
     if size < 16 or size % 16:
-        raise UsageError(f"the block size is {size} px; needed a multiple of 16; try 512")
+        raise UsageError(f"Block size {size} px is not a multiple of 16; try 512")

@@ -64,8 +64,8 @@ def inputs(make_raster: Callable[..., Path], tmp_path: Path, rng: np.random.Gene
     whole = make_raster(rng.integers(1, 255, (200, 200), dtype=np.uint8), "truncated.tif", **here)
     whole.write_bytes(whole.read_bytes()[:9000])
     unreadable = ("binary", "header_only", "truncated", "text")
-    special = {"zero_bytes": "is empty", "folder": "is a folder", "missing": "there is no file"}
-    return {**said, **dict.fromkeys(unreadable, "cannot read"), **special}
+    special = {"zero_bytes": "is empty", "folder": "is a folder", "missing": "There is no file"}
+    return {**said, **dict.fromkeys(unreadable, "Cannot read"), **special}
 
 
 @pytest.fixture

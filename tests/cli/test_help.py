@@ -171,7 +171,7 @@ def test_rio_lists_the_command_and_loads_nothing_heavy_for_it(tmp_path: Path) ->
         ("a.tif nowhere.tif -o out.tif", 2, "there is no file nowhere.tif"),
         ("a.tif b.tif --modle affine", 2, "Did you mean '--model'? See 'rio register --help'."),
         ("a.tif b.tif -o out.tif --config broken.yaml", 3, "cannot read the settings in broken.yaml"),
-        ("a.tif b.tif -o broken.yaml", 5, "the output broken.yaml exists"),
+        ("a.tif b.tif -o broken.yaml", 5, "Output broken.yaml exists"),
     ],
 )
 def test_rio_ends_with_our_exit_codes_and_lines(

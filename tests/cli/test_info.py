@@ -66,7 +66,7 @@ def test_options_of_register_count(pair: tuple[str, str], tmp_path: Path) -> Non
     weights.touch()
     flags = ["--moving-kind", "sar", "--max-shift", "300m", "--rotation", "90", "--keypoints", "200", "--weights"]
     text = " ".join(run(*pair, *flags, str(weights), "--model", "affine").stdout.split())
-    assert "kind sar (as told)" in text
+    assert "kind sar (as configured)" in text
     assert "search shifts up to 30 px, rotations 80 to 100 degrees" in text
     assert "up to 200 in each image" in text
     assert "model affine network mine on cpu time about 14 s" in text
@@ -106,7 +106,7 @@ def test_images_without_georeference(make_raster: Make, rng: np.random.Generator
         (["{fixed}", "{fixed}"], 2, "the same file"),
         (["{fixed}", "{moving}", "--weights", "nowhere"], 2, "no file nowhere"),
         (["{fixed}", "--fixed-bidx", "9"], 2, "has no band 9"),
-        (["{note}", "{moving}"], 3, "cannot read"),
+        (["{note}", "{moving}"], 3, "Cannot read"),
         (["{folder}"], 3, "is a folder"),
     ],
 )

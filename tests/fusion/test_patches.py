@@ -100,7 +100,7 @@ def test_a_file_that_is_damaged_later_is_told(data: np.ndarray, make_raster: Cal
     patches = Patches(path, PatchConfig(16, min_valid=0))
     copy = pickle.dumps(patches)
     path.write_bytes(path.read_bytes()[:600])
-    with pytest.raises(InputError, match="cannot read"):
+    with pytest.raises(InputError, match="Cannot read"):
         pickle.loads(copy)[len(patches) - 1]
 
 
@@ -125,7 +125,7 @@ def test_what_is_no_stack_is_refused(stack: object) -> None:
 
 
 def test_a_missing_file_is_told_at_once(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="there is no file"):
+    with pytest.raises(InputError, match="There is no file"):
         iter_patches(tmp_path / "none.tif")
 
 

@@ -151,8 +151,8 @@ def test_an_unreadable_image_is_left_out_if_asked(
     monkeypatch.setattr(stack_module, "load_scorer", lambda *settings: "the network")
     images = [optical, tmp_path / "none.tif", sar]
     stack = align_stack(images, registrations=[None, shifted], on_failure="skip")
-    assert "there is no file" in stack.members[1].reason
-    with pytest.raises(InputError, match="there is no file"):
+    assert "There is no file" in stack.members[1].reason
+    with pytest.raises(InputError, match="There is no file"):
         align_stack(images, registrations=[None, shifted])
 
 

@@ -22,7 +22,7 @@ from rrl_register.geometry.displacement import (
 )
 from rrl_register.geometry.transforms import project, similarity
 from rrl_register.geometry.window import Box
-from rrl_register.warping.displacement_grid import DisplacementField
+from rrl_register.warping.displacement_grid import DisplacementGrid
 
 SIDE = 400
 SQUARE = np.array([(20.0, 30.0), (380.0, 40.0), (370.0, 390.0), (40.0, 360.0)])
@@ -133,9 +133,9 @@ def test_a_point_on_the_horizon_has_no_place() -> None:
 @pytest.mark.parametrize("knots", [0, 12])
 def test_the_lattice_gives_what_the_displacement_does(shape: tuple[int, int], knots: int) -> None:
     displacement = random_displacement(3, knots)
-    field = DisplacementField.over(displacement.at, Box.of_shape(shape))
+    field = DisplacementGrid.sample(displacement.at, Box.of_shape(shape))
     columns, rows = np.arange(shape[1], dtype=float), np.arange(shape[0], dtype=float)[:, None]
-    found = np.stack(field.at(columns, rows), axis=-1)
+    found = np.stack(field.at(columns, rows[:, 0]), axis=-1)
     places = np.stack(np.broadcast_arrays(columns, rows), axis=-1)
     exact = displacement.at(places.reshape(-1, 2)).reshape(found.shape)
     wrong = np.abs(found - exact)
@@ -145,10 +145,10 @@ def test_the_lattice_gives_what_the_displacement_does(shape: tuple[int, int], kn
 
 @pytest.fixture(scope="module")
 def field() -> Callable[[slice, slice], np.ndarray]:
-    whole = DisplacementField.over(random_displacement(5).at, Box.of_shape((300, 500)))
+    whole = DisplacementGrid.sample(random_displacement(5).at, Box.of_shape((300, 500)))
 
     def part(rows: slice, columns: slice) -> np.ndarray:
-        return np.stack(whole.at(np.arange(500.0)[columns], np.arange(300.0)[rows, None]))
+        return np.stack(whole.at(np.arange(500.0)[columns], np.arange(300.0)[rows]))
 
     return part
 

@@ -95,7 +95,7 @@ def test_kinds_come_with_their_reasons(make_raster: Make, colour: np.ndarray, gr
     assert (by_name.fixed.kind, by_name.fixed.why) == (Kind.OPTICAL, "3 bands that differ")
     assert (by_name.moving.kind, by_name.moving.why) == (Kind.IR, "names of bands, tags or file")
     told = plan(fixed, make_raster(grey, "moving.tif"), replace(CONFIG, read=ReadConfig(moving_kind=Kind.SAR)))
-    assert (told.moving.kind, told.moving.why, told.support_px) == (Kind.SAR, "as told", 96)
+    assert (told.moving.kind, told.moving.why, told.support_px) == (Kind.SAR, "as configured", 96)
 
 
 def test_a_kind_that_the_other_image_settles_says_so(make_raster: Make, grey: np.ndarray) -> None:
@@ -153,5 +153,5 @@ def test_what_register_would_refuse_is_refused(make_raster: Make, colour: np.nda
     with pytest.raises(UsageError, match="no band 4"):
         plan_image(fixed, replace(CONFIG, read=ReadConfig(fixed_bands=(4,))))
     (tmp_path / "note.tif").write_text("no image")
-    with pytest.raises(InputError, match="cannot read"):
+    with pytest.raises(InputError, match="Cannot read"):
         plan_image(tmp_path / "note.tif", CONFIG)

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from rrl_register.raster.fill import black_border, bridge_lines, find_missing, missing_blocks, missing_lines
+from rrl_register.raster.fill import all_zero, black_border, bridge_lines, find_missing, missing_blocks, missing_lines
 
 NO_BORDER = np.zeros((100, 100), bool)
 
@@ -89,7 +89,7 @@ def test_lost_lines_are_found_between_borders() -> None:
     border = np.zeros((100, 100), bool)
     border[:, :10] = True
     image[:, 30:33] = image[:, :, 70] = 0
-    lines = missing_lines(np.where(border, 0, image), border)
+    lines = missing_lines(all_zero(image) | border, border)
     assert np.array_equal(lines, (image[0] == 0) & ~border)
 
 
@@ -97,13 +97,13 @@ def test_a_dark_row_with_one_bright_pixel_is_no_lost_line() -> None:
     image = even()
     image[:, 30] = 0
     image[:, 30, 50] = 1
-    assert not missing_lines(image, NO_BORDER).any()
+    assert not missing_lines(all_zero(image), NO_BORDER).any()
 
 
 def test_lost_tiles_and_pieces_of_lines_are_found() -> None:
     image = even()
     image[:, 20:30, 40:56] = image[:, 60, 10:50] = 0
-    missing = missing_blocks(image, NO_BORDER)
+    missing = missing_blocks(all_zero(image), NO_BORDER)
     assert np.array_equal(missing, image[0] == 0)
 
 
@@ -111,7 +111,7 @@ def test_dark_content_is_no_lost_tile() -> None:
     image = even()
     image[:, cv2.circle(np.zeros((100, 100), np.uint8), (50, 50), 20, 1, -1) > 0] = 0
     image[:, 5:8, 5:8] = 0
-    assert not missing_blocks(image, NO_BORDER).any()
+    assert not missing_blocks(all_zero(image), NO_BORDER).any()
 
 
 RAMPS = {

@@ -91,10 +91,10 @@ def test_register_takes_arrays(monkeypatch: pytest.MonkeyPatch, rng: np.random.G
 @pytest.mark.parametrize(
     ("image", "said"),
     [
-        (np.zeros(5), "needed numbers"),
-        (np.zeros((2, 5, 0)), "needed numbers"),
-        (np.array([["a"]]), "needed numbers"),
-        (np.zeros((64, 64, 3)), "bands first"),
+        (np.zeros(5), "has to hold numbers"),
+        (np.zeros((2, 5, 0)), "has to hold numbers"),
+        (np.array([["a"]]), "has to hold numbers"),
+        (np.zeros((64, 64, 3)), "bands come first"),
         ([[1, 2], [3, 4]], "type list"),
         (None, "type NoneType"),
     ],
@@ -107,9 +107,9 @@ def test_what_is_no_image_is_refused(image: object, said: str) -> None:
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"grid": Grid(8, 9)}, "needed .rows, columns. alike"),
-        ({"valid": np.ones((9, 8), bool)}, "needed bool"),
-        ({"valid": np.ones((8, 9))}, "needed bool"),
+        ({"grid": Grid(8, 9)}, ".rows, columns. have to agree"),
+        ({"valid": np.ones((9, 8), bool)}, "bool .* is needed"),
+        ({"valid": np.ones((8, 9))}, "bool .* is needed"),
         ({"names": ("a",)}, "1 names for 2 bands"),
     ],
 )

@@ -1,4 +1,4 @@
-"""A disk that is full: libtiff, which would print a line of its own for every write, is kept quiet."""
+"""A full disk: libtiff, which would print a line of its own for every write, is silenced."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import pytest
 import rasterio
 
 from rrl_register.errors import WriteError
-from rrl_register.raster import geotiff, libtiff
+from rrl_register.raster import libtiff, write_guard
 from rrl_register.raster.geotiff import create_empty
-from rrl_register.raster.libtiff import Silence, libtiff_silent
+from rrl_register.raster.libtiff import libtiff_silent
 
 FULL = Path("/dev/full")
-"""Takes no byte and says that no space is left, to whomever writes."""
+"""A device that takes no byte: no space is left."""
 NOISE = np.random.default_rng(3).integers(0, 255, (1, 500, 500), dtype=np.uint8)
 PROFILE = {"driver": "GTiff", "width": 500, "height": 500, "count": 1, "dtype": "uint8"}
 PRINTING = 4711
@@ -31,13 +31,21 @@ def full(tmp_path: Path) -> Path:
     return link
 
 
+@pytest.fixture
+def handlers(monkeypatch: pytest.MonkeyPatch) -> list[int | None]:
+    """The handlers that a libtiff was given, one after another."""
+    given: list[int | None] = [PRINTING]
+    monkeypatch.setattr(libtiff, "_set_handler", lambda: lambda handler: given.append(handler) or given[-2])
+    return given
+
+
 def write(path: Path) -> None:
     with create_empty(path, path, PROFILE) as target:
         target.write(NOISE)
 
 
-def test_a_full_disk_is_told_by_an_error_alone(full: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(WriteError, match=r"cannot write .*aligned\.tif"):
+def test_a_full_disk_is_reported_by_an_error_alone(full: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(WriteError, match=r"Cannot write .*aligned\.tif"):
         write(full)
     assert capfd.readouterr() == ("", "")
 
@@ -51,40 +59,32 @@ def test_what_libtiff_prints_elsewhere_is_left_alone(full: Path, capfd: pytest.C
 
 
 def test_the_error_of_a_full_disk_says_so(full: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(geotiff.shutil, "disk_usage", lambda folder: SimpleNamespace(free=512))
+    monkeypatch.setattr(write_guard.shutil, "disk_usage", lambda folder: SimpleNamespace(free=512))
     with pytest.raises(WriteError, match="No space left on device"):
         write(full)
 
 
 def test_a_libtiff_that_cannot_be_reached_is_no_obstacle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(libtiff, "_silence", lambda: None)
+    libtiff._set_handler.cache_clear()
+    monkeypatch.setattr(libtiff.ctypes, "CDLL", lambda path: SimpleNamespace())
+    assert libtiff._set_handler() is None
     write(tmp_path / "aligned.tif")
+    libtiff._set_handler.cache_clear()
     with rasterio.open(tmp_path / "aligned.tif") as dataset:
         np.testing.assert_array_equal(dataset.read(), NOISE)
 
 
-def test_a_missing_symbol_is_no_obstacle(monkeypatch: pytest.MonkeyPatch) -> None:
-    libtiff._silence.cache_clear()
-    monkeypatch.setattr(libtiff.ctypes, "CDLL", lambda path: SimpleNamespace())
-    assert libtiff._silence() is None
-    libtiff._silence.cache_clear()
-
-
-def test_silence_lasts_until_the_last_of_overlapping_blocks_ends() -> None:
-    handlers: list[int | None] = [PRINTING]
-    silence = Silence(lambda handler: handlers.append(handler) or handlers[-2])
-    first, second = silence.held(), silence.held()
+def test_silence_lasts_until_the_last_of_overlapping_blocks_ends(handlers: list[int | None]) -> None:
+    first, second = libtiff_silent(), libtiff_silent()
     first.__enter__()
     second.__enter__()
     first.__exit__(None, None, None)
-    assert handlers[-1] is None
+    assert handlers == [PRINTING, None]
     second.__exit__(None, None, None)
     assert handlers == [PRINTING, None, PRINTING]
 
 
-def test_silence_ends_with_a_block_that_fails() -> None:
-    handlers: list[int | None] = [PRINTING]
-    silence = Silence(lambda handler: handlers.append(handler) or handlers[-2])
-    with pytest.raises(ZeroDivisionError), silence.held():
+def test_silence_ends_with_a_block_that_fails(handlers: list[int | None]) -> None:
+    with pytest.raises(ZeroDivisionError), libtiff_silent():
         raise ZeroDivisionError
     assert handlers[-1] == PRINTING

@@ -51,6 +51,6 @@ def test_files_in_archives_are_read(raster: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_what_is_not_there_is_refused_in_one_line(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="cannot read /vsizip/") as caught:
+    with pytest.raises(InputError, match="Cannot read /vsizip/") as caught:
         open_info(Path(f"/vsizip/{tmp_path}/none.zip/a.tif"))
     assert "\n" not in str(caught.value)

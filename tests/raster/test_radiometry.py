@@ -1,4 +1,4 @@
-"""Telling radar from infrared from optical, and making one grey image of any of them."""
+"""Guessing whether an image is radar, infrared or optical, and making one grey image of any of them."""
 
 from __future__ import annotations
 
@@ -20,12 +20,11 @@ from rrl_register.raster.radiometry import (
     Guess,
     guess_kind,
     is_speckled,
-    look_closely,
     measure_speckle,
     pair_kinds,
     recognise_kinds,
 )
-from rrl_register.raster.reader import RasterInfo, open_info, read_bands
+from rrl_register.raster.reader import RasterInfo, open_info
 from rrl_register.raster.stretch import percentile, to_grey
 
 Make = Callable[..., Path]
@@ -51,11 +50,9 @@ def info_of(make_raster: Make, bands: np.ndarray, **what: object) -> RasterInfo:
 
 
 def guess(make_raster: Make, bands: np.ndarray, **what: object) -> Guess:
-    path = make_raster(bands, **what)
-    read = read_bands(path)
-    guessed = guess_kind(read.values, read.valid, open_info(path))
-    assert guessed.why
-    return guessed._replace(why="")
+    guessed, _ = guess_kind(info_of(make_raster, bands, **what), (), Kind.AUTO)
+    assert guessed.reason
+    return guessed._replace(reason="")
 
 
 @pytest.mark.parametrize("looks", [1, 2, 4])
@@ -90,7 +87,7 @@ def test_speckle_does_not_depend_on_the_unit(gain: float) -> None:
     assert np.allclose(one, other, rtol=1e-3, atol=1e-3)
 
 
-def test_too_little_image_says_nothing(rng: np.random.Generator) -> None:
+def test_too_little_image_is_no_evidence(rng: np.random.Generator) -> None:
     image = speckled(scene(rng, 40), 1, rng).astype(np.float32)
     assert measure_speckle(image, everywhere(image)) is None
     assert measure_speckle(image, np.zeros(image.shape, bool)) is None
@@ -150,30 +147,28 @@ def test_names_decide(make_raster: Make, rng: np.random.Generator, what: dict[st
 def test_only_chosen_bands_count(make_raster: Make, rng: np.random.Generator) -> None:
     bands = np.stack([scene(rng)] * 4).astype(np.uint8) + np.arange(4, dtype=np.uint8)[:, None, None]
     info = info_of(make_raster, bands, names=("B04", "B03", "B02", "B08"))
-    values = bands.astype(np.float32)
-    assert guess_kind(values, everywhere(bands), info).kind is Kind.OPTICAL
-    assert guess_kind(values[3:], everywhere(bands), info, (4,)).kind is Kind.IR
-    assert guess_kind(values[:1], everywhere(bands), info, (1,)).kind is Kind.OPTICAL
+    for chosen, kind in (((), Kind.OPTICAL), ((4,), Kind.IR), ((1,), Kind.OPTICAL)):
+        assert guess_kind(info, chosen, Kind.AUTO)[0].kind is kind
 
 
-FOUNDED = {kind: Guess(kind, True) for kind in (Kind.OPTICAL, Kind.IR, Kind.SAR)}
+KNOWN = {kind: Guess(kind, True) for kind in (Kind.OPTICAL, Kind.IR, Kind.SAR)}
 GREY = Guess(Kind.IR, False)
 
 
 @pytest.mark.parametrize(
     ("fixed", "moving", "expected"),
     [
-        (FOUNDED[Kind.OPTICAL], GREY, (Kind.OPTICAL, Kind.IR)),
-        (GREY, FOUNDED[Kind.OPTICAL], (Kind.IR, Kind.OPTICAL)),
+        (KNOWN[Kind.OPTICAL], GREY, (Kind.OPTICAL, Kind.IR)),
+        (GREY, KNOWN[Kind.OPTICAL], (Kind.IR, Kind.OPTICAL)),
         (GREY, GREY, (Kind.OPTICAL, Kind.IR)),
-        (GREY, FOUNDED[Kind.SAR], (Kind.OPTICAL, Kind.SAR)),
-        (FOUNDED[Kind.SAR], GREY, (Kind.SAR, Kind.OPTICAL)),
-        (FOUNDED[Kind.IR], GREY, (Kind.IR, Kind.OPTICAL)),
-        (FOUNDED[Kind.IR], FOUNDED[Kind.SAR], (Kind.IR, Kind.SAR)),
-        (FOUNDED[Kind.OPTICAL], FOUNDED[Kind.OPTICAL], (Kind.OPTICAL, Kind.OPTICAL)),
+        (GREY, KNOWN[Kind.SAR], (Kind.OPTICAL, Kind.SAR)),
+        (KNOWN[Kind.SAR], GREY, (Kind.SAR, Kind.OPTICAL)),
+        (KNOWN[Kind.IR], GREY, (Kind.IR, Kind.OPTICAL)),
+        (KNOWN[Kind.IR], KNOWN[Kind.SAR], (Kind.IR, Kind.SAR)),
+        (KNOWN[Kind.OPTICAL], KNOWN[Kind.OPTICAL], (Kind.OPTICAL, Kind.OPTICAL)),
     ],
 )
-def test_two_guesses_are_settled_together(fixed: Guess, moving: Guess, expected: tuple[Kind, Kind]) -> None:
+def test_two_guesses_are_combined(fixed: Guess, moving: Guess, expected: tuple[Kind, Kind]) -> None:
     assert pair_kinds(fixed, moving) == expected
 
 
@@ -185,14 +180,14 @@ def test_a_configured_kind_is_taken_as_it_is(make_raster: Make, rng: np.random.G
     assert recognise_kinds(grey, radar, ReadConfig(moving_kind=Kind.OPTICAL)) == (Kind.IR, Kind.OPTICAL)
 
 
-def test_names_that_tell_the_kind_save_a_look_at_the_pixels(
+def test_pixels_are_not_read_if_names_decide(
     make_raster: Make, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = make_raster(scene(rng).astype(np.uint8), "vh.tif")
     monkeypatch.setattr(radiometry, "read_sample", None)
-    assert look_closely(open_info(path), (), Kind.AUTO) == (Guess(Kind.SAR, True, "names of bands, tags or file"), None)
+    assert guess_kind(open_info(path), (), Kind.AUTO) == (Guess(Kind.SAR, True, "names of bands, tags or file"), None)
     with pytest.raises(UsageError, match="no band 2"):
-        look_closely(open_info(path), (2,), Kind.AUTO)
+        guess_kind(open_info(path), (2,), Kind.AUTO)
 
 
 @pytest.mark.parametrize("n", [1, 2, 99, 300_000])

@@ -105,7 +105,7 @@ def test_the_inliers_of_a_registration_are_the_points(make_raster: Make, make_re
 
 @pytest.mark.parametrize("setting", [{"grid": OutputGrid.MOVING}, {"crop": Crop.OVERLAP}, {"nodata": 0.0}])
 def test_what_needs_resampling_does_not_go_with_a_copy(make_raster: Make, setting: dict[str, Any]) -> None:
-    with pytest.raises(UsageError, match="beside --gcps-only"):
+    with pytest.raises(UsageError, match="has no effect with --gcps-only"):
         copy(make_raster(np.ones((60, 70), np.uint8)), **setting)
 
 

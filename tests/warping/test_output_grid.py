@@ -58,7 +58,7 @@ def test_by_default_the_fixed_grid_is_written() -> None:
     layout = plan(TILTED, fixed, Grid(90, 60))
     assert layout.grid == fixed
     assert layout.frame == Box.of_shape((70, 80))
-    assert layout.field is None
+    assert layout.displacements is None
     assert np.array_equal(layout.to_fixed, np.eye(3))
     assert np.allclose(layout.matrix, TILTED / (TILTED[2] @ (44.5, 29.5, 1)))
 
@@ -147,7 +147,7 @@ def test_another_rasters_grid_in_the_same_crs() -> None:
     fixed, like = placed(50, 40, 10), placed(77, 66, 3, left=5e5 + 40, top=4e6 - 20)
     layout = plan(shift(1, 2), fixed, Grid(50, 40), like)
     assert layout.grid == like
-    assert layout.field is None
+    assert layout.displacements is None
     on_map = like.pixel_to_map(project(layout.matrix, [(20.0, 11.0)]))
     assert np.allclose(on_map, fixed.pixel_to_map([(21.0, 13.0)]))
 
@@ -160,7 +160,7 @@ def test_another_rasters_grid_in_another_crs_is_reached_exactly(displacement: Di
     like = placed(60, 60, 3000, left=x[0] - 9e4, top=y[0] + 9e4, crs=NEXT_UTM)
     layout = plan(TILTED, fixed, Grid(100, 100), like, displacement=displacement)
     pixels = np.array([(3.0, 5.0), (30.0, 31.0), (55.0, 2.0), (58.0, 57.0)])
-    along = np.array([np.ravel(layout.field.at(u[:1], u[1:, None])) for u in pixels])
+    along = np.array([np.ravel(layout.displacements.at(u[:1], u[1:])) for u in pixels])
     found = project(np.linalg.inv(layout.matrix), pixels - along)
     eastings, northings = like.pixel_to_map(pixels).T
     on_fixed = fixed.map_to_pixel(np.column_stack(reproject(NEXT_UTM, UTM, eastings, northings)))
@@ -171,12 +171,12 @@ def test_another_rasters_grid_in_another_crs_is_reached_exactly(displacement: Di
 
 @pytest.mark.parametrize("crop", list(Crop))
 def test_nothing_to_write_is_refused(crop: Crop) -> None:
-    with pytest.raises(InputError, match="nothing of the moving image"):
+    with pytest.raises(InputError, match="Nothing of the moving image"):
         plan(shift(300, 0), Grid(50, 40), Grid(50, 40), crop=crop)
 
 
 def test_other_ground_than_the_scenes_is_refused() -> None:
-    with pytest.raises(InputError, match=r"like.tif in place of the moving image, .*do not overlap"):
+    with pytest.raises(InputError, match=r"like.tif in place of the moving image: .*do not overlap"):
         plan(np.eye(3), placed(50, 40, 10), Grid(50, 40), placed(50, 40, 10, left=7e5))
 
 

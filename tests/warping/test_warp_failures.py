@@ -40,7 +40,7 @@ def test_the_image_is_never_written_over(make_raster: Make, rng: np.random.Gener
 def test_a_damaged_image_leaves_no_output(make_raster: Make, rng: np.random.Generator) -> None:
     moving = make_raster(rng.integers(0, 255, (400, 400), dtype=np.uint8))
     moving.write_bytes(moving.read_bytes()[:90_000])
-    with pytest.raises(InputError, match="cannot read"):
+    with pytest.raises(InputError, match="Cannot read"):
         warp_to_file(moving, np.eye(3), Grid(400, 400), moving.with_name("aligned.tif"), overwrite=True)
     assert [path.name for path in moving.parent.iterdir()] == ["image.tif"]
 
@@ -59,7 +59,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 try:
     warp_to_file(moving, np.eye(3), Grid(300, 300), moving.with_name("aligned.tif"))
 except InputError as error:
-    sys.exit(3 if "cannot write" in str(error) else 1)
+    sys.exit(3 if "Cannot write" in str(error) else 1)
 """
 
 

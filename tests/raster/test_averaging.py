@@ -10,8 +10,8 @@ import pytest
 import rasterio
 from rasterio.windows import Window
 
-from rrl_register.raster import amplitudes
-from rrl_register.raster.amplitudes import read_amplitudes
+from rrl_register.raster import averaging
+from rrl_register.raster.averaging import Region, average_amplitudes
 from rrl_register.raster.reader import read_bands
 
 SHAPE = (60, 84)
@@ -31,12 +31,12 @@ def write(make_raster: Callable[..., Path], rng: np.random.Generator) -> Callabl
     return write
 
 
-@pytest.mark.parametrize("piece", [amplitudes._PIECE_BYTES, 8 * 2 * 84 * 7])
+@pytest.mark.parametrize("piece", [averaging._PIECE_BYTES, 8 * 2 * 84 * 7])
 def test_whole_factors_average_exactly(
     write: Callable[[np.ndarray], Path], amplitude: np.ndarray, monkeypatch: pytest.MonkeyPatch, piece: int
 ) -> None:
     """Whatever the rows that are read at once."""
-    monkeypatch.setattr(amplitudes, "_PIECE_BYTES", piece)
+    monkeypatch.setattr(averaging, "_PIECE_BYTES", piece)
     found = read_bands(write(amplitude), factor=3).values
     expected = amplitude.reshape(20, 3, 28, 3).mean(axis=(1, 3))
     assert np.allclose(found, [expected, 2 * expected], atol=1e-4)
@@ -46,7 +46,7 @@ def test_pixels_that_two_cells_share_count_in_both(write: Callable[[np.ndarray],
     """A ramp's mean over a cell is its value at the cell's centre."""
     ramp = np.tile(np.arange(1, SHAPE[1] + 1.0), (SHAPE[0], 1))
     with rasterio.open(write(ramp)) as dataset:
-        found = read_amplitudes(dataset, (1,), Window(10.5, 3.25, 50, 40), (16, 20))
+        found = average_amplitudes(dataset, (1,), Region(Window(10.5, 3.25, 50, 40), (16, 20)))
     centres = 10.5 + (np.arange(20) + 0.5) * 2.5 + 0.5
     assert np.allclose(found[0], centres, atol=0.13)
     assert np.allclose(found[0], found[0, 0], atol=1e-4)
@@ -58,7 +58,7 @@ def test_fill_does_not_count(write: Callable[[np.ndarray], Path], amplitude: np.
     holes[0, 1:3] = 0
     holes[30:39, 30:39] = 0
     with rasterio.open(write(holes)) as dataset:
-        found = read_amplitudes(dataset, (1,), Window(0, 0, 84, 60), (20, 28))[0]
+        found = average_amplitudes(dataset, (1,), Region(Window(0, 0, 84, 60), (20, 28)))[0]
     assert found[0, 0] == pytest.approx(amplitude[1:3, :3].mean(), rel=1e-5)
     assert not found[10:13, 10:13].any()
     assert np.isfinite(found).all()
