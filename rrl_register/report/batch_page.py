@@ -1,10 +1,10 @@
-"""The report of a batch: a page for each scene, and one that lists them all, worst first."""
+"""The report of a batch: a page for each scene, and one that lists all scenes, worst first."""
 
 from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,18 +21,18 @@ from rrl_register.config.version import __version__
 from rrl_register.errors import RegistrationError
 from rrl_register.raster.writer import atomic_path
 from rrl_register.report.charts import confidence_histogram
-from rrl_register.report.inputs import Case, read_case
+from rrl_register.report.inputs import ReportInput, read_report_input
 from rrl_register.report.pictures import read_pictures, thumbnail
 from rrl_register.report.rendering import render, write_page
 from rrl_register.report.scene_page import report_page
-from rrl_register.report.text import KINDS, SURE, Figure, split_reason
+from rrl_register.report.text import CONFIDENT, KINDS, Figure, split_reason
 
 FILE_NAME = "report.html"
 FOLDER = "reports"
-MOST_INLINE = 500
-"""Scenes up to which the thumbnails lie in the page itself; beyond, the page loads those that come into view."""
-SHOWN = 100
-"""Rows that are laid out at first, and that the page adds when asked for more."""
+MAX_INLINE = 500
+"""Scenes up to which the thumbnails are part of the page; with more, the page loads those that come into view."""
+ROWS_SHOWN = 100
+"""Rows that the page shows at first, and adds on demand."""
 
 
 @dataclass(frozen=True)
@@ -40,12 +40,12 @@ class Row:
     """A scene in the list.
 
     Attributes:
-        id: Of the scene.
+        id: Identifier of the scene.
         state: ``good``, ``doubtful`` or ``failed``.
-        link: Address of its own report; None where it could not be made.
-        thumbnail: Address of its picture, if there is one.
-        outcome: What became of it.
-        kinds: What the images were taken for.
+        link: Address of the scene's report; None if it could not be made.
+        thumbnail: Address of its picture; None if there is none.
+        outcome: Outcome of its registration.
+        kinds: Kinds of both images.
     """
 
     id: str
@@ -57,43 +57,43 @@ class Row:
 
     @property
     def figures(self) -> dict[str, Any]:
-        """Value of each of ``FIGURES``; None for what is not known."""
+        """Values of ``FIGURES``; None for unknown ones."""
         return {**dict.fromkeys(FIGURES), **self.outcome.figures}
 
     @property
     def confidence(self) -> float:
-        """Of the transform; 0 where there is none."""
+        """Confidence of the transform; 0 without a transform."""
         return float(self.figures["confidence"] or 0.0)
 
     @property
     def check_rmse_px(self) -> float | None:
-        """Of points kept out of the fit, fixed px."""
+        """Cross-validation RMSE, fixed px."""
         check: float | None = self.figures["check_rmse_px"]
         return check
 
     @property
-    def why(self) -> str:
-        """Why it failed, without what to try, which its own report tells."""
+    def reason(self) -> str:
+        """Reason of the failure, without the advice, which the scene's report shows."""
         return split_reason(self.outcome.reason)[0]
 
     @property
-    def badness(self) -> tuple[bool, int, float, float]:
-        """Sorts the worst first: bugs, unusable images, refusals, then by confidence and held-out error."""
+    def sort_key(self) -> tuple[bool, int, float, float]:
+        """Key that sorts the worst first: failures by exit code, then low confidence, then large RMSE."""
         check = self.check_rmse_px
         return self.outcome.ok, self.outcome.exit_code, self.confidence, -(math.inf if check is None else check)
 
 
 def write_batch_report(summary: Summary, workers: int = 1) -> Path:
-    """Write a report of each scene of a batch, as far as it is not there yet, and a page that lists them all.
+    """Write the reports of a batch's scenes, as far as they are missing or outdated, and a page that lists them all.
 
-    A scene whose report cannot be made, because its images are gone for instance, is listed without.
+    A scene is listed without a report if that cannot be made, for example because its images are gone.
 
     Args:
-        summary: How the batch went.
-        workers: Processes, each on one report at a time.
+        summary: The batch's outcomes.
+        workers: Number of processes.
 
     Returns:
-        The page: ``report.html`` in the batch's folder. Reports of scenes are in ``reports`` beside it.
+        The page ``report.html`` in the batch's folder. Reports of scenes are in the folder ``reports`` beside it.
 
     Raises:
         WriteError, UsageError: The pages cannot be written.
@@ -102,14 +102,15 @@ def write_batch_report(summary: Summary, workers: int = 1) -> Path:
     folder.mkdir(exist_ok=True)
     for scene, outcome in summary.pairs:
         if not outcome.ok and not outputs_of(scene.id, summary.folder)[1].exists():
-            _report(Case(scene.fixed, scene.moving, None, scene.config, failure=outcome.reason), scene.id, folder)
-    stale = [scene for scene, _ in summary.pairs if _is_stale(scene, summary.folder)]
+            inputs = ReportInput(scene.fixed, scene.moving, None, scene.config, failure=outcome.reason)
+            _write_scene(inputs, scene.id, folder)
+    outdated = [scene for scene, _ in summary.pairs if _is_outdated(scene, summary.folder)]
     work = partial(report_scene, folder=summary.folder)
-    executor = ProcessPool(work, workers) if workers > 1 and len(stale) > 1 else in_turn(work)
-    for _ in executor(stale):
+    executor = ProcessPool(work, workers) if workers > 1 and len(outdated) > 1 else in_turn(work)
+    for _ in executor(outdated):
         pass
     output = summary.folder / FILE_NAME
-    write_page(output, index_page(summary), overwrite=True)
+    write_page(output, list_page(summary), overwrite=True)
     return output
 
 
@@ -118,24 +119,24 @@ def report_scene(scene: BatchItem, folder: Path) -> Outcome:
 
     Args:
         scene: Its images and settings.
-        folder: Of the batch.
+        folder: The batch's folder.
 
     Returns:
-        Whether that was possible.
+        ``OK``, or ``FAILED`` with the reason.
     """
     _, result = outputs_of(scene.id, folder)
     try:
-        case = read_case(result, scene.fixed, scene.moving, scene.config)
-        _report(case, scene.id, folder / FOLDER)
+        inputs = read_report_input(result, scene.fixed, scene.moving, scene.config)
+        _write_scene(inputs, scene.id, folder / FOLDER)
     except RegistrationError as error:
         return Outcome(scene.id, FAILED, str(error), error.exit_code)
     return Outcome(scene.id, OK)
 
 
-def index_page(summary: Summary) -> str:
+def list_page(summary: Summary) -> str:
     """Fill the page that lists the scenes of a batch."""
-    inline = len(summary.pairs) <= MOST_INLINE
-    rows = sorted(_rows(summary, inline), key=lambda row: row.badness)
+    inline = len(summary.pairs) <= MAX_INLINE
+    rows = sorted(_rows(summary, inline), key=lambda row: row.sort_key)
     return render(
         "index.html.j2",
         "index.js",
@@ -143,15 +144,15 @@ def index_page(summary: Summary) -> str:
         version=__version__,
         source=summary.source,
         rows=rows,
-        shown=SHOWN,
+        shown=ROWS_SHOWN,
         tiles=_tiles(rows),
         confidences=confidence_histogram([row.confidence for row in rows]),
     )
 
 
-def _report(case: Case, name: str, folder: Path) -> None:
-    """Write page and thumbnail; the page last, for by its time it is known whether both are there."""
-    pictures = read_pictures(case)
+def _write_scene(inputs: ReportInput, name: str, folder: Path) -> None:
+    """Write thumbnail and page; the page last, because its time of change stands for both."""
+    pictures = read_pictures(inputs)
     small = thumbnail(pictures)
     picture = folder / f"{name}.webp"
     if small is None:
@@ -159,11 +160,11 @@ def _report(case: Case, name: str, folder: Path) -> None:
     else:
         with atomic_path(picture, overwrite=True) as temporary:
             temporary.write_bytes(small)
-    write_page(folder / f"{name}.html", report_page(case, pictures, back=f"../{FILE_NAME}"), overwrite=True)
+    write_page(folder / f"{name}.html", report_page(inputs, pictures, back=f"../{FILE_NAME}"), overwrite=True)
 
 
-def _is_stale(scene: BatchItem, folder: Path) -> bool:
-    """Whether a scene's result is newer than its report."""
+def _is_outdated(scene: BatchItem, folder: Path) -> bool:
+    """Return true if a scene's result is newer than its report."""
     result, page = outputs_of(scene.id, folder)[1], folder / FOLDER / f"{scene.id}.html"
     if not result.exists():
         return False
@@ -174,47 +175,31 @@ def _rows(summary: Summary, inline: bool) -> Iterator[Row]:
     folder = summary.folder / FOLDER
     for scene, outcome in summary.pairs:
         page, picture = folder / f"{scene.id}.html", folder / f"{scene.id}.webp"
-        yield Row(
-            scene.id,
-            _state(outcome),
-            _address(page) if page.exists() else None,
-            _thumbnail(picture, inline) if picture.exists() else None,
-            outcome,
-            _kinds(outcome),
-        )
-
-
-def _thumbnail(picture: Path, inline: bool) -> str:
-    if not inline:
-        return _address(picture)
-    return "data:image/webp;base64," + base64.b64encode(picture.read_bytes()).decode()
+        small = None
+        if picture.exists():
+            encoded = base64.b64encode(picture.read_bytes()).decode() if inline else ""
+            small = f"data:image/webp;base64,{encoded}" if inline else _address(picture)
+        confident = (outcome.figures.get("confidence") or 0) >= CONFIDENT
+        state = ("good" if confident else "doubtful") if outcome.ok else "failed"
+        kinds = (outcome.figures.get(name) for name in ("fixed_kind", "moving_kind"))
+        shown_kinds = " / ".join(KINDS[kind] for kind in kinds if kind)
+        yield Row(scene.id, state, _address(page) if page.exists() else None, small, outcome, shown_kinds)
 
 
 def _address(path: Path) -> str:
     return f"{FOLDER}/{quote(path.name)}"
 
 
-def _state(outcome: Outcome) -> str:
-    if not outcome.ok:
-        return "failed"
-    return "good" if (outcome.figures.get("confidence") or 0) >= SURE else "doubtful"
-
-
-def _kinds(outcome: Outcome) -> str:
-    kinds = [outcome.figures.get(name) for name in ("fixed_kind", "moving_kind")]
-    return " / ".join(KINDS[kind] for kind in kinds if kind)
-
-
-def _tiles(rows: Iterable[Row]) -> list[Figure]:
-    listed = list(rows)
-    count = {state: sum(row.state == state for row in listed) for state in ("good", "doubtful", "failed")}
-    checks = [row.check_rmse_px for row in listed if row.outcome.ok and row.check_rmse_px is not None]
+def _tiles(rows: Sequence[Row]) -> list[Figure]:
+    good, doubtful, failed = (sum(row.state == state for row in rows) for state in ("good", "doubtful", "failed"))
+    checks = [row.check_rmse_px for row in rows if row.outcome.ok and row.check_rmse_px is not None]
+    check = f"{median(checks):.2f} px" if checks else "–"
     return [
-        Figure("Scenes", str(len(listed)), "in all"),
-        Figure("Registered", str(count["good"] + count["doubtful"]), f"{count['doubtful'] or 'none'} of them doubtful"),
-        Figure("Failed", str(count["failed"]), "with their reasons below"),
-        Figure("Held-out error", f"{median(checks):.2f} px" if checks else "–", "median of the scenes registered"),
-        Figure("Time", _duration(sum(row.outcome.seconds for row in listed)), "of work on all scenes together"),
+        Figure("Scenes", str(len(rows)), "in total"),
+        Figure("Registered", str(good + doubtful), f"{doubtful or 'none'} of them with low confidence"),
+        Figure("Failed", str(failed), "for the reasons below"),
+        Figure("Cross-validation RMSE", check, "median of the registered scenes"),
+        Figure("Time", _duration(sum(row.outcome.seconds for row in rows)), "sum over all scenes"),
     ]
 
 

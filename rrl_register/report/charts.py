@@ -1,4 +1,4 @@
-"""What the charts of a report show, in numbers; templates draw them."""
+"""Histograms and maps of a report, as numbers that templates draw."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import numpy.typing as npt
 from rrl_register.exchange.registration import Registration
 from rrl_register.geometry.arrays import Mask
 from rrl_register.geometry.transforms import corners_of
-from rrl_register.report.tie_point_marks import LEVELS, Marks
+from rrl_register.report.tie_point_marks import LEVELS, TiePointMarks
 
 Values = npt.NDArray[np.float64]
 
 _BLOCKS = 5
-"""Along each axis of the overlap, as in the evidence."""
+"""Blocks along each axis of the overlap, as in the evidence."""
 _LEAST_OVERLAP = 0.25
-"""Share of a block that has to overlap for inliers to be missed in it."""
+"""Share of a block that has to overlap to be counted as empty."""
 _RESIDUAL_BINS = 20
 _SCORE_BINS = 20
 _CONFIDENCE_BINS = 10
@@ -26,7 +26,7 @@ _CONFIDENCE_BINS = 10
 
 @dataclass(frozen=True)
 class Bin:
-    """One bar: values from ``low`` on, of points that agree and of others; ``level`` colours those that agree."""
+    """A bar from ``low`` to ``high``: numbers of inliers and of others; ``level`` is the inliers' colour."""
 
     low: float
     high: float
@@ -37,12 +37,12 @@ class Bin:
 
 @dataclass(frozen=True)
 class Histogram:
-    """Bars side by side.
+    """Bars of equal width.
 
     Attributes:
-        bins: From left to right, of equal width.
-        beyond: Points to the right of the last bar.
-        lines: Values to mark and their names.
+        bins: The bars from left to right.
+        beyond: Number of points to the right of the last bar.
+        lines: Values to mark, and their names.
     """
 
     bins: tuple[Bin, ...]
@@ -61,7 +61,7 @@ class Histogram:
 
     @property
     def top(self) -> int:
-        """Height of the highest bar, 1 at least."""
+        """Height of the highest bar, at least 1."""
         return max(1, *(bar.inliers + bar.others for bar in self.bins))
 
     @property
@@ -72,7 +72,7 @@ class Histogram:
 
 @dataclass(frozen=True)
 class Block:
-    """A block of the overlap, px of the fixed picture, and the inliers in it; None where hardly anything overlaps."""
+    """A block of the overlap, px of the fixed picture; ``inliers`` is None if hardly any of it overlaps."""
 
     x: float
     y: float
@@ -82,13 +82,13 @@ class Block:
 
 
 @dataclass(frozen=True)
-class Spread:
-    """Where the inliers lie.
+class InlierMap:
+    """A map of the inliers.
 
     Attributes:
-        width, height: Of the fixed picture, px.
-        blocks: Of the overlap.
-        outline: Corners (x, y) of the moving image there.
+        width, height: Size of the fixed picture, px.
+        blocks: Blocks of the overlap.
+        outline: Corners (x, y) of the moving image on the fixed picture.
     """
 
     width: int
@@ -98,28 +98,28 @@ class Spread:
 
     @property
     def most(self) -> int:
-        """Inliers of the fullest block, 1 at least."""
+        """Inliers of the fullest block, at least 1."""
         return max(1, *(block.inliers or 0 for block in self.blocks))
 
     @property
     def empty(self) -> int:
-        """Blocks that overlap and hold no inlier."""
+        """Number of blocks that overlap and hold no inlier."""
         return sum(block.inliers == 0 for block in self.blocks)
 
 
-def residual_histogram(marks: Marks, registration: Registration) -> Histogram:
-    """Residuals in bars of a quarter of a colour; lines at the RMSE of inliers and of points kept out of the fit."""
+def residual_histogram(marks: TiePointMarks, registration: Registration) -> Histogram:
+    """Count residuals, four bars to a colour, and mark the RMSE of the inliers and of the cross-validation."""
     known = np.isfinite(marks.residual)
-    edges = np.linspace(0, marks.step * LEVELS, _RESIDUAL_BINS + 1)
+    edges = np.linspace(0, marks.colour_step * LEVELS, _RESIDUAL_BINS + 1)
     residual, inlier = marks.residual[known], marks.inlier[known]
-    lines = ((registration.rmse_px, "RMSE"), (registration.check_rmse_px, "held out"))
+    lines = ((registration.rmse_px, "RMSE"), (registration.check_rmse_px, "cross-validation"))
     shown = tuple((value, name) for value, name in lines if value is not None and value <= edges[-1])
     levels = [min(LEVELS - 1, int(LEVELS * i / _RESIDUAL_BINS)) for i in range(_RESIDUAL_BINS)]
     return Histogram(_bins(residual, inlier, edges, levels), int((residual > edges[-1]).sum()), shown)
 
 
-def score_histogram(marks: Marks) -> Histogram:
-    """Probabilities that the network gives the tie points, from 0 to 1; from 0.5 where none is lower."""
+def score_histogram(marks: TiePointMarks) -> Histogram:
+    """Count the network's scores of the tie points, from 0 to 1, or from 0.5 if none is lower."""
     known = np.isfinite(marks.score)
     score, inlier = marks.score[known], marks.inlier[known]
     low = 0.5 if not len(score) or score.min() >= 0.5 else 0.0
@@ -127,25 +127,28 @@ def score_histogram(marks: Marks) -> Histogram:
 
 
 def confidence_histogram(confidences: list[float]) -> Histogram:
-    """Confidences of the scenes of a batch."""
+    """Count the confidences of the scenes of a batch."""
     values = np.array(confidences, float)
     return Histogram(_bins(values, values >= 0.5, np.linspace(0, 1, _CONFIDENCE_BINS + 1)))
 
 
-def spread_of(marks: Marks, overlap: Mask, factor: float, registration: Registration) -> Spread:
+def inlier_map(marks: TiePointMarks, overlap: Mask, factor: float, registration: Registration) -> InlierMap:
     """Count the inliers by blocks of the overlap's bounding box.
 
     Args:
         marks: The tie points.
-        overlap: (h, w) where both images hold data, on the fixed picture.
+        overlap: (h, w) bool on the fixed picture, where both images hold data.
         factor: File px per px of that picture.
-        registration: Says where the moving image lies.
+        registration: The result, with the outline of the moving image.
     """
     left, top, width, height = cv2.boundingRect(overlap.astype(np.uint8))
     places = ((marks.fixed + 0.5) / factor)[marks.inlier]
     edges = [np.linspace(start, start + side, _BLOCKS + 1) for start, side in ((top, height), (left, width))]
     held, _, _ = np.histogram2d(places[:, 1], places[:, 0], bins=edges)
-    share = _shares(overlap[top : top + height, left : left + width])
+    share = np.zeros((_BLOCKS, _BLOCKS), np.float32)
+    if width and height:
+        inside = overlap[top : top + height, left : left + width].astype(np.float32)
+        share = np.asarray(cv2.resize(inside, (_BLOCKS, _BLOCKS), interpolation=cv2.INTER_AREA), np.float32)
     size = (width / _BLOCKS, height / _BLOCKS)
     blocks = tuple(
         Block(
@@ -157,18 +160,11 @@ def spread_of(marks: Marks, overlap: Mask, factor: float, registration: Registra
         for row in range(_BLOCKS)
         for column in range(_BLOCKS)
     )
-    return Spread(overlap.shape[1], overlap.shape[0], blocks, _outline(registration, factor))
-
-
-def _shares(overlap: Mask) -> npt.NDArray[np.float32]:
-    if not overlap.size:
-        return np.zeros((_BLOCKS, _BLOCKS), np.float32)
-    shares = cv2.resize(overlap.astype(np.float32), (_BLOCKS, _BLOCKS), interpolation=cv2.INTER_AREA)
-    return np.asarray(shares, np.float32)
+    return InlierMap(overlap.shape[1], overlap.shape[0], blocks, _outline(registration, factor))
 
 
 def _outline(registration: Registration, factor: float) -> tuple[tuple[float, float], ...]:
-    """The moving image's edge on the fixed picture; without those parts that the transform sends beyond its horizon."""
+    """Return the moving image's outline on the fixed picture, without parts beyond the transform's horizon."""
     transform = registration.transform
     if transform is None:
         return ()
@@ -179,10 +175,6 @@ def _outline(registration: Registration, factor: float) -> tuple[tuple[float, fl
 
 
 def _bins(values: Values, inlier: Mask, edges: Values, levels: list[int] | None = None) -> tuple[Bin, ...]:
-    agreeing, _ = np.histogram(values[inlier], edges)
-    others, _ = np.histogram(values[~inlier], edges)
-    colours = levels or [0] * len(agreeing)
-    return tuple(
-        Bin(float(low), float(high), int(yes), int(no), colour)
-        for low, high, yes, no, colour in zip(edges[:-1], edges[1:], agreeing, others, colours, strict=True)
-    )
+    inliers, others = (np.histogram(values[chosen], edges)[0].tolist() for chosen in (inlier, ~inlier))
+    colours = levels or [0] * len(inliers)
+    return tuple(map(Bin, edges[:-1].tolist(), edges[1:].tolist(), inliers, others, colours))

@@ -1,4 +1,4 @@
-"""The command line that makes a registration again, and the settings that it was made with."""
+"""The command line that repeats a registration, and its settings."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 
 from rrl_register.config import RegisterConfig
 from rrl_register.config.options import CONFIG_OPTIONS, ConfigOption
-from rrl_register.report.inputs import Case
+from rrl_register.report.inputs import ReportInput
 
 _ALIGNED, _RESULT = Path("aligned.tif"), Path("result.json")
 
 
 @dataclass(frozen=True)
 class Setting:
-    """An option and its value as text; ``given`` where it is not the default."""
+    """An option and its value as text; ``given`` if it is not the default."""
 
     flag: str
     value: str
@@ -25,57 +25,42 @@ class Setting:
 
 
 def settings(config: RegisterConfig) -> list[Setting]:
-    """All options of a registration, those that were given first."""
-    listed = [Setting(option.flag, _shown(option, config), _is_given(option, config)) for option in CONFIG_OPTIONS]
+    """List all options of a registration, those that differ from the defaults first."""
+    listed = []
+    for option in CONFIG_OPTIONS:
+        texts = _texts(option, config)
+        shown = ", ".join(texts) if texts else option.default_text or "none"
+        listed.append(Setting(option.flag, shown, texts != _texts(option, RegisterConfig())))
     return sorted(listed, key=lambda setting: not setting.given)
 
 
-def register_command(case: Case) -> str:
-    """The command that registers the pair again."""
-    names = [
-        str(case.fixed),
-        str(case.moving),
-        "-o",
-        str(case.output or _ALIGNED),
-        "--json",
-        str(case.result or _RESULT),
-    ]
-    given = [
-        word for option in CONFIG_OPTIONS if _is_given(option, case.config) for word in _words(option, case.config)
-    ]
-    return shlex.join(["rrl-register", *names, *given])
+def register_command(inputs: ReportInput) -> str:
+    """Return the command that registers the pair again."""
+    words = ["rrl-register", str(inputs.fixed), str(inputs.moving)]
+    words += ["-o", str(inputs.output or _ALIGNED), "--json", str(inputs.result or _RESULT)]
+    for option in CONFIG_OPTIONS:
+        texts = _texts(option, inputs.config)
+        if texts != _texts(option, RegisterConfig()):
+            words += [word for text in texts for word in (option.flag, text)]
+    return shlex.join(words)
 
 
-def apply_command(case: Case) -> str:
-    """The command that warps another band by the same transform."""
-    result = str(case.result or _RESULT)
+def apply_command(inputs: ReportInput) -> str:
+    """Return the command that warps another band by the same transform."""
+    result = str(inputs.result or _RESULT)
     return shlex.join(["rrl-register", "apply", result, "OTHER_BAND.tif", "-o", "OTHER_ALIGNED.tif"])
 
 
-def _value(option: ConfigOption, config: RegisterConfig) -> Any:
-    return getattr(getattr(config, option.section), option.field)
-
-
-def _is_given(option: ConfigOption, config: RegisterConfig) -> bool:
-    return bool(_value(option, config) != _value(option, RegisterConfig()))
-
-
-def _words(option: ConfigOption, config: RegisterConfig) -> list[str]:
-    """The flag and its value; repeated where it may be given more than once."""
-    value = _value(option, config)
-    texts = [_text(item) for item in value] if option.multiple else [_text(value)]
-    return [word for text in texts for word in (option.flag, text)]
-
-
-def _shown(option: ConfigOption, config: RegisterConfig) -> str:
-    value = _value(option, config)
+def _texts(option: ConfigOption, config: RegisterConfig) -> list[str]:
+    """Return the values that the command line takes for an option, one for each time that the option is repeated."""
+    value = getattr(getattr(config, option.section), option.field)
     if value is None or value == ():
-        return option.default_text or "none"
-    return ", ".join(map(_text, value)) if option.multiple else _text(value)
+        return []
+    return [_text(item) for item in value] if option.multiple else [_text(value)]
 
 
 def _text(value: Any) -> str:
-    """A value as the command line takes it."""
+    """Format a value as the command line takes it."""
     if isinstance(value, StrEnum):
         return value.value
     if isinstance(value, tuple):

@@ -1,4 +1,4 @@
-"""What a report is made from."""
+"""The input of a report: two images, and the result of registering them."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from rrl_register.exchange.registration import Registration, read_registration
 
 
 @dataclass(frozen=True)
-class Case:
-    """Two images and what registering them gave.
+class ReportInput:
+    """Two images and the result of registering them.
 
     Attributes:
         fixed, moving: The files.
-        registration: The result; None where it could not begin, because an image cannot be used.
-        config: Settings that it was made with.
-        settings_known: Whether ``config`` is all of them; False where only a result file tells of them.
-        failure: Why it could not begin; empty where there is a result.
+        registration: The result; None if the registration did not start because an image cannot be used.
+        config: Settings of the registration.
+        settings_known: False if ``config`` may lack some of them, because only a result file is at hand.
+        failure: Reason why the registration did not start; empty if there is a result.
         result: Name of the result file, if one was written.
         output: Name of the aligned image, if one was written.
     """
@@ -36,17 +36,17 @@ class Case:
 
     @property
     def ok(self) -> bool:
-        """Whether the images were registered."""
+        """True if the images were registered."""
         return self.registration is not None and self.registration.matrix is not None
 
     @property
     def reason(self) -> str:
-        """Why they were not, in one line; empty if they were."""
+        """Reason of the failure, in one line; empty if the images were registered."""
         return self.failure or (self.registration.reason if self.registration else "")
 
     @property
     def kinds(self) -> tuple[Kind, Kind]:
-        """What the images were taken for; where that is not known, what the settings say."""
+        """Kinds of the fixed and the moving image: as registered, or else as set."""
         found = self.registration
         if found is None:
             return self.config.read.fixed_kind, self.config.read.moving_kind
@@ -54,32 +54,32 @@ class Case:
 
     @property
     def fixed_metres(self) -> float | None:
-        """Size of a fixed px on the ground; None without a georeference."""
+        """Ground size of a fixed pixel, m; None without a georeference."""
         return self.registration.fixed_grid.metres_per_pixel if self.registration else None
 
 
-def read_case(
+def read_report_input(
     result: Path, fixed: Path, moving: Path, config: RegisterConfig | None = None, *, settings_known: bool = True
-) -> Case:
-    """Take up a registration from its result file, be it of one that could not begin.
+) -> ReportInput:
+    """Read a registration from its result file, even if it did not start.
 
     Args:
-        result: What ``rrl-register --json`` wrote.
+        result: A file written by ``rrl-register --json``.
         fixed: The reference image that was registered.
-        moving: The other one.
-        config: Settings that it was made with, as far as they are known; None: the defaults.
-        settings_known: Whether they all are.
+        moving: The other image.
+        config: Settings of the registration, as far as they are known; None: the defaults.
+        settings_known: False if ``config`` may lack some of them.
 
     Raises:
-        InputError: The file is no such result.
+        InputError: The file is no result of a registration.
     """
     failure = _failure_at_start(result)
     registration = None if failure else read_registration(result)
-    return Case(fixed, moving, registration, config or RegisterConfig(), settings_known, failure, result)
+    return ReportInput(fixed, moving, registration, config or RegisterConfig(), settings_known, failure, result)
 
 
 def _failure_at_start(result: Path) -> str:
-    """Why a registration could not begin; empty if it did, or if the file is no result."""
+    """Return why a registration did not start; empty if it did, or if the file is no result."""
     with suppress(OSError, ValueError, AttributeError):
         data = json.loads(result.read_text(encoding="utf-8"))
         if data.get("status") == "failed" and data.get("fixed_grid") is None:

@@ -1,4 +1,4 @@
-"""A picture of a registration for a person to judge: checkerboard of both images, and the matches between them."""
+"""Preview of a registration: a checkerboard of both images, and the tie points between them."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ GAP = 8
 CAPTION_HEIGHT = 24
 CHECKS = 8
 """Squares along the longer side of the checkerboard."""
-MOST_INLIERS, MOST_REJECTED = 100, 50
+MAX_INLIERS, MAX_OUTLIERS = 100, 50
 GREEN, RED, INK, PAPER = (0, 200, 0), (230, 40, 40), (30, 30, 30), (255, 255, 255)
 
 
 def preview(fixed_grey: Grey, aligned_grey: Grey | None, moving_grey: Grey, registration: Registration) -> Picture:
-    """Draw a checkerboard of the fixed and the aligned image, and beside it both images with their matches.
+    """Draw a checkerboard of the fixed and the aligned image, and beside it both images with their tie points.
 
     Args:
         fixed_grey: (H, W) float32 in [0, 1], the fixed image at any resolution.
-        aligned_grey: (H, W) float32 in [0, 1], the moving image on the same grid; None where registration failed.
+        aligned_grey: (H, W) float32 in [0, 1], the moving image on the same grid; None if the registration failed.
         moving_grey: (h, w) float32 in [0, 1], the moving image at any resolution.
-        registration: Gives the tie points: inliers are drawn green, rejected ones red, at most 150 in all.
+        registration: The result; lines join its tie points, at most 100 inliers in green and 50 outliers in red.
 
     Returns:
         (rows, columns, 3) uint8 RGB, at most 1600 columns wide.
@@ -46,14 +46,14 @@ def preview(fixed_grey: Grey, aligned_grey: Grey | None, moving_grey: Grey, regi
     board = fixed_grey if aligned_grey is None else checkerboard(fixed_grey, aligned_grey)
     panels = [_panel(image) for image in (board, fixed_grey, moving_grey)]
     canvas, lefts = _side_by_side(panels)
-    _draw_matches(canvas, panels, lefts, registration)
+    _draw_tie_points(canvas, panels, lefts, registration)
     for text, left in zip(_captions(registration), lefts, strict=True):
         _write(canvas, text, left)
     return canvas
 
 
 def checkerboard(one: Grey, other: Grey) -> Grey:
-    """Interleave two images of one shape in squares, the first image in the top-left one."""
+    """Combine two images of one shape in alternating squares, the first image at the top left."""
     side = max(1, -(-max(one.shape) // CHECKS))
     rows, columns = np.indices(one.shape) // side
     mixed: Grey = np.where((rows + columns) % 2 == 0, one, other)
@@ -63,13 +63,13 @@ def checkerboard(one: Grey, other: Grey) -> Grey:
 def preview_of_files(
     fixed: Path, moving: Path, registration: Registration, config: ReadConfig | None = None
 ) -> Picture:
-    """Draw the preview of two files, read at the resolution that it shows.
+    """Draw the preview of two files, read at the resolution of the preview.
 
     Args:
         fixed: The fixed image.
         moving: The moving image.
-        registration: What registering them gave.
-        config: Bands and kinds, as they were registered with.
+        registration: The result of registering them.
+        config: Bands and kinds used by the registration.
 
     Returns:
         (rows, columns, 3) uint8 RGB.
@@ -95,7 +95,7 @@ def _read_grey(path: Path, bands: tuple[int, ...], kind: Kind) -> tuple[Grey, np
 
 
 def _panel(grey: Grey) -> Picture:
-    """Make a grey image a picture of at most ``PANEL_SIDE``."""
+    """Convert a grey image to RGB of at most ``PANEL_SIDE`` px."""
     scale = min(1.0, PANEL_SIDE / max(grey.shape))
     size = tuple(max(1, round(side * scale)) for side in reversed(grey.shape))
     small = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
@@ -104,7 +104,7 @@ def _panel(grey: Grey) -> Picture:
 
 
 def _side_by_side(panels: list[Picture]) -> tuple[Picture, list[int]]:
-    """Lay panels out under a strip for captions; also gives the left edge of each."""
+    """Lay panels out under a strip for captions; return the canvas and the left edge of each panel."""
     lefts = [int(left) for left in np.cumsum([0, *(panel.shape[1] + GAP for panel in panels[:-1])])]
     height = CAPTION_HEIGHT + max(panel.shape[0] for panel in panels)
     canvas = np.full((height, lefts[-1] + panels[-1].shape[1], 3), PAPER, np.uint8)
@@ -113,26 +113,26 @@ def _side_by_side(panels: list[Picture]) -> tuple[Picture, list[int]]:
     return canvas, lefts
 
 
-def _draw_matches(canvas: Picture, panels: list[Picture], lefts: list[int], registration: Registration) -> None:
-    """Draw lines from the second panel (fixed) to the third (moving); inliers last, so that they stay seen."""
+def _draw_tie_points(canvas: Picture, panels: list[Picture], lefts: list[int], registration: Registration) -> None:
+    """Draw lines from the second panel (fixed) to the third (moving), inliers on top."""
     points = registration.tie_points
     inlier = registration.inlier
     starts = _on_canvas(points.fixed, registration.fixed_grid, panels[1], lefts[1])
     ends = _on_canvas(points.moving, registration.moving_grid, panels[2], lefts[2])
-    for chosen, most, colour in ((~inlier, MOST_REJECTED, RED), (inlier, MOST_INLIERS, GREEN)):
+    for chosen, most, colour in ((~inlier, MAX_OUTLIERS, RED), (inlier, MAX_INLIERS, GREEN)):
         for index in _thinned(np.flatnonzero(chosen), most):
             cv2.line(canvas, starts[index], ends[index], colour, 1, cv2.LINE_AA)
 
 
 def _on_canvas(points: Points, grid: Grid, panel: Picture, left: int) -> list[tuple[int, int]]:
-    """Carry pixels of a grid over to where its panel shows them."""
+    """Map pixels of a grid to the canvas."""
     scale = np.array([panel.shape[1] / grid.width, panel.shape[0] / grid.height])
     shown = (np.asarray(points, np.float64).reshape(-1, 2) + 0.5) * scale - 0.5 + (left, CAPTION_HEIGHT)
     return [(round(x), round(y)) for x, y in shown]
 
 
 def _thinned(indices: npt.NDArray[np.intp], most: int) -> npt.NDArray[np.intp]:
-    """Keep at most so many, evenly spread."""
+    """Keep at most ``most`` of them, evenly spaced."""
     if len(indices) <= most:
         return indices
     return indices[np.linspace(0, len(indices) - 1, most).astype(np.intp)]
@@ -140,7 +140,8 @@ def _thinned(indices: npt.NDArray[np.intp], most: int) -> npt.NDArray[np.intp]:
 
 def _captions(registration: Registration) -> tuple[str, str, str]:
     first = "checkerboard" if registration.status == "ok" else "fixed (not registered)"
-    return first, f"fixed: {registration.n_inliers} inliers, green", f"moving: {registration.n_tie_points} tie points"
+    n_outliers = registration.n_tie_points - registration.n_inliers
+    return first, f"fixed: {registration.n_inliers} inliers (green)", f"moving: {n_outliers} outliers (red)"
 
 
 def _write(canvas: Picture, text: str, left: int) -> None:

@@ -8,26 +8,27 @@ from typing import Any
 
 from rrl_register.config.version import __version__
 from rrl_register.exchange.registration import Registration
-from rrl_register.report import text as wording
-from rrl_register.report.charts import residual_histogram, score_histogram, spread_of
+from rrl_register.geometry.arrays import Points
+from rrl_register.report import text
+from rrl_register.report.charts import inlier_map, residual_histogram, score_histogram
 from rrl_register.report.command import apply_command, register_command, settings
-from rrl_register.report.inputs import Case
-from rrl_register.report.pictures import Pictures, Visible, data_uri, read_pictures
+from rrl_register.report.inputs import ReportInput
+from rrl_register.report.pictures import Picture, Pictures, data_uri, read_pictures
 from rrl_register.report.rendering import render, write_page
-from rrl_register.report.tie_point_marks import Marks, marks_of
+from rrl_register.report.tie_point_marks import TiePointMarks, tie_point_marks
 
-_DRAWN_BESIDE = 400
-"""Tie points at most that are drawn on the two images side by side."""
+_MOST_DOTS = 400
+"""Tie points that are drawn on each of the images side by side."""
 
 
 @dataclass(frozen=True)
-class Shown:
-    """An image as the page shows it.
+class ImagePanel:
+    """An image of the page, with tie points.
 
     Attributes:
-        source: The image within an address.
-        width, height: Px.
-        dots: Tie points on it: x, y and colour.
+        source: The image as a data URI.
+        width, height: Its size, px.
+        dots: Tie points: x, y and state, see ``TiePointMarks.state``.
     """
 
     source: str
@@ -36,97 +37,86 @@ class Shown:
     dots: list[tuple[float, float, int]]
 
 
-def write_report(case: Case, output: Path, overwrite: bool = False) -> None:
-    """Write the report of a registration, of one that failed as well, as one HTML file that needs nothing else.
+def write_report(case: ReportInput, output: Path, overwrite: bool = False) -> None:
+    """Write the report of a registration, successful or failed, as one self-contained HTML file.
 
     Args:
         case: The images and the result.
         output: The file to write.
-        overwrite: Whether an existing file may be replaced.
+        overwrite: Replace an existing file.
 
     Raises:
         InputError: A registered image cannot be read any more.
         UsageError: A band does not exist, or the output cannot be written there.
-        OutputExistsError: The output exists and may not be replaced.
+        OutputExistsError: The output exists and must not be replaced.
     """
     write_page(output, report_page(case, read_pictures(case)), overwrite)
 
 
-def report_page(case: Case, pictures: Pictures, back: str | None = None) -> str:
+def report_page(inputs: ReportInput, pictures: Pictures, back: str | None = None) -> str:
     """Fill the page of a registration.
 
     Args:
-        case: The images and the result.
-        pictures: What ``read_pictures`` made of the images.
-        back: Address of the page that lists all scenes, if there is one.
+        inputs: The images and the result.
+        pictures: The images' pictures, by ``read_pictures``.
+        back: Address of the batch page, if there is one.
     """
-    found = case.registration
-    marks = marks_of(found) if found else None
+    found = inputs.registration
+    marks = tie_point_marks(found) if found else None
     return render(
         "report.html.j2",
         "viewer.js",
-        case=case,
+        inputs=inputs,
         back=back,
         version=__version__,
         registration=found,
-        verdict=wording.verdict(case),
-        figures=wording.figures(case),
-        movement=wording.movement(found) if found else [],
-        similarity=wording.similarity_rows(found) if found else [],
-        evidence=wording.evidence(found, case.config.estimate.threshold) if found else [],
-        model=wording.MODELS.get(found.model or "") if found else None,
-        kinds=[wording.KINDS[kind] for kind in case.kinds],
-        settings=settings(case.config),
-        commands={"register": register_command(case), "apply": apply_command(case)},
+        verdict=text.verdict(inputs),
+        figures=text.figures(inputs),
+        movement=text.movement(found) if found else [],
+        similarity=text.similarity_rows(found) if found else [],
+        evidence=text.evidence(found, inputs.config.estimate.threshold) if found else [],
+        model=text.MODELS.get(found.model or "") if found else None,
+        kinds=[text.KINDS[kind] for kind in inputs.kinds],
+        settings=settings(inputs.config),
+        commands={"register": register_command(inputs), "apply": apply_command(inputs)},
         marks=marks,
-        images=_images(pictures, marks),
-        data=_viewer_data(case, pictures, marks),
+        images={
+            "fixed": _panel(pictures.fixed, marks, marks.fixed if marks else None),
+            "moving": _panel(pictures.moving, marks, marks.moving if marks else None),
+            "aligned": _panel(pictures.aligned, None, None),
+        },
+        data=_viewer_data(inputs, pictures, marks),
         **_charts(found, pictures, marks),
     )
 
 
-def _charts(found: Registration | None, pictures: Pictures, marks: Marks | None) -> dict[str, Any]:
-    """Histograms and the map of the spread; None for what there is nothing to show of."""
+def _charts(found: Registration | None, pictures: Pictures, marks: TiePointMarks | None) -> dict[str, Any]:
+    """Make the histograms and the map of inliers; None for those without data."""
     charts: dict[str, Any] = {"residuals": None, "scores": None, "spread": None}
     if found is None or marks is None or not len(marks.score):
         return charts
     charts["scores"] = score_histogram(marks)
     if pictures.fixed is not None and pictures.overlap is not None:
         charts["residuals"] = residual_histogram(marks, found)
-        charts["spread"] = spread_of(marks, pictures.overlap, pictures.fixed.factor, found)
+        charts["spread"] = inlier_map(marks, pictures.overlap, pictures.fixed.factor, found)
     return charts
 
 
-def _images(pictures: Pictures, marks: Marks | None) -> dict[str, Shown | None]:
-    fixed_points = marks.fixed if marks else None
-    return {
-        "fixed": _shown(pictures.fixed, marks, fixed_points),
-        "moving": _shown(pictures.moving, marks, marks.moving if marks else None),
-        "aligned": _shown(pictures.aligned, None, None),
-    }
-
-
-def _shown(image: Visible | None, marks: Marks | None, points: Any) -> Shown | None:
+def _panel(image: Picture | None, marks: TiePointMarks | None, points: Points | None) -> ImagePanel | None:
     if image is None:
         return None
     dots = []
-    if marks is not None and len(points):
-        every = -(-len(points) // _DRAWN_BESIDE)
-        places = (points[::every] + 0.5) / image.factor
-        dots = [(round(x, 1), round(y, 1), int(c)) for (x, y), c in zip(places, marks.level[::every], strict=True)]
-    return Shown(data_uri(image.pixels), *image.size, dots)
+    if marks is not None and points is not None and len(points):
+        every = -(-len(points) // _MOST_DOTS)
+        places = ((points[::every] + 0.5) / image.factor).round(1).tolist()
+        dots = [(x, y, state) for (x, y), state in zip(places, marks.state[::every].tolist(), strict=True)]
+    return ImagePanel(data_uri(image.pixels), *image.size, dots)
 
 
-def _viewer_data(case: Case, pictures: Pictures, marks: Marks | None) -> dict[str, Any] | None:
-    """What the script draws; None where there is nothing to compare."""
+def _viewer_data(inputs: ReportInput, pictures: Pictures, marks: TiePointMarks | None) -> dict[str, Any] | None:
+    """Return the data of the viewer's script; None if there is nothing to compare."""
     if pictures.fixed is None or pictures.aligned is None or marks is None:
         return None
     width, height = pictures.fixed.size
-    return {
-        "width": width,
-        "height": height,
-        "factor": pictures.fixed.factor,
-        "metres": case.fixed_metres,
-        "zoom": marks.zoom,
-        "points": marks.rows(pictures.fixed.factor),
-    }
+    factor = pictures.fixed.factor
+    return {"width": width, "height": height, "factor": factor, "points": marks.rows(factor)}

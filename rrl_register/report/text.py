@@ -1,61 +1,64 @@
-"""What a report says: the verdict in a sentence, its evidence in figures, what to try where it failed."""
+"""Texts of a report: the verdict, its figures, the evidence, and advice after a failure."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 
-from rrl_register.estimation.acceptance import ASPECTS, Aspect, Figures, typical_figures
+from rrl_register.estimation.acceptance import ASPECTS, Figures, typical_figures
 from rrl_register.exchange.registration import Registration
-from rrl_register.geometry.arrays import Matrix
 from rrl_register.geometry.transforms import compose, decompose, invert, project
-from rrl_register.raster.grid import Grid, prior_matrix
-from rrl_register.report.inputs import Case
+from rrl_register.raster.grid import prior_matrix
+from rrl_register.report.inputs import ReportInput
 
-SURE = 0.9
-"""Confidence from which a person is not told to look twice."""
-MOST_TOLD = 0.99
-"""The confidence was fitted on too few registrations to be told apart from certainty beyond this."""
+CONFIDENT = 0.9
+"""Confidence from which a report does not ask for a visual check."""
+MAX_SHOWN = 0.99
+"""Largest confidence that is shown as a number: it was fitted on too few registrations to tell more from certainty."""
 _WEAK = 0.5
-"""Strength of a piece of evidence, over what is typical, below which it is pointed out."""
-_ADVICE = re.compile(r"(?:^|[:;,]\s+(?:or\s+)?)(?=(?:check|try|choose|take|name|look|see|register|give|needed)\b)")
+"""Strength over the typical strength below which a piece of evidence is marked as weak."""
+_ADVICE = re.compile(
+    r"(?:^|[:;,]\s+(?:or\s+)?)(?=(?:check|try|choose|take|name|look|see|register|give|needed|pass|use|install)\b)"
+)
+_LOOK = "Check the overlay below before you use the result."
 
 _NAMES = {
-    "inliers": "Agreement",
-    "independent": "Independence",
-    "share": "Share that agrees",
-    "over_chance": "Against chance",
-    "coverage": "Extent",
-    "occupied": "Spread",
-    "score": "Network's score",
-    "score_margin": "Network's preference",
-    "control_rejection": "Wrong places refused",
-    "held_out": "Points kept out",
-    "agreeing": "Found back",
-    "agreement": "Search back",
-    "certain": "Certainty",
+    "inliers": "Inliers",
+    "independent": "Independent inliers",
+    "share": "Inlier share",
+    "over_chance": "Ratio to chance",
+    "coverage": "Coverage",
+    "occupied": "Distribution",
+    "score": "Mean score",
+    "score_margin": "Score margin",
+    "control_rejection": "Rejection of wrong places",
+    "held_out": "Cross-validation",
+    "agreeing": "Forward-backward check",
+    "agreement": "Forward-backward distance",
+    "certain": "Standard error",
 }
 MODELS = {
     "translation": "a translation",
-    "similarity": "a similarity",
+    "similarity": "a similarity transform",
     "affine": "an affine transform",
     "homography": "a homography",
-    "polynomial2": "a homography and a polynomial of degree 2",
-    "polynomial3": "a homography and a polynomial of degree 3",
-    "thin-plate": "a homography and a thin-plate spline",
+    "polynomial2": "a homography with a polynomial of degree 2",
+    "polynomial3": "a homography with a polynomial of degree 3",
+    "thin-plate": "a homography with a thin-plate spline",
 }
-KINDS = {"optical": "optical", "ir": "infrared", "sar": "SAR", "auto": "of a kind not known"}
+KINDS = {"optical": "optical", "ir": "infrared", "sar": "SAR", "auto": "unknown kind"}
+SIMILARITIES = {"nmi": "Normalised mutual information", "gradient_ssim": "Structural similarity of gradients"}
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of a pair.
+    """The outcome of a registration.
 
     Attributes:
         tone: ``good``, ``doubtful`` or ``failed``.
-        title: In two or three words.
-        sentence: Why.
-        advice: What to do, a sentence each.
+        title: The outcome in two or three words.
+        sentence: Its main figures, or the reason of the failure.
+        advice: Next steps, one sentence each.
     """
 
     tone: str
@@ -66,7 +69,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Figure:
-    """A number with its name, its unit and what it means."""
+    """A number with its name, and a note on its meaning."""
 
     name: str
     value: str
@@ -87,172 +90,131 @@ class Piece:
     """A piece of evidence.
 
     Attributes:
-        name: In two or three words.
-        said: What was seen.
-        strength, typical: Of it, and of right registrations, 0-1.
-        weak: Whether it falls far short of what is typical.
+        name: Its name.
+        observed: What was measured, in words.
+        strength, typical: Strength of it, and of correct registrations, 0-1.
+        weak: True if it is far below the typical strength.
     """
 
     name: str
-    said: str
+    observed: str
     strength: float
     typical: float
     weak: bool
 
 
-def verdict(case: Case) -> Verdict:
-    """Say in a sentence what became of a pair, and what is left to do."""
-    found = case.registration
-    if found is None or not case.ok:
-        seen, advice = split_reason(case.reason)
-        title = "Not registered" if found else "Could not begin"
-        return Verdict("failed", title, seen, (*advice, *_general_advice(case)))
-    agreement = (
-        f"{found.n_inliers} of {found.n_tie_points} tie points agree on {MODELS.get(found.model or '', 'a transform')}"
-        f"{_held_out(case, found)}."
-    )
-    look = ("Look at the overlay below before you use it.",)
+def verdict(inputs: ReportInput) -> Verdict:
+    """Summarise the outcome of a registration, with advice."""
+    found = inputs.registration
+    if found is None or not inputs.ok:
+        observed, advice = split_reason(inputs.reason)
+        if found is None:
+            return Verdict("failed", "Registration did not start", observed, advice)
+        compare = "Compare both images below: they must show the same place and be of the kinds stated."
+        return Verdict("failed", "Not registered", observed, (*advice, compare))
+    inliers = f"{found.n_inliers} of {found.n_tie_points} tie points are inliers of"
+    fit = f"{inliers} {MODELS.get(found.model or '', 'the transform')}"
+    if found.check_rmse_px is not None:
+        fit += f"; cross-validation RMSE {with_metres(found.check_rmse_px, inputs.fixed_metres)}"
     if found.confidence is None:
-        return Verdict("doubtful", "Fitted to points given", f"{agreement} No network has judged these points.", look)
-    sentence = f"{agreement} By this evidence the transform is right with a probability of {percent(found.confidence)}."
-    if found.confidence >= SURE:
+        return Verdict("doubtful", "Fitted to given points", f"{fit}. No confidence: no search was made.", (_LOOK,))
+    sentence = f"{fit}. Probability that the transform is correct: {percent(found.confidence)}."
+    if found.confidence >= CONFIDENT:
         return Verdict("good", "Registered", sentence)
-    return Verdict("doubtful", "Registered, not beyond doubt", sentence, look)
-
-
-def _held_out(case: Case, found: Registration) -> str:
-    if found.check_rmse_px is None:
-        return ""
-    return (
-        f", and points that were kept out of the fit miss it by {with_metres(found.check_rmse_px, case.fixed_metres)}"
-    )
-
-
-def _general_advice(case: Case) -> tuple[str, ...]:
-    if case.registration is None:
-        return ()
-    return ("Compare the two images below: they have to show the same place, and their kinds have to be as stated.",)
+    return Verdict("doubtful", "Registered, low confidence", sentence, (_LOOK,))
 
 
 def split_reason(reason: str) -> tuple[str, tuple[str, ...]]:
-    """Part the reason of a failure into what was seen and what to do about it, each as sentences."""
-    seen, *advice = _ADVICE.split(reason)
-    return _sentence(seen), tuple(_sentence(part) for part in advice)
+    """Split the reason of a failure into the observation and the advice, each as sentences."""
+    observed, *advice = (text.strip(" ;:,.") for text in _ADVICE.split(reason))
+    return _sentence(observed), tuple(map(_sentence, advice))
 
 
 def _sentence(text: str) -> str:
-    text = text.strip(" ;:,.")
     return text[:1].upper() + text[1:] + "." if text else ""
 
 
-def figures(case: Case) -> list[Figure]:
-    """The numbers that matter most, of a registration that succeeded."""
-    found, metres = case.registration, case.fixed_metres
-    if found is None or not case.ok:
+def figures(inputs: ReportInput) -> list[Figure]:
+    """List the main numbers of a successful registration."""
+    found, metres = inputs.registration, inputs.fixed_metres
+    if found is None or not inputs.ok:
         return []
-    spread = found.uncertainty_px or {}
-    listed = [
-        (
-            "Confidence",
-            "unknown" if found.confidence is None else percent(found.confidence),
-            "probability that the transform is right",
-        ),
-        (
-            "Held-out error",
-            _px(found.check_rmse_px),
-            _ground(found.check_rmse_px, metres, "points kept out of the fit"),
-        ),
-        ("Fit", _px(found.rmse_px), "RMSE of the inliers: how well it fits, not how accurate it is"),
-        ("Uncertainty", _px(spread.get("mean")), f"standard error in the mean; at most {_px(spread.get('max'))}"),
-        ("Inliers", f"{found.n_inliers}", f"of {found.n_tie_points} tie points"),
+    check, error = found.check_rmse_px, found.uncertainty_px or {}
+    ground = "" if check is None or metres is None else f"{check * metres:.1f} m on the ground; "
+    confidence = "unknown" if found.confidence is None else percent(found.confidence)
+    return [
+        Figure("Confidence", confidence, "probability that the transform is correct"),
+        Figure("Cross-validation RMSE", _px(check), f"{ground}residuals of inliers left out of the fit"),
+        Figure("RMSE", _px(found.rmse_px), "residuals of the inliers; not a measure of accuracy"),
+        Figure("Standard error", _px(error.get("mean")), f"mean over the overlap; largest {_px(error.get('max'))}"),
+        Figure("Inliers", f"{found.n_inliers}", f"of {found.n_tie_points} tie points"),
     ]
-    return [Figure(*row) for row in listed]
 
 
 def evidence(registration: Registration, threshold: float) -> list[Piece]:
-    """What speaks for the transform, piece by piece, beside what is typical of right registrations.
+    """List the evidence for the transform beside the typical evidence of correct registrations.
 
     Args:
         registration: The result.
-        threshold: Inlier threshold, px of the image that was matched on.
+        threshold: Largest residual of an inlier, px at matching resolution.
     """
-    seen = _in_working_px(registration, threshold)
-    return [_piece(name, aspect, seen) for name, aspect in ASPECTS.items()] if seen else []
+    if not registration.evidence:
+        return []
+    observed, pieces = _at_matching_resolution(registration, threshold), []
+    for name, aspect in ASPECTS.items():
+        strength, typical = aspect.of(observed), aspect.of(typical_figures())
+        text = aspect.said.format(aspect.shown(observed))
+        pieces.append(Piece(_NAMES.get(name, name), text, strength, typical, strength < _WEAK * typical))
+    return pieces
 
 
-def _piece(name: str, aspect: Aspect, seen: Figures) -> Piece:
-    strength, typical = aspect.of(seen), aspect.of(typical_figures())
-    said = aspect.said.format(aspect.shown(seen))
-    return Piece(_NAMES.get(name, name), said, strength, typical, strength < _WEAK * typical)
-
-
-def _in_working_px(registration: Registration, threshold: float) -> Figures:
-    """The evidence with lengths in px of the image that was matched on, which the verdict goes by."""
-    seen = dict(registration.evidence)
-    length, ratio, check = seen.get("agreement_px"), seen.get("check_ratio"), registration.check_rmse_px
+def _at_matching_resolution(registration: Registration, threshold: float) -> Figures:
+    """Return the evidence with lengths in px at matching resolution, which acceptance is based on."""
+    observed = dict(registration.evidence)
+    length, ratio, check = observed.get("agreement_px"), observed.get("check_ratio"), registration.check_rmse_px
     if length is not None and ratio and check:
-        seen["agreement_px"] = length * max(1.0, check / (ratio * threshold)) ** -1
-    return seen
+        observed["agreement_px"] = length / max(1.0, check / (ratio * threshold))
+    return observed
 
 
 def similarity_rows(registration: Registration) -> list[SimilarityRow]:
-    """List the similarity figures that were measured; empty if none were."""
+    """List the similarity before and after the registration; empty if it was not measured."""
     found = registration.similarity
     if found is None:
         return []
-    names = {"nmi": "Normalised mutual information", "gradient_ssim": "Structural similarity of gradients"}
-    return [SimilarityRow(names[key], found["before"].get(key), found["after"].get(key)) for key in names]
+    before, after = found["before"], found["after"]
+    return [SimilarityRow(name, before.get(key), after.get(key)) for key, name in SIMILARITIES.items()]
 
 
 def movement(registration: Registration) -> list[Figure]:
-    """What the transform does at the middle of the moving image, beyond what georeferences, or sizes, say."""
+    """Describe how the transform moves the centre of the moving image, relative to its prior position."""
     if registration.matrix is None:
         return []
     fixed, moving = registration.fixed_grid, registration.moving_grid
-    prior = prior_matrix(fixed, moving)
-    centre = [moving.centre]
+    prior, centre = prior_matrix(fixed, moving), [moving.centre]
     x, y = (project(registration.matrix, centre) - project(prior, centre))[0]
-    change = decompose(_on_top(registration.matrix, prior), fixed.shape)
-    basis = (
-        "the georeferences"
-        if fixed.georeferenced and moving.georeferenced
-        else "equal size with the centres on each other"
-    )
+    change = decompose(compose(registration.matrix, invert(prior)), fixed.shape)
+    georeferenced = fixed.georeferenced and moving.georeferenced
+    prior_place = "the georeferences place it" if georeferenced else "it lies if centred at equal size"
+    size = fixed.metres_per_pixel
+    metres = "" if size is None else f"; {(x**2 + y**2) ** 0.5 * size:.1f} m in total"
     return [
-        Figure("Shift", f"{x:+.2f}, {y:+.2f} px", f"right, down, on top of {basis}{_metres_note(x, y, fixed)}"),
+        Figure("Shift", f"{x:+.2f}, {y:+.2f} px", f"right, down from where {prior_place}{metres}"),
         Figure("Rotation", f"{change.rotation_deg:+.3f}°", "clockwise"),
         Figure("Scale", f"{change.scale:.5f}", f"{100 * (change.scale - 1):+.2f} %"),
-        Figure(
-            "Perspective", f"{change.perspective:.4f}", "largest change of scale from corner to corner; 0 for an affine"
-        ),
+        Figure("Perspective", f"{change.perspective:.4f}", "largest change of scale between corners; 0 if affine"),
     ]
 
 
-def _on_top(matrix: Matrix, prior: Matrix) -> Matrix:
-    """What is to follow the prior for both together to be the matrix, fixed px -> fixed px."""
-    return compose(matrix, invert(prior))
-
-
-def _metres_note(x: float, y: float, fixed: Grid) -> str:
-    size = fixed.metres_per_pixel
-    return "" if size is None else f"; {(x**2 + y**2) ** 0.5 * size:.1f} m in all"
-
-
 def percent(share: float) -> str:
-    """A probability in per cent, without pretence of certainty."""
-    if share > MOST_TOLD:
-        return f"over {MOST_TOLD:.0%}".replace("%", " %")
-    return f"{100 * share:.0f} %"
+    """Format a probability in per cent; above ``MAX_SHOWN`` as a bound."""
+    return f"over {100 * MAX_SHOWN:.0f} %" if share > MAX_SHOWN else f"{100 * share:.0f} %"
 
 
 def with_metres(px: float, metres: float | None) -> str:
-    """A length in px, and on the ground where that is known."""
+    """Format a length in px, and in metres if the pixel size is known."""
     return f"{px:.2f} px" if metres is None else f"{px:.2f} px ({px * metres:.1f} m)"
 
 
 def _px(length: float | None) -> str:
     return "unknown" if length is None else f"{length:.2f} px"
-
-
-def _ground(length: float | None, metres: float | None, note: str) -> str:
-    return note if length is None or metres is None else f"{length * metres:.1f} m on the ground, {note}"

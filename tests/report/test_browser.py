@@ -19,8 +19,8 @@ from rrl_register.batch.outcome import FAILED, FIGURES, OK, Outcome
 from rrl_register.batch.summary import Summary
 from rrl_register.exchange.registration import Registration
 from rrl_register.raster.writer import write_json
-from rrl_register.report import Case, write_batch_report, write_report
-from rrl_register.report import batch_page as index
+from rrl_register.report import batch_page, write_batch_report, write_report
+from rrl_register.report.inputs import ReportInput
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -66,17 +66,17 @@ def visit(browser: Browser) -> Iterator[Callable[..., Page]]:
 
 
 @pytest.fixture
-def case(make_raster: Callable[..., Path], make_registration: Callable[..., Registration]) -> Case:
+def case(make_raster: Callable[..., Path], make_registration: Callable[..., Registration]) -> ReportInput:
     """A bright image on a dark one, 1 px off: whichever is shown is plain to see."""
     rng = np.random.default_rng(0)
     bright, dark = rng.integers(180, 255, (200, 200), np.uint8), rng.integers(1, 60, (200, 200), np.uint8)
     bright[:10], dark[:10] = 1, 255  # so that the stretch leaves them as they are
     found = make_registration(matrix=np.array([[1.0, 0, 1], [0, 1, 0.5], [0, 0, 1]]))
-    return Case(make_raster(bright, "bright <i>.tif"), make_raster(dark, "dark.tif"), found)
+    return ReportInput(make_raster(bright, "bright <i>.tif"), make_raster(dark, "dark.tif"), found)
 
 
 @pytest.fixture
-def report(case: Case, tmp_path: Path) -> Path:
+def report(case: ReportInput, tmp_path: Path) -> Path:
     write_report(case, tmp_path / "out.html")
     return tmp_path / "out.html"
 
@@ -178,7 +178,7 @@ def test_zoom_and_pan(visit: Callable[..., Page], report: Path) -> None:
     assert state(page, "zoom") == "1.000"
 
 
-def test_tie_points_and_arrows_are_drawn_and_told_of(visit: Callable[..., Page], report: Path) -> None:
+def test_tie_points_and_arrows_are_drawn_and_described(visit: Callable[..., Page], report: Path) -> None:
     page = visit(report, viewport={"width": 420, "height": 900})
     pictures = [drawn(page)]
     for box_id in ("#points", "#arrows"):
@@ -189,13 +189,13 @@ def test_tie_points_and_arrows_are_drawn_and_told_of(visit: Callable[..., Page],
     box = page.locator("#stage").bounding_box()
     assert box is not None
     page.mouse.move(box["x"] + box["width"] * 150.5 / 200, box["y"] + box["height"] * 30.5 / 200)
-    assert "(150.0, 30.0), misses by 1.12 px" in page.inner_text("#tip")
+    assert "(150.0, 30.0), residual 1.12 px" in page.inner_text("#tip")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("kind", ["ok", "failed", "batch"])
 def test_pages_fit_a_phone_and_wear_both_colours(
-    visit: Callable[..., Page], case: Case, batch: Path, tmp_path: Path, kind: str, scheme: str
+    visit: Callable[..., Page], case: ReportInput, batch: Path, tmp_path: Path, kind: str, scheme: str
 ) -> None:
     shown = batch
     if kind != "batch":
@@ -220,7 +220,7 @@ def test_focus_is_seen_and_goes_through_the_viewer_in_order(visit: Callable[...,
 
 
 @pytest.fixture
-def batch(case: Case, tmp_path: Path) -> Path:
+def batch(case: ReportInput, tmp_path: Path) -> Path:
     """Two scenes, one of them with a name that looks like markup."""
     folder = tmp_path / "batch"
     folder.mkdir()
@@ -268,13 +268,13 @@ def test_a_scene_leads_to_its_report_and_back(visit: Callable[..., Page], batch:
 
 
 def test_more_scenes_are_shown_when_asked_for_and_their_pictures_loaded(
-    visit: Callable[..., Page], case: Case, batch: Path, monkeypatch: pytest.MonkeyPatch
+    visit: Callable[..., Page], case: ReportInput, batch: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(index, "SHOWN", 1)
-    monkeypatch.setattr(index, "MOST_INLINE", 1)
+    monkeypatch.setattr(batch_page, "ROWS_SHOWN", 1)
+    monkeypatch.setattr(batch_page, "MAX_INLINE", 1)
     outcome = Outcome(BAD, FAILED, "too dark", 4)
     scenes = [(BatchItem(BAD, case.fixed, case.moving), replace(outcome, id=BAD))] * 2
-    batch.write_text(index.index_page(Summary(batch.parent, "scenes.csv", tuple(scenes))), encoding="utf-8")
+    batch.write_text(batch_page.list_page(Summary(batch.parent, "scenes.csv", tuple(scenes))), encoding="utf-8")
     page = visit(batch, may_load=((batch.parent / "reports").as_uri(),))
     assert len(shown_ids(page)) == 1
     assert page.evaluate("document.querySelector('.thumb img').decode().then(() => true)")

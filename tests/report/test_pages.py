@@ -21,8 +21,8 @@ from rrl_register.config import RegisterConfig
 from rrl_register.errors import OutputExistsError
 from rrl_register.exchange.registration import Registration, failure_record
 from rrl_register.raster.writer import write_json
-from rrl_register.report import Case, write_batch_report, write_report
-from rrl_register.report import batch_page as index
+from rrl_register.report import batch_page, write_batch_report, write_report
+from rrl_register.report.inputs import ReportInput
 from rrl_register.report.pictures import Pictures
 from rrl_register.report.scene_page import report_page
 
@@ -67,28 +67,28 @@ def read(path: Path) -> Page:
 
 
 @pytest.fixture
-def case(make_raster: Write, make_registration: Build) -> Case:
+def case(make_raster: Write, make_registration: Build) -> ReportInput:
     image = np.random.default_rng(0).integers(1, 255, (200, 200), np.uint8)
-    return Case(make_raster(image, "fixed.tif"), make_raster(image, "moving.tif"), make_registration())
+    return ReportInput(make_raster(image, "fixed.tif"), make_raster(image, "moving.tif"), make_registration())
 
 
 @pytest.fixture
-def failed(case: Case, make_registration: Build) -> Case:
+def failed(case: ReportInput, make_registration: Build) -> ReportInput:
     refused = make_registration(status="failed", reason="too dark: try other bands", matrix=None)
     return replace(case, registration=refused)
 
 
-def test_the_page_of_a_success_has_all_its_parts(case: Case, tmp_path: Path) -> None:
+def test_the_page_of_a_success_has_all_its_parts(case: ReportInput, tmp_path: Path) -> None:
     write_report(case, tmp_path / "out.html")
     page = read(tmp_path / "out.html")
-    for heading in ("Compare", "Tie points", "Evidence", "Transform", "The images", "How it was made"):
+    for heading in ("Compare", "Tie points", "Evidence", "Transform", "Images", "Processing", "Commands"):
         assert heading in page.text
     assert "rrl-register apply" in page.text
     assert {image["alt"] for image in page.all("img")} == {"Fixed", "Moving", "Moving, aligned"}
-    assert "tie points agree on a homography" in page.text
+    assert "tie points are inliers of a homography" in page.text
 
 
-def test_similarity_is_a_table_where_it_was_measured(case: Case, make_registration: Build) -> None:
+def test_similarity_is_a_table_where_it_was_measured(case: ReportInput, make_registration: Build) -> None:
     figures = {"before": {"nmi": 1.0213, "gradient_ssim": 0.11}, "after": {"nmi": 1.0842, "gradient_ssim": 0.354}}
     measured = replace(case, registration=make_registration(similarity=figures))
     text = " ".join(Page(report_page(measured, Pictures(None, None))).text.split())
@@ -97,7 +97,7 @@ def test_similarity_is_a_table_where_it_was_measured(case: Case, make_registrati
     assert "mutual information" not in Page(report_page(case, Pictures(None, None))).text
 
 
-def test_the_page_of_a_failure_shows_both_images_and_what_to_try(failed: Case, tmp_path: Path) -> None:
+def test_the_page_of_a_failure_shows_both_images_and_what_to_try(failed: ReportInput, tmp_path: Path) -> None:
     write_report(failed, tmp_path / "out.html")
     page = read(tmp_path / "out.html")
     assert "Not registered" in page.text and "Try other bands." in page.text
@@ -106,11 +106,13 @@ def test_the_page_of_a_failure_shows_both_images_and_what_to_try(failed: Case, t
     assert not page.all("canvas")
 
 
-def test_the_page_of_what_could_not_begin_shows_the_image_that_can_be_read(case: Case, tmp_path: Path) -> None:
-    gone = Case(case.fixed, tmp_path / "gone.tif", None, failure="there is no file gone.tif; check the path")
+def test_the_page_of_a_registration_that_did_not_start_shows_the_image_that_can_be_read(
+    case: ReportInput, tmp_path: Path
+) -> None:
+    gone = ReportInput(case.fixed, tmp_path / "gone.tif", None, failure="there is no file gone.tif; check the path")
     write_report(gone, tmp_path / "out.html")
     page = read(tmp_path / "out.html")
-    assert "Could not begin" in page.text and "gone.tif cannot be shown" in page.text
+    assert "Registration did not start" in page.text and "gone.tif cannot be read" in page.text
     assert [image["alt"] for image in page.all("img")] == ["Fixed"]
 
 
@@ -128,16 +130,16 @@ def test_nothing_is_loaded_and_nothing_runs_but_what_the_policy_names(
     assert "unsafe" not in policy
 
 
-def test_names_and_reasons_are_text_never_markup(case: Case) -> None:
+def test_names_and_reasons_are_text_never_markup(case: ReportInput) -> None:
     nasty = "</script><img src=x onerror=alert(1)>\"'&"
     config = RegisterConfig()
-    odd = Case(Path(f"/{nasty[9:]}"), Path("b<i>.tif"), None, config, failure=nasty)
+    odd = ReportInput(Path(f"/{nasty[9:]}"), Path("b<i>.tif"), None, config, failure=nasty)
     page = Page(report_page(odd, Pictures(None, None)))
     assert not page.all("img") and not page.all("i")
     assert "<img src=x onerror=alert(1)>" in page.text and "b<i>.tif" in page.text
 
 
-def test_a_report_is_replaced_only_when_told_to(case: Case, tmp_path: Path) -> None:
+def test_a_report_is_replaced_only_when_told_to(case: ReportInput, tmp_path: Path) -> None:
     output = tmp_path / "out.html"
     output.write_text("precious")
     with pytest.raises(OutputExistsError):
@@ -147,7 +149,7 @@ def test_a_report_is_replaced_only_when_told_to(case: Case, tmp_path: Path) -> N
     assert read(output).all("canvas")
 
 
-def test_the_same_case_gives_the_same_page(case: Case, tmp_path: Path) -> None:
+def test_the_same_case_gives_the_same_page(case: ReportInput, tmp_path: Path) -> None:
     for name in ("one.html", "two.html"):
         write_report(case, tmp_path / name)
     assert (tmp_path / "one.html").read_bytes() == (tmp_path / "two.html").read_bytes()
@@ -157,7 +159,7 @@ def test_the_same_case_gives_the_same_page(case: Case, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def summary(case: Case, tmp_path: Path) -> Summary:
+def summary(case: ReportInput, tmp_path: Path) -> Summary:
     """Four scenes: registered, registered with doubt, an image that is gone, a process that died."""
     folder = tmp_path / "batch"
     folder.mkdir()
@@ -207,7 +209,7 @@ def test_a_batch_report_lists_the_worst_first_and_links_to_each(summary: Summary
     assert "The process died & <b>." in page.text and not page.all("b")[5:]
     own = read(summary.folder / "reports" / "died.html")
     assert "../report.html" in [a["href"] for a in own.all("a")]
-    assert "Could not begin" in own.text
+    assert "Registration did not start" in own.text
 
 
 def test_reports_that_are_newer_than_their_results_are_kept(summary: Summary) -> None:
@@ -232,8 +234,8 @@ def test_a_scene_whose_images_are_gone_is_listed_without_a_report(summary: Summa
 
 
 def test_many_thumbnails_are_files_of_their_own(summary: Summary, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(index, "MOST_INLINE", 3)
-    monkeypatch.setattr(index, "SHOWN", 2)
+    monkeypatch.setattr(batch_page, "MAX_INLINE", 3)
+    monkeypatch.setattr(batch_page, "ROWS_SHOWN", 2)
     page = read(write_batch_report(summary))
     assert page.all("img")[0]["src"] == "reports/died.webp"
     assert all(image["loading"] == "lazy" for image in page.all("img"))

@@ -1,4 +1,4 @@
-"""What a report is made of: pictures, marks, charts, words, commands."""
+"""The parts of a report: pictures, tie-point marks, charts, texts, commands."""
 
 from __future__ import annotations
 
@@ -23,12 +23,20 @@ from rrl_register.exchange.registration import Registration, failure_record
 from rrl_register.geometry.displacement import Displacement
 from rrl_register.geometry.tie_points import TiePoints
 from rrl_register.raster.grid import Grid
-from rrl_register.report import text as wording
-from rrl_register.report.charts import confidence_histogram, residual_histogram, score_histogram, spread_of
+from rrl_register.report import text as texts
+from rrl_register.report.charts import confidence_histogram, inlier_map, residual_histogram, score_histogram
 from rrl_register.report.command import apply_command, register_command, settings
-from rrl_register.report.inputs import Case, read_case
+from rrl_register.report.inputs import ReportInput, read_report_input
 from rrl_register.report.pictures import MAX_SIDE, THUMBNAIL_SIDE, data_uri, encode, read_pictures, thumbnail
-from rrl_register.report.tie_point_marks import LEVELS, marks_of, round_down, round_up
+from rrl_register.report.tie_point_marks import (
+    FAILED_FORWARD_BACKWARD,
+    LEVELS,
+    OUTLIER,
+    REJECTED,
+    round_down,
+    round_up,
+    tie_point_marks,
+)
 
 Build = Callable[..., Registration]
 Write = Callable[..., Path]
@@ -46,15 +54,15 @@ def decoded(data: bytes) -> np.ndarray:
 
 
 @pytest.fixture
-def case(make_raster: Write, make_registration: Build) -> Case:
+def case(make_raster: Write, make_registration: Build) -> ReportInput:
     fixed, moving = make_raster(noise(200, 200), "fixed.tif"), make_raster(noise(200, 200), "moving.tif")
-    return Case(fixed, moving, make_registration())
+    return ReportInput(fixed, moving, make_registration())
 
 
 # Pictures
 
 
-def test_pictures_of_one_grid_are_the_images_themselves(case: Case) -> None:
+def test_pictures_of_one_grid_are_the_images_themselves(case: ReportInput) -> None:
     pictures = read_pictures(case)
     assert pictures.fixed and pictures.moving and pictures.aligned
     np.testing.assert_allclose(pictures.aligned.levels, pictures.moving.levels, atol=1e-5)
@@ -65,7 +73,7 @@ def test_pictures_of_one_grid_are_the_images_themselves(case: Case) -> None:
 def test_where_the_aligned_image_has_no_data_it_is_transparent(make_raster: Write, make_registration: Build) -> None:
     image = make_raster(noise(200, 200))
     shift = np.array([[1.0, 0, 50], [0, 1, 0], [0, 0, 1]])
-    aligned = read_pictures(Case(image, image, make_registration(matrix=shift))).aligned
+    aligned = read_pictures(ReportInput(image, image, make_registration(matrix=shift))).aligned
     assert aligned is not None
     assert not aligned.pixels[:, :49, 3].any()
     assert aligned.pixels[:, 51:, 3].all()
@@ -76,7 +84,9 @@ def test_large_images_are_reduced_and_lie_on_each_other_still(make_raster: Write
     fixed, moving = make_raster(coarse, "fixed.tif"), make_raster(np.roll(coarse, -120, axis=1), "moving.tif")
     grid = Grid(2400, 1800)
     shift = np.array([[1.0, 0, 120], [0, 1, 0], [0, 0, 1]])
-    pictures = read_pictures(Case(fixed, moving, make_registration(matrix=shift, fixed_grid=grid, moving_grid=grid)))
+    pictures = read_pictures(
+        ReportInput(fixed, moving, make_registration(matrix=shift, fixed_grid=grid, moving_grid=grid))
+    )
     assert pictures.fixed and pictures.aligned and pictures.moving
     assert max(*pictures.fixed.size, *pictures.moving.size) == MAX_SIDE
     inside = slice(20, -20), slice(80, -20)
@@ -88,7 +98,7 @@ def test_a_moving_image_of_smaller_pixels_is_not_read_finer_than_it_is_shown(
 ) -> None:
     fixed, moving = make_raster(noise(200, 200), "fixed.tif"), make_raster(noise(1600, 1600), "moving.tif")
     scaled = make_registration(matrix=np.diag([0.125, 0.125, 1]), moving_grid=Grid(1600, 1600))
-    moving_picture = read_pictures(Case(fixed, moving, scaled)).moving
+    moving_picture = read_pictures(ReportInput(fixed, moving, scaled)).moving
     assert moving_picture is not None and max(moving_picture.size) == MAX_SIDE // 2
 
 
@@ -100,10 +110,10 @@ def test_colours_are_shown_where_a_file_names_them(make_raster: Write, make_regi
         bands, "plain.tif", photometric="MINISBLACK", colours=(ColorInterp.gray, *[ColorInterp.undefined] * 2)
     )
     grid = {"fixed_grid": Grid(120, 90), "moving_grid": Grid(120, 90)}
-    pictures = read_pictures(Case(coloured, plain, make_registration(**grid)))
+    pictures = read_pictures(ReportInput(coloured, plain, make_registration(**grid)))
     assert pictures.fixed and pictures.moving
     assert (len(pictures.fixed.levels), len(pictures.moving.levels)) == (3, 1)
-    asked = Case(coloured, plain, make_registration(**grid), RegisterConfig(ReadConfig(moving_bands=(1, 2, 3))))
+    asked = ReportInput(coloured, plain, make_registration(**grid), RegisterConfig(ReadConfig(moving_bands=(1, 2, 3))))
     chosen = read_pictures(asked).moving
     assert chosen is not None and len(chosen.levels) == 3
 
@@ -114,26 +124,26 @@ def test_a_complex_image_is_shown_by_its_amplitudes(make_raster: Write, make_reg
     radar = make_raster((amplitudes * phases).astype(np.complex64), "radar.tif")
     grid = Grid(1500, 1500)
     found = make_registration(fixed_grid=grid, moving_grid=grid, fixed_kind="sar")
-    shown = read_pictures(Case(radar, make_raster(noise(1500, 1500), "m.tif"), found)).fixed
+    shown = read_pictures(ReportInput(radar, make_raster(noise(1500, 1500), "m.tif"), found)).fixed
     assert shown is not None and max(shown.size) == MAX_SIDE
     expected = cv2.resize(amplitudes, (MAX_SIDE, MAX_SIDE), interpolation=cv2.INTER_AREA)
     assert np.corrcoef(shown.levels[0].ravel(), expected.ravel())[0, 1] > 0.9
 
 
-def test_images_of_a_failure_are_shown_as_far_as_they_can_be_read(case: Case, tmp_path: Path) -> None:
+def test_images_of_a_failure_are_shown_as_far_as_they_can_be_read(case: ReportInput, tmp_path: Path) -> None:
     broken = tmp_path / "broken.tif"
     broken.write_bytes(b"no image")
-    pictures = read_pictures(Case(case.fixed, broken, None, failure="broken.tif is no image"))
+    pictures = read_pictures(ReportInput(case.fixed, broken, None, failure="broken.tif is no image"))
     assert pictures.fixed is not None
     assert (pictures.moving, pictures.aligned, pictures.overlap) == (None, None, None)
 
 
-def test_a_registered_image_that_is_gone_is_an_error(case: Case, make_registration: Build) -> None:
+def test_a_registered_image_that_is_gone_is_an_error(case: ReportInput, make_registration: Build) -> None:
     with pytest.raises(InputError, match=r"nowhere\.tif"):
-        read_pictures(Case(case.fixed, Path("nowhere.tif"), make_registration()))
+        read_pictures(ReportInput(case.fixed, Path("nowhere.tif"), make_registration()))
 
 
-def test_pictures_survive_their_encoding(case: Case) -> None:
+def test_pictures_survive_their_encoding(case: ReportInput) -> None:
     fixed = read_pictures(case).fixed
     assert fixed is not None
     pixels = np.full((40, 60, 4), 255, np.uint8)
@@ -146,24 +156,24 @@ def test_pictures_survive_their_encoding(case: Case) -> None:
     assert data_uri(pixels).startswith("data:image/webp;base64,")
 
 
-def test_a_thumbnail_mixes_both_images_and_is_small(case: Case, make_registration: Build) -> None:
+def test_a_thumbnail_mixes_both_images_and_is_small(case: ReportInput, make_registration: Build) -> None:
     both = decoded(thumbnail(read_pictures(case)) or b"")
     assert max(both.shape[:2]) == THUMBNAIL_SIDE
-    failed = Case(case.fixed, case.moving, make_registration(matrix=None, status="failed", reason="dark"))
+    failed = ReportInput(case.fixed, case.moving, make_registration(matrix=None, status="failed", reason="dark"))
     assert decoded(thumbnail(read_pictures(failed)) or b"").shape == both.shape
-    nothing = Case(Path("nowhere.tif"), Path("neither.tif"), None, failure="there is no file")
+    nothing = ReportInput(Path("nowhere.tif"), Path("neither.tif"), None, failure="there is no file")
     assert thumbnail(read_pictures(nothing)) is None
 
 
 # Marks
 
 
-def test_a_mark_misses_by_where_the_transform_puts_it(make_registration: Build) -> None:
+def test_a_residual_vector_points_to_where_the_transform_puts_the_moving_point(make_registration: Build) -> None:
     fixed, moving = np.array([(10.0, 10.0), (50.0, 50.0), (90.0, 20.0)]), np.array([(8.0, 10.0), (50, 49), (30, 80)])
     points = TiePoints(fixed, moving, np.array([0.9, 0.8, 0.6]))
-    marks = marks_of(make_registration(tie_points=points, inlier=np.array([True, True, False])))
-    np.testing.assert_allclose(marks.miss, moving - fixed)
-    np.testing.assert_array_equal(marks.level, [4, 2, -1])
+    marks = tie_point_marks(make_registration(tie_points=points, inlier=np.array([True, True, False])))
+    np.testing.assert_allclose(marks.offset, moving - fixed)
+    np.testing.assert_array_equal(marks.state, [4, 2, -1])
     assert marks.legend()[-1] == "1.6–2"
     assert marks.rows(2.0)[0] == [5.25, 5.25, -2, 0, 4, 0.9]
 
@@ -173,17 +183,17 @@ def test_a_displacement_counts_as_the_fit_counts_it(make_registration: Build) ->
     steady = Displacement(0, np.array([(2.0, -1.0)]), nothing, nothing, np.zeros(2), 100.0, hull)
     found = make_registration(displacement=steady)
     assert found.transform is not None
-    marks = marks_of(found)
-    np.testing.assert_allclose(marks.miss, [(2, -1)] * 5)
+    marks = tie_point_marks(found)
+    np.testing.assert_allclose(marks.offset, [(2, -1)] * 5)
     np.testing.assert_allclose(
         marks.residual, found.transform.residuals(found.tie_points.moving, found.tie_points.fixed)
     )
 
 
-def test_points_that_the_network_was_not_asked_about_are_shown_without_a_score(make_registration: Build) -> None:
+def test_unscored_points_are_shown_without_a_score(make_registration: Build) -> None:
     points = make_registration().tie_points
     score = np.r_[np.nan, points.score[1:]]
-    marks = marks_of(make_registration(tie_points=TiePoints(points.fixed, points.moving, score)))
+    marks = tie_point_marks(make_registration(tie_points=TiePoints(points.fixed, points.moving, score)))
     assert marks.rows(1.0)[0][5] is None
     assert marks.rows(1.0)[1][5] == round(points.score[1], 3)
     chart = score_histogram(marks)
@@ -191,10 +201,28 @@ def test_points_that_the_network_was_not_asked_about_are_shown_without_a_score(m
 
 
 def test_marks_of_a_failure_have_no_residual(make_registration: Build) -> None:
-    marks = marks_of(make_registration(matrix=None, status="failed", reason="dark"))
+    marks = tie_point_marks(make_registration(matrix=None, status="failed", reason="dark"))
     assert np.isnan(marks.residual).all()
-    assert set(marks.level) == {0, -1}
+    assert set(marks.state) == {0, -1}
     assert [row[2:4] for row in marks.rows(1.0)] == [[None, None]] * 5
+
+
+def test_each_state_of_a_point_is_told_apart(make_registration: Build) -> None:
+    places = np.arange(8.0).reshape(4, 2)
+    tied = TiePoints(places, places, np.array([0.9, np.nan, 0.8, 0.7]), np.array([0.2, 0.5, np.nan, 3.0]))
+    refused = TiePoints(places + 50, places + 50, np.full(4, 0.1))
+    inlier = np.array([True, True, True, False])
+    marks = tie_point_marks(make_registration(tie_points=tied, inlier=inlier, rejected=refused))
+    assert marks.state.tolist() == [0, 0, FAILED_FORWARD_BACKWARD, OUTLIER]
+    assert (marks.n_inconsistent, marks.n_unscored) == (1, 1)
+    assert [row[4] for row in marks.rows(1.0)] == [0, 0, FAILED_FORWARD_BACKWARD, OUTLIER, *[REJECTED] * 4]
+    assert marks.rows(2.0)[4] == [25.25, 25.75, None, None, REJECTED, 0.1]
+
+
+def test_a_page_draws_a_bounded_number_of_rejected_candidates(make_registration: Build) -> None:
+    places = np.random.default_rng(0).uniform(0, 200, (4321, 2))
+    marks = tie_point_marks(make_registration(rejected=TiePoints(places, places, np.zeros(4321))))
+    assert 800 < sum(row[4] == REJECTED for row in marks.rows(1.0)) <= 1000
 
 
 @given(st.floats(1e-3, 1e6))
@@ -215,7 +243,7 @@ def test_residuals_beyond_the_axis_are_counted(make_registration: Build) -> None
     found = make_registration(
         tie_points=TiePoints(fixed, moving, np.ones(6)), inlier=inlier, rmse_px=0.7, check_rmse_px=99.0
     )
-    chart = residual_histogram(marks_of(found), found)
+    chart = residual_histogram(tie_point_marks(found), found)
     assert (sum(bar.inliers for bar in chart.bins), sum(bar.others for bar in chart.bins)) == (4, 1)
     assert chart.beyond == 1
     assert chart.lines == ((0.7, "RMSE"),)
@@ -227,9 +255,8 @@ def test_every_score_is_in_a_bar(make_registration: Build) -> None:
     scores = np.array([0.5, 0.55, 0.999, 1.0, 0.7])
     points = make_registration().tie_points
     for low, first in ((0.5, 0.5), (0.2, 0.0)):
-        chart = score_histogram(
-            marks_of(make_registration(tie_points=TiePoints(points.fixed, points.moving, np.r_[scores[:4], low])))
-        )
+        scored = TiePoints(points.fixed, points.moving, np.r_[scores[:4], low])
+        chart = score_histogram(tie_point_marks(make_registration(tie_points=scored)))
         assert sum(bar.inliers + bar.others for bar in chart.bins) == 5
         assert chart.low == first
     assert confidence_histogram([0.0, 0.49, 0.5, 1.0]).top == 1
@@ -239,7 +266,7 @@ def test_the_spread_counts_inliers_where_the_images_overlap(make_registration: B
     found = make_registration()
     overlap = np.zeros((200, 200), bool)
     overlap[:, :100] = True
-    spread = spread_of(marks_of(found), overlap, 1.0, found)
+    spread = inlier_map(tie_point_marks(found), overlap, 1.0, found)
     assert sum(block.inliers or 0 for block in spread.blocks) == 2  # the third lies beyond the overlap
     assert max(block.x + block.width for block in spread.blocks) == 100
     assert (spread.most, spread.empty) == (1, 23)
@@ -249,9 +276,9 @@ def test_the_spread_counts_inliers_where_the_images_overlap(make_registration: B
 def test_blocks_with_little_overlap_do_not_count(make_registration: Build) -> None:
     found = make_registration()
     overlap = np.tri(200, 200, dtype=bool)
-    blocks = spread_of(marks_of(found), overlap, 1.0, found).blocks
+    blocks = inlier_map(tie_point_marks(found), overlap, 1.0, found).blocks
     assert blocks[4].inliers is None and blocks[20].inliers is not None
-    nowhere = spread_of(marks_of(found), np.zeros((200, 200), bool), 1.0, found)
+    nowhere = inlier_map(tie_point_marks(found), np.zeros((200, 200), bool), 1.0, found)
     assert {block.inliers for block in nowhere.blocks} == {None}
 
 
@@ -271,60 +298,65 @@ def test_blocks_with_little_overlap_do_not_count(make_registration: Build) -> No
         ("", "", ()),
     ],
 )
-def test_a_reason_is_parted_into_what_was_seen_and_what_to_try(reason: str, seen: str, advice: tuple[str, ...]) -> None:
-    assert wording.split_reason(reason) == (seen, advice)
+def test_a_reason_is_split_into_observation_and_advice(reason: str, seen: str, advice: tuple[str, ...]) -> None:
+    assert texts.split_reason(reason) == (seen, advice)
 
 
-def test_the_verdict_of_a_success_has_its_figures_and_no_false_certainty(case: Case, make_registration: Build) -> None:
-    said = wording.verdict(case)
+def test_the_verdict_of_a_success_has_its_figures_and_no_false_certainty(
+    case: ReportInput, make_registration: Build
+) -> None:
+    said = texts.verdict(case)
     assert said.tone == "good"
-    assert "3 of 5 tie points agree on a homography" in said.sentence and "1.10 px" in said.sentence
-    certain = wording.verdict(Case(case.fixed, case.moving, make_registration(confidence=0.9999)))
+    assert "3 of 5 tie points are inliers of a homography" in said.sentence
+    assert "cross-validation RMSE 1.10 px" in said.sentence
+    certain = texts.verdict(ReportInput(case.fixed, case.moving, make_registration(confidence=0.9999)))
     assert "over 99 %" in certain.sentence
-    doubtful = wording.verdict(Case(case.fixed, case.moving, make_registration(confidence=0.6, check_rmse_px=None)))
+    doubtful = texts.verdict(
+        ReportInput(case.fixed, case.moving, make_registration(confidence=0.6, check_rmse_px=None))
+    )
     assert doubtful.tone == "doubtful" and "60 %" in doubtful.sentence and doubtful.advice
 
 
-def test_points_that_a_person_gave_have_no_probability(case: Case, make_registration: Build) -> None:
-    fitted = Case(case.fixed, case.moving, make_registration(confidence=None))
-    said = wording.verdict(fitted)
+def test_points_that_a_person_gave_have_no_probability(case: ReportInput, make_registration: Build) -> None:
+    fitted = ReportInput(case.fixed, case.moving, make_registration(confidence=None))
+    said = texts.verdict(fitted)
     assert said.tone == "doubtful"
-    assert "probability" not in said.sentence
-    assert wording.figures(fitted)[0].value == "unknown"
+    assert "robability" not in said.sentence
+    assert texts.figures(fitted)[0].value == "unknown"
 
 
-def test_the_verdict_of_a_failure_says_what_to_do(case: Case, make_registration: Build) -> None:
+def test_the_verdict_of_a_failure_says_what_to_do(case: ReportInput, make_registration: Build) -> None:
     refused = make_registration(status="failed", reason="too dark: try other bands", matrix=None)
-    said = wording.verdict(Case(case.fixed, case.moving, refused))
+    said = texts.verdict(ReportInput(case.fixed, case.moving, refused))
     assert (said.tone, said.title, said.sentence) == ("failed", "Not registered", "Too dark.")
     assert said.advice[0] == "Try other bands."
-    assert wording.figures(Case(case.fixed, case.moving, refused)) == []
-    begun = wording.verdict(Case(case.fixed, case.moving, None, failure="no overlap; try others"))
-    assert begun.title == "Could not begin"
+    assert texts.figures(ReportInput(case.fixed, case.moving, refused)) == []
+    begun = texts.verdict(ReportInput(case.fixed, case.moving, None, failure="no overlap; try others"))
+    assert begun.title == "Registration did not start"
 
 
-def test_lengths_are_told_on_the_ground_where_it_is_known(case: Case, make_registration: Build) -> None:
+def test_lengths_are_told_on_the_ground_where_it_is_known(case: ReportInput, make_registration: Build) -> None:
     grid = Grid(200, 200, CRS.from_epsg(32631), Affine(10, 0, 500_000, 0, -10, 5_000_000))
     found = make_registration(fixed_grid=grid, moving_grid=grid)
-    assert "1.10 px (11.0 m)" in wording.verdict(Case(case.fixed, case.moving, found)).sentence
-    assert "11.0 m on the ground" in wording.figures(Case(case.fixed, case.moving, found))[1].note
+    assert "1.10 px (11.0 m)" in texts.verdict(ReportInput(case.fixed, case.moving, found)).sentence
+    assert "11.0 m on the ground" in texts.figures(ReportInput(case.fixed, case.moving, found))[1].note
 
 
 def test_every_piece_of_evidence_is_shown_beside_what_is_typical(make_registration: Build) -> None:
-    typical = wording.evidence(make_registration(evidence=dict(typical_figures()), check_rmse_px=None), 3.0)
+    typical = texts.evidence(make_registration(evidence=dict(typical_figures()), check_rmse_px=None), 3.0)
     assert len(typical) == len(ASPECTS)
     assert all(piece.strength == pytest.approx(piece.typical) and not piece.weak for piece in typical)
-    unknown = wording.evidence(make_registration(evidence={"n_inliers": None}), 3.0)
-    assert all(piece.weak for piece in unknown) and "unknown" in unknown[0].said
-    assert wording.evidence(make_registration(evidence={}), 3.0) == []
+    unknown = texts.evidence(make_registration(evidence={"n_inliers": None}), 3.0)
+    assert all(piece.weak for piece in unknown) and "unknown" in unknown[0].observed
+    assert texts.evidence(make_registration(evidence={}), 3.0) == []
 
 
 def test_lengths_of_reduced_scenes_are_judged_at_the_resolution_that_was_matched(make_registration: Build) -> None:
     """Half a px of a scene reduced five times is 2.5 px of the file; check error and its ratio tell of the factor."""
     figures = dict(typical_figures()) | {"agreement_px": 0.5, "check_ratio": 0.2}
     reduced = figures | {"agreement_px": 2.5}
-    at_full = wording.evidence(make_registration(evidence=figures, check_rmse_px=0.6), 3.0)
-    at_fifth = wording.evidence(make_registration(evidence=reduced, check_rmse_px=3.0), 3.0)
+    at_full = texts.evidence(make_registration(evidence=figures, check_rmse_px=0.6), 3.0)
+    at_fifth = texts.evidence(make_registration(evidence=reduced, check_rmse_px=3.0), 3.0)
     assert [piece.strength for piece in at_full] == pytest.approx([piece.strength for piece in at_fifth])
 
 
@@ -332,34 +364,34 @@ def test_movement_is_told_on_top_of_the_prior(make_registration: Build) -> None:
     half = np.array([[0.5, 0, -0.25], [0, 0.5, -0.25], [0, 0, 1]])  # 400 px on 200 px, as their sizes say
     turn = cv2.getRotationMatrix2D((99.5, 99.5), -2.0, 1.0)
     moved = np.vstack([turn, (0, 0, 1)]) @ half + np.array([[0, 0, 3], [0, 0, -4], [0, 0, 0]])
-    shift, rotation, scale, perspective = wording.movement(make_registration(matrix=moved, moving_grid=Grid(400, 400)))
+    shift, rotation, scale, perspective = texts.movement(make_registration(matrix=moved, moving_grid=Grid(400, 400)))
     assert shift.value == "+3.00, -4.00 px"
     assert (rotation.value, scale.value, perspective.value) == ("+2.000°", "1.00000", "0.0000")
-    assert wording.movement(make_registration(matrix=None)) == []
+    assert texts.movement(make_registration(matrix=None)) == []
 
 
 # Commands
 
 
-def test_the_command_gives_back_the_settings_it_was_made_with(case: Case) -> None:
+def test_the_command_gives_back_the_settings_it_was_made_with(case: ReportInput) -> None:
     config = RegisterConfig(
         ReadConfig(moving_bands=(3, 2), moving_kind=Kind.SAR),
         MatchConfig(support=96, min_score=0.25, weights=Path("my weights.safetensors")),
         warp=WarpConfig(nodata=-9999.5, creation_options=(("COMPRESS", "ZSTD"), ("A", "B"))),
     )
-    words = shlex.split(register_command(Case(case.fixed, case.moving, case.registration, config)))
+    words = shlex.split(register_command(ReportInput(case.fixed, case.moving, case.registration, config)))
     assert words[:3] == ["rrl-register", str(case.fixed), str(case.moving)]
     flags = {option.flag: option for option in CONFIG_OPTIONS}
     given: dict[str, object] = {}
-    for flag, text in zip(words[7::2], words[8::2], strict=True):
+    for flag, word in zip(words[7::2], words[8::2], strict=True):
         option = flags[flag]
-        value = option.parse(text)
+        value = option.parse(word)
         given[option.parameter] = (*given.get(option.parameter, ()), *value) if option.multiple else value  # type: ignore[misc]
     assert build_config(given) == config
 
 
-def test_defaults_are_not_repeated_and_strange_names_are_quoted(case: Case) -> None:
-    odd = Case(Path("a b.tif"), Path("$(x).tif"), case.registration, result=Path("r;s.json"))
+def test_defaults_are_not_repeated_and_strange_names_are_quoted(case: ReportInput) -> None:
+    odd = ReportInput(Path("a b.tif"), Path("$(x).tif"), case.registration, result=Path("r;s.json"))
     assert register_command(odd) == "rrl-register 'a b.tif' '$(x).tif' -o aligned.tif --json 'r;s.json'"
     assert apply_command(odd) == "rrl-register apply 'r;s.json' OTHER_BAND.tif -o OTHER_ALIGNED.tif"
 
@@ -374,7 +406,7 @@ def test_settings_list_every_option_the_given_ones_first() -> None:
 # The case
 
 
-def test_a_case_is_read_from_a_result_file(case: Case, tmp_path: Path) -> None:
+def test_a_case_is_read_from_a_result_file(case: ReportInput, tmp_path: Path) -> None:
     from rrl_register.raster.writer import write_json
 
     assert case.registration is not None
@@ -382,9 +414,9 @@ def test_a_case_is_read_from_a_result_file(case: Case, tmp_path: Path) -> None:
     write_json(good, case.registration.to_json())
     write_json(begun, failure_record("no overlap; try others"))
     wrong.write_text("[]")
-    assert read_case(good, case.fixed, case.moving).ok
-    failed = read_case(begun, case.fixed, case.moving)
+    assert read_report_input(good, case.fixed, case.moving).ok
+    failed = read_report_input(begun, case.fixed, case.moving)
     assert (failed.ok, failed.registration, failed.reason) == (False, None, "no overlap; try others")
     assert failed.kinds == (Kind.AUTO, Kind.AUTO)
     with pytest.raises(InputError, match="no result"):
-        read_case(wrong, case.fixed, case.moving)
+        read_report_input(wrong, case.fixed, case.moving)

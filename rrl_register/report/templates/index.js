@@ -7,7 +7,7 @@
   let limit = step;
   const rows = Array.from(body.rows, (row) => ({ row, text: row.textContent.toLowerCase() }));
 
-  /* What is not known comes last, whichever way the rest is sorted. */
+  /* Unknown values come last in either order. */
   function comparison(name, kind, direction) {
     const read = (row) => (kind === "text" ? row.dataset[name] : row.dataset[name] === "" ? null : Number(row.dataset[name]));
     const order = kind === "text" ? new Intl.Collator(undefined, { numeric: true }).compare : (a, b) => a - b;
@@ -30,7 +30,7 @@
     show();
   }
 
-  /* Laying out thousands of rows takes seconds, so that only the first ones are shown. */
+  /* Layout of thousands of rows takes seconds: only the first rows are shown. */
   function show() {
     const words = byId("filter").value.toLowerCase().split(/\s+/).filter(Boolean);
     const state = byId("state").value;

@@ -15,6 +15,9 @@
     }
   }
 
+  const [OUTLIER, INCONSISTENT, REJECTED] = [-1, -2, -3];
+  const STATES = { [OUTLIER]: ", outlier", [INCONSISTENT]: ", failed forward-backward check", [REJECTED]: ", rejected by the network" };
+
   const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
 
   class Viewer {
@@ -113,9 +116,9 @@
       pen.imageSmoothingQuality = "high";
       const layers = { swipe: () => this.drawSwipe(), flicker: () => this.drawOne(), checks: () => this.drawChecks() };
       layers[this.mode]();
-      if (byId("points").checked) this.drawPoints();
+      this.drawPoints();
       if (byId("arrows").checked) this.drawArrows();
-      this.tell();
+      this.report();
     }
 
     paste(image) {
@@ -194,26 +197,41 @@
 
     get radius() { return clamp(1.6 + 1.3 * Math.sqrt(this.zoom), 3, 7); }
 
+    /* Points that are drawn: [x, y, residual along x and y, state, score]. */
+    get drawn() {
+      const rejected = byId("rejected")?.checked;
+      return this.data.points.filter((point) => (point[4] === REJECTED ? rejected : byId("points").checked));
+    }
+
     drawPoints() {
-      const { pen, radius } = this;
-      for (const point of this.data.points) {
-        const [x, y] = this.place(point);
-        pen.beginPath();
-        pen.arc(x, y, radius, 0, 7);
-        pen.lineWidth = 1;
-        if (point[4] < 0) {
-          pen.strokeStyle = "#000";
-          pen.lineWidth = 3;
-          pen.stroke();
-          pen.strokeStyle = "#fff";
-          pen.lineWidth = 1.4;
-        } else {
-          pen.fillStyle = this.colours[point[4]];
-          pen.fill();
-          pen.strokeStyle = "#000b";
+      for (const point of this.drawn) this.drawPoint(...this.place(point), point[4], point[5] === null);
+    }
+
+    /* Discs are scored inliers, squares unscored ones; hollow: outliers; crosses failed the forward-backward check. */
+    drawPoint(x, y, state, unscored) {
+      const { pen } = this;
+      const radius = state === REJECTED ? 1.5 : this.radius;
+      pen.beginPath();
+      if (state === INCONSISTENT) {
+        for (const side of [-1, 1]) {
+          pen.moveTo(x - radius, y - side * radius);
+          pen.lineTo(x + radius, y + side * radius);
         }
+      } else if (unscored) pen.rect(x - radius * 0.85, y - radius * 0.85, radius * 1.7, radius * 1.7);
+      else pen.arc(x, y, radius, 0, 7);
+      pen.lineWidth = 1;
+      pen.strokeStyle = "#000b";
+      if (state >= 0 || state === REJECTED) {
+        pen.fillStyle = state >= 0 ? this.colours[state] : "#fff";
+        pen.fill();
+      } else {
+        pen.strokeStyle = "#000";
+        pen.lineWidth = 3;
         pen.stroke();
+        pen.strokeStyle = "#fff";
+        pen.lineWidth = 1.4;
       }
+      pen.stroke();
     }
 
     drawArrows() {
@@ -244,8 +262,8 @@
       pen.stroke();
     }
 
-    /* What the page says of the state; tests and assistive technology read it there. */
-    tell() {
+    /* Shows the state on the page, for assistive technology and tests. */
+    report() {
       const shown = this.scale / this.data.factor;
       Object.assign(this.root.dataset, {
         mode: this.mode, swipe: this.swipe.toFixed(3), shown: this.showsAligned ? "aligned" : "fixed",
@@ -258,10 +276,10 @@
         swipe: ["fixed", "aligned"], flicker: [this.showsAligned ? "aligned" : "fixed", ""], checks: ["first square: fixed", ""],
       }[this.mode];
       [left.textContent, right.textContent] = names;
-      this.tellArrowScale();
+      this.showArrowScale();
     }
 
-    tellArrowScale() {
+    showArrowScale() {
       const scale = byId("arrow-scale");
       scale.hidden = !byId("arrows").checked;
       const long = (90 * this.data.factor) / (Number(byId("enlarge").value) * this.scale);
@@ -312,6 +330,7 @@
       on("zoom-out", "click", () => this.setZoom(this.zoom / 1.5));
       on("fit", "click", () => this.setZoom(1));
       for (const id of ["points", "arrows", "enlarge"]) on(id, "change", () => this.redraw());
+      byId("rejected")?.addEventListener("change", () => this.redraw());
     }
 
     connectPointers() {
@@ -372,17 +391,16 @@
       this.setSwipe((x - from) / Math.max(1, to - from));
     }
 
-    /* Tells of the tie point under the pointer. */
+    /* Describes the point under the pointer. */
     point(at) {
       const tip = byId("tip");
-      const drawn = byId("points").checked || byId("arrows").checked;
-      const near = drawn ? this.nearest(at, this.radius + 5) : null;
+      const near = this.nearest(at, this.radius + 5);
       tip.hidden = !near;
       if (!near) return;
       const [x, y] = [near[0], near[1]].map((place) => (place * this.data.factor - 0.5).toFixed(1));
-      const miss = near[2] === null ? "" : `, misses by ${Math.hypot(near[2], near[3]).toFixed(2)} px`;
-      const score = near[5] === null ? "not scored" : `score ${near[5].toFixed(2)}`;
-      tip.textContent = `(${x}, ${y})${miss}, ${score}${near[4] < 0 ? ", does not agree" : ""}`;
+      const residual = near[2] === null ? "" : `, residual ${Math.hypot(near[2], near[3]).toFixed(2)} px`;
+      const score = near[5] === null ? "unscored" : `score ${near[5].toFixed(2)}`;
+      tip.textContent = `(${x}, ${y})${residual}, ${score}${STATES[near[4]] ?? ""}`;
       tip.style.left = `${clamp(at[0] + 14, 0, Math.max(0, this.width - tip.offsetWidth))}px`;
       tip.style.top = `${at[1] + (at[1] > this.height - 50 ? -34 : 14)}px`;
     }
@@ -390,7 +408,7 @@
     nearest(at, within) {
       let best = null;
       let distance = within;
-      for (const point of this.data.points) {
+      for (const point of this.drawn) {
         const [x, y] = this.place(point);
         const length = Math.hypot(x - at[0], y - at[1]);
         if (length < distance) [best, distance] = [point, length];
