@@ -201,14 +201,14 @@ def movement(registration: Registration) -> list[Figure]:
     return [
         Figure("Shift", f"{x:+.2f}, {y:+.2f} px", f"right, down from where {prior_place}{metres}"),
         Figure("Rotation", f"{change.rotation_deg:+.3f}°", "clockwise"),
-        Figure("Scale", f"{change.scale:.5f}", f"{100 * (change.scale - 1):+.2f} %"),
+        Figure("Scale", f"{change.scale:.5f}", f"{change.scale - 1:+.2%}"),
         Figure("Perspective", f"{change.perspective:.4f}", "largest change of scale between corners; 0 if affine"),
     ]
 
 
 def percent(share: float) -> str:
     """Format a probability in per cent; above ``MAX_SHOWN`` as a bound."""
-    return f"over {100 * MAX_SHOWN:.0f} %" if share > MAX_SHOWN else f"{100 * share:.0f} %"
+    return f"over {MAX_SHOWN:.0%}" if share > MAX_SHOWN else f"{share:.0%}"
 
 
 def with_metres(px: float, metres: float | None) -> str:

@@ -310,11 +310,11 @@ def test_the_verdict_of_a_success_has_its_figures_and_no_false_certainty(
     assert "3 of 5 tie points are inliers of a homography" in said.sentence
     assert "cross-validation RMSE 1.10 px" in said.sentence
     certain = texts.verdict(ReportInput(case.fixed, case.moving, make_registration(confidence=0.9999)))
-    assert "over 99 %" in certain.sentence
+    assert "over 99%" in certain.sentence
     doubtful = texts.verdict(
         ReportInput(case.fixed, case.moving, make_registration(confidence=0.6, check_rmse_px=None))
     )
-    assert doubtful.tone == "doubtful" and "60 %" in doubtful.sentence and doubtful.advice
+    assert doubtful.tone == "doubtful" and "60%" in doubtful.sentence and doubtful.advice
 
 
 def test_points_that_a_person_gave_have_no_probability(case: ReportInput, make_registration: Build) -> None:

@@ -269,7 +269,7 @@
         mode: this.mode, swipe: this.swipe.toFixed(3), shown: this.showsAligned ? "aligned" : "fixed",
         zoom: this.zoom.toFixed(3), checks: String(this.checks),
       });
-      byId("zoom").value = `${Math.round(100 * shown)} %`;
+      byId("zoom").value = `${Math.round(100 * shown)}%`;
       this.canvas.classList.toggle("zoomed", this.zoom > 1);
       const [left, right] = this.root.querySelectorAll(".tag");
       const names = {
