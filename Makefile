@@ -48,9 +48,10 @@ demo: setup  ## register the real sample pair in data/, compare with the truth
 		--json $(DEMO)/result.json --preview $(DEMO)/preview.png --overwrite
 	$(BIN)/python examples/compare_with_truth.py $(DEMO)/result.json data/rgb_nir_truth.json
 
-pictures: demo  ## make the pictures of README and docs from what the demo wrote
+pictures: demo  ## make the pictures of README and docs, from the demo and the worked examples
 	$(BIN)/rrl-register report $(DEMO)/result.json data/rgb_nir_fixed.tif data/rgb_nir_moving.tif -o $(DEMO)/report.html --overwrite
 	$(BIN)/python docs/make_pictures.py $(DEMO) docs/images
+	$(BIN)/python docs/make_example_pictures.py docs/images
 
 docs: $(DOCS_STAMP)  ## build the documentation into build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

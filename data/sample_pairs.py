@@ -64,8 +64,8 @@ def resample(image: FloatArray, matrix: FloatArray, shape: tuple[int, int]) -> F
 def write_geotiff(
     path: Path,
     bands: npt.NDArray[np.uint8] | npt.NDArray[np.uint16],
-    crs: str,
-    transform: Affine,
+    crs: str | None = None,
+    transform: Affine | None = None,
     *,
     names: tuple[str, ...],
     tags: dict[str, str],

@@ -5,9 +5,11 @@ from __future__ import annotations
 import ast
 import importlib
 import importlib.util
+import os
 import re
 import runpy
 import shutil
+import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -183,3 +185,18 @@ def test_pictures_are_made_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     runpy.run_path(str(DOCS / "make_pictures.py"), run_name="__main__")
     assert cv2.imread(str(tmp_path / "demo.jpg")).shape == (150, 1200, 3)
     assert not (tmp_path / "report.jpg").exists()
+
+
+def test_worked_examples_run_and_are_drawn(tmp_path: Path) -> None:
+    """The commands of the page as they are, one after the other, and the pictures of what they wrote."""
+    for name in ("data", "examples"):
+        (tmp_path / name).symlink_to(REPOSITORY / name)
+    script = [sys.executable, str(DOCS / "make_example_pictures.py"), "."]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    run = subprocess.run(script, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    errors = [float(error) for error in re.findall(r"mean ([\d.]+) px", run.stdout)]
+    assert len(errors) == 9
+    assert max(errors) < 1
+    shown = set(re.findall(r"images/(example_\w+\.jpg)", (DOCS / "examples.md").read_text()))
+    assert shown == {path.name for path in tmp_path.glob("*.jpg")} == {p.name for p in DOCS.glob("images/example_*")}
