@@ -1,4 +1,4 @@
-"""Say how far a registration is from the known truth of a sample pair.
+"""Print the error of a registration against the known transform of a sample pair.
 
 python examples/compare_with_truth.py RESULT.json data/rgb_nir_truth.json
 """
@@ -14,11 +14,11 @@ import numpy.typing as npt
 
 
 def errors_px(estimated: npt.ArrayLike, truth: npt.ArrayLike, width: int, height: int) -> npt.NDArray[np.float64]:
-    """Measure how far apart two transforms put the same pixels of the moving image, on a lattice all over it.
+    """Measure the distance between the places two transforms map a pixel to, on a lattice over the moving image.
 
     Args:
         estimated: (3, 3), moving pixel -> fixed pixel.
-        truth: (3, 3), the same.
+        truth: (3, 3), moving pixel -> fixed pixel.
         width: Columns of the moving image.
         height: Rows of the moving image.
 
@@ -27,15 +27,15 @@ def errors_px(estimated: npt.ArrayLike, truth: npt.ArrayLike, width: int, height
     """
     x, y = np.meshgrid(np.linspace(0, width - 1, 9), np.linspace(0, height - 1, 9))
     points = np.stack([x.ravel(), y.ravel(), np.ones(x.size)])
-    one, other = (np.asarray(matrix, float) @ points for matrix in (estimated, truth))
-    return np.asarray(np.hypot(*(one[:2] / one[2] - other[:2] / other[2])))
+    found, known = (np.asarray(matrix, float) @ points for matrix in (estimated, truth))
+    return np.asarray(np.hypot(*(found[:2] / found[2] - known[:2] / known[2])))
 
 
 def main() -> None:
     """Read both files and print one line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("result", type=Path, help="what rrl-register --json wrote")
-    parser.add_argument("truth", type=Path, help="truth of the pair, beside its images")
+    parser.add_argument("result", type=Path, help="RESULT.json of rrl-register --json")
+    parser.add_argument("truth", type=Path, help="known transform of the pair, beside its images")
     arguments = parser.parse_args()
     result = json.loads(arguments.result.read_text())
     truth = json.loads(arguments.truth.read_text())

@@ -1,4 +1,4 @@
-"""Bring a raster onto another one's grid with xarray and dask, chunk by chunk. Needs the extra ``xarray``.
+"""Register a raster to another one with xarray and dask, and warp it chunk by chunk. Needs the extra ``xarray``.
 
 python examples/lazy_xarray.py data/rgb_nir_fixed.tif data/rgb_nir_moving.tif -o runs/aligned.tif
 """
@@ -22,16 +22,16 @@ def main() -> None:
     parser.add_argument("fixed", type=Path)
     parser.add_argument("moving", type=Path)
     parser.add_argument("-o", "--output", type=Path, required=True, help="the aligned image, a GeoTIFF")
-    parser.add_argument("--registration", type=Path, help="RESULT.json of this pair, if it was registered before")
-    asked = parser.parse_args()
+    parser.add_argument("--registration", type=Path, help="RESULT.json of this pair, if it is registered already")
+    arguments = parser.parse_args()
     fixed, moving = (
-        rioxarray.open_rasterio(path, chunks={"x": CHUNK, "y": CHUNK}) for path in (asked.fixed, asked.moving)
+        rioxarray.open_rasterio(path, chunks={"x": CHUNK, "y": CHUNK}) for path in (arguments.fixed, arguments.moving)
     )
-    known = None if asked.registration is None else read_registration(asked.registration)
+    known = None if arguments.registration is None else read_registration(arguments.registration)
     aligned = moving.rrl.register_to(fixed, registration=known)
     print(f"{type(aligned.data).__name__} {aligned.shape} in chunks of {aligned.data.chunksize}")
-    aligned.rio.to_raster(asked.output, tiled=True, compress="deflate")
-    print(asked.output)
+    aligned.rio.to_raster(arguments.output, tiled=True, compress="deflate")
+    print(arguments.output)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Stack two sensors' images on one grid and feed patches of the stack to a network.
+"""Stack the images of two sensors on one grid and train a network on patches of the stack.
 
 python examples/stack_for_training.py data/rgb_nir_fixed.tif data/rgb_nir_moving.tif -o runs/stack.tif
 
@@ -19,9 +19,12 @@ from rrl_register import PatchDataset, align_stack, read_registration
 
 
 def train(dataset: PatchDataset, inputs: int, steps: int) -> list[float]:
-    """Fit a small network to predict band ``inputs`` of the stack from those before it; gives the loss of each step.
+    """Fit a small network that predicts band ``inputs`` of the stack from the bands before it.
 
     Pixels without data in any band do not count.
+
+    Returns:
+        The loss of each step.
     """
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(inputs, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 1, 3, padding=1))
@@ -40,20 +43,22 @@ def train(dataset: PatchDataset, inputs: int, steps: int) -> list[float]:
 
 
 def main() -> None:
-    """Read the command line, stack, train, tell."""
+    """Read the command line, stack, train, print the errors."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("fixed", type=Path)
     parser.add_argument("moving", type=Path)
     parser.add_argument("-o", "--output", type=Path, required=True, help="the stack, a GeoTIFF")
-    parser.add_argument("--registration", type=Path, help="RESULT.json of this pair, if it was registered before")
+    parser.add_argument("--registration", type=Path, help="RESULT.json of this pair, if it is registered already")
     parser.add_argument("--size", type=int, default=64, help="side of the patches, px")
-    parser.add_argument("--steps", type=int, default=30, help="of training")
-    asked = parser.parse_args()
-    known = None if asked.registration is None else read_registration(asked.registration)
-    stack = align_stack([asked.fixed, asked.moving], output=asked.output, registrations=[known], overwrite=True)
-    dataset = PatchDataset(stack, asked.size, stride=asked.size // 2, min_valid=0.9)
+    parser.add_argument("--steps", type=int, default=30, help="steps of training")
+    arguments = parser.parse_args()
+    known = None if arguments.registration is None else read_registration(arguments.registration)
+    stack = align_stack(
+        [arguments.fixed, arguments.moving], output=arguments.output, registrations=[known], overwrite=True
+    )
+    dataset = PatchDataset(stack, arguments.size, stride=arguments.size // 2, min_valid=0.9)
     inputs = sum(band.label == stack.members[0].label for band in stack.bands)
-    losses = train(dataset, inputs, asked.steps)
+    losses = train(dataset, inputs, arguments.steps)
     print(f"{stack.path}: {', '.join(stack.names)}")
     print(f"{len(dataset)} patches; mean error {losses[0]:.3f} at first, {losses[-1]:.3f} after {len(losses)} steps")
 
