@@ -1,13 +1,13 @@
-"""Work off a batch in jobs of SLURM, through dask-jobqueue.
+"""Run a batch in jobs of SLURM, through dask-jobqueue.
 
     pip install dask-jobqueue
     python pipelines/register_slurm.py --jobs 20 --scenes-per-job 8 --memory 16GiB --walltime 04:00:00 SCENES.csv -o DIR
     python pipelines/register_slurm.py --jobs 4 --gpu --memory 16GiB --queue gpu SCENES.csv -o DIR --device cuda
     python pipelines/register_slurm.py --local 4 SCENES.csv -o DIR
 
-Start it where jobs may be submitted from; it ends its jobs with the batch. SCENES.csv, the images and DIR lie on a file
-system that all nodes share. Any other option goes to ``rrl-register batch``: when the time of the jobs was too short,
-the same command with --resume goes on. ``--show`` prints the job script and does nothing else.
+Start it on a node that may submit jobs; it ends its jobs with the batch. SCENES.csv, the images and DIR lie on a file
+system that all nodes share. Any other option is passed to ``rrl-register batch``. If the time of the jobs was too
+short, the same command with --resume continues. ``--show`` prints the job script and stops.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING
 
+from dask_batch import batch_on
 from rrl_register.batch.dask_cluster import GPU
 from rrl_register.batch.dask_local import local_cluster
-from rrl_register.cli.cluster import batch_on
 from rrl_register.errors import RegistrationError, UsageError
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def slurm_cluster(arguments: argparse.Namespace) -> SLURMCluster:
-    """A scheduler in this process, and the jobs of its workers: a process for each scene that a job works on at a time.
+    """Start a scheduler in this process, and jobs with its workers, one process for each scene of a job.
 
     Raises:
         UsageError: dask-jobqueue is not installed.
@@ -35,7 +35,9 @@ def slurm_cluster(arguments: argparse.Namespace) -> SLURMCluster:
     try:
         from dask_jobqueue import SLURMCluster
     except ImportError as error:
-        raise UsageError("dask-jobqueue is missing; needed to start jobs; try pip install dask-jobqueue") from error
+        raise UsageError(
+            "SLURM jobs need dask-jobqueue, which is not installed; try: pip install dask-jobqueue"
+        ) from error
     cluster = SLURMCluster(
         cores=arguments.scenes_per_job,
         processes=arguments.scenes_per_job,
@@ -51,7 +53,7 @@ def slurm_cluster(arguments: argparse.Namespace) -> SLURMCluster:
 
 
 def main() -> int:
-    """Parses the command line and works off the batch; returns the exit code."""
+    """Run the batch of the command line, and return the exit code."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
@@ -64,8 +66,8 @@ def main() -> int:
     parser.add_argument("--queue", metavar="NAME", help="partition to submit to")
     parser.add_argument("--account", metavar="NAME", help="account to charge")
     parser.add_argument("--gpu", action="store_true", help="a GPU for each job, which works on one scene at a time")
-    parser.add_argument("--show", action="store_true", help="print the job script, do nothing else")
-    parser.add_argument("--local", type=int, metavar="N", help="take N processes of this machine instead of jobs")
+    parser.add_argument("--show", action="store_true", help="print the job script and stop")
+    parser.add_argument("--local", type=int, metavar="N", help="use N processes of this machine instead of jobs")
     arguments, options = parser.parse_known_args()
     if arguments.gpu:
         arguments.scenes_per_job = 1
@@ -76,7 +78,7 @@ def main() -> int:
 
 
 def show(arguments: argparse.Namespace) -> int:
-    """Prints the script of a job; returns the exit code."""
+    """Print the script of a job, and return the exit code."""
     try:
         with slurm_cluster(arguments) as cluster:
             print(cluster.job_script())

@@ -1,8 +1,7 @@
-"""Attempts at scenes that nobody can call back: each writes in a folder of its own until its outcome is known.
+"""Attempts at scenes on a cluster: each writes to its own folder until the journal has its outcome.
 
-A task on a cluster may go on after the batch was interrupted, or run twice because its first worker was lost from
-sight. What it writes is moved to its place by the program that holds the journal, and only with the outcome that the
-journal notes, so that a latecomer cannot touch what is finished.
+A task on a cluster cannot be called back: it may continue after an interruption, or run twice because its first worker
+was lost. Therefore the program that holds the journal moves the files of the attempt whose outcome it records.
 """
 
 from __future__ import annotations
@@ -22,15 +21,13 @@ _PREFIX = ".attempts-"
 
 @contextmanager
 def open_attempts(folder: Path) -> Iterator[Path]:
-    """Make a folder for attempts inside the output folder, which is gone after the block.
+    """Make a folder for attempts inside the output folder, and remove it after the block.
 
     Raises:
         WriteError: It cannot be made.
     """
-    try:
+    with _writing(folder):
         attempts = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=folder))
-    except OSError as error:
-        raise _unwritable(folder, error) from error
     try:
         yield attempts
     finally:
@@ -38,7 +35,7 @@ def open_attempts(folder: Path) -> Iterator[Path]:
 
 
 def remove_attempts(folder: Path) -> None:
-    """Clear away the attempts of a run that was killed."""
+    """Remove the attempts of a run that was killed."""
     for path in folder.glob(f"{_PREFIX}*"):
         shutil.rmtree(path, ignore_errors=True)
 
@@ -47,32 +44,32 @@ def begin_attempt(attempts: Path) -> Path:
     """Make the folder of one attempt.
 
     Raises:
-        WriteError: The folder of the attempts is not to be found or cannot be written to.
+        WriteError: The folder of the attempts is gone or cannot be written to.
     """
-    try:
+    with _writing(attempts.parent):
         return Path(tempfile.mkdtemp(dir=attempts))
-    except OSError as error:
-        raise _unwritable(attempts.parent, error) from error
 
 
 def keep_attempt(attempt: Path, outcome: Outcome, folder: Path) -> None:
-    """Move what an attempt wrote to the output folder, in place of what an earlier one left there.
+    """Move the files of an attempt to the output folder, in place of earlier ones.
 
     Raises:
-        WriteError: It cannot be moved.
+        WriteError: They cannot be moved.
     """
-    try:
+    with _writing(folder):
         for path in outputs_of(outcome.id, folder):
             path.unlink(missing_ok=True)
         for path in attempt.iterdir():
             path.replace(folder / path.name)
         attempt.rmdir()
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
-        raise _unwritable(folder, error) from error
-
-
-def _unwritable(folder: Path, error: OSError) -> WriteError:
-    return WriteError(
-        f"cannot write to the output folder {folder} ({error.strerror}); needed write access and room; see to that and "
-        "go on with --resume"
-    )
+        raise WriteError(
+            f"Cannot write to the output folder {folder} ({error.strerror}); check access and free space, then "
+            "continue with --resume"
+        ) from error

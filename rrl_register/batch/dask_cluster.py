@@ -1,4 +1,4 @@
-"""Scenes as tasks on a Dask cluster: as many machines as it has, and a worker that dies costs only its scene."""
+"""Scenes as tasks on a Dask cluster: a worker that dies costs no more than its scene."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from rrl_register.batch.attempts import keep_attempt, open_attempts
 from rrl_register.batch.dask_worker import FolderWork, attempt_scene, require_versions, versions
 from rrl_register.batch.executors import Outcomes
 from rrl_register.batch.manifest import BatchItem
-from rrl_register.batch.outcome import FAILED, Outcome
+from rrl_register.batch.outcome import CRASHED, FAILED, Outcome
 from rrl_register.config import Device
 from rrl_register.errors import InputError, UsageError
 
@@ -31,13 +31,12 @@ if TYPE_CHECKING:
 Attempt = Callable[[BatchItem], tuple[Outcome, Path]]
 
 GPU = "GPU"
-"""Name of the resource that a scene with ``device`` ``cuda`` asks its worker for."""
+"""Dask resource that a scene with ``device`` ``cuda`` needs."""
 _SCENES_PER_THREAD = 2
-"""Handed over at a time: one is worked on, and one is at hand when that is done."""
+"""One in work and one waiting for each thread of the cluster."""
 _SECONDS_TO_CONNECT = 10
-_SECONDS_TO_LOOK_AGAIN = 5.0
-_SECONDS_UNTIL_TOLD = 30.0
-_CRASHED = 1
+_SECONDS_TO_WAIT = 5.0
+_SECONDS_UNTIL_WARNED = 30.0
 
 log = logging.getLogger(__name__)
 
@@ -46,16 +45,16 @@ log = logging.getLogger(__name__)
 class DaskCluster:
     """Workers of a Dask cluster, each on as many scenes at a time as it has threads.
 
-    The cluster gets a few scenes at a time, twice as many as it has threads. A scene whose worker dies is tried again
-    by Dask. Where Dask gives one up, for too many died, that one is tried at the end, with no other beside it, and if
-    its workers die then, too, it is the one that has failed. What an attempt at a scene writes is moved to its place
-    only with its outcome, so that no task that is still running after the end of the batch can do harm.
+    The cluster holds twice as many scenes as it has threads. Dask tries a scene again if its worker dies. Scenes that
+    Dask gives up are tried once more at the end, one at a time, so that only the scene that kills its workers fails.
+    The files of an attempt are moved to their place with its outcome, so that a task that still runs after the end of
+    the batch does no harm.
 
     Attributes:
-        work: What to do with a scene, and where to write its outputs; picklable. What it raises ends the batch.
-        folder: Where the outputs go; this program and all workers see it under the same path.
+        work: Work on one scene, which writes its outputs to a folder; picklable. An exception ends the batch.
+        folder: Output folder; this program and all workers see it under the same path.
         scheduler: Address, such as ``tcp://head:8786``.
-        distant: Whether workers may be on other machines, or in other folders, than this program.
+        distant: True if workers may be on other machines, or in other folders, than this program.
     """
 
     work: FolderWork
@@ -64,7 +63,7 @@ class DaskCluster:
     distant: bool = True
 
     def __call__(self, scenes: Iterable[BatchItem]) -> Outcomes:
-        """Give the outcome of each scene as it is ready.
+        """Yield the outcome of each scene as it is ready.
 
         Raises:
             UsageError: The extra is missing, no scheduler answers, or versions differ.
@@ -76,19 +75,19 @@ class DaskCluster:
                 work=self.work,
                 attempts=attempts,
                 versions=versions(),
-                told=self.folder,
+                reported=self.folder,
                 distant=self.distant,
             )
             tasks = _Tasks(client, attempt)
             try:
-                named = map(_from_anywhere, scenes) if self.distant else iter(scenes)
-                for scene in (yield from self._all(tasks, named)):
+                given_up = yield from self._all(tasks, map(_absolute, scenes) if self.distant else iter(scenes))
+                for scene in given_up:
                     yield self._alone(tasks, scene)
             finally:
                 tasks.cancel()
 
     def _all(self, tasks: _Tasks, scenes: Iterator[BatchItem]) -> Generator[Outcome, None, list[BatchItem]]:
-        """Give outcomes until all scenes are through; return those that Dask gave up."""
+        """Yield outcomes until all scenes are through; return those that Dask gave up."""
         given_up: list[BatchItem] = []
         while True:
             for scene in islice(scenes, tasks.room()):
@@ -108,13 +107,11 @@ class DaskCluster:
         ((_, future),) = finished
         if result := _result(future):
             return self._keep(*result)
-        return Outcome(
-            scene.id,
-            FAILED,
-            "the Dask workers that worked on it died, again with no other scene beside it; needed enough memory and "
-            "intact libraries; try fewer workers, workers with more memory or a smaller image",
-            _CRASHED,
+        reason = (
+            "Its Dask workers died, also with no other scene beside it; check memory and libraries, and try fewer "
+            "workers, workers with more memory or a smaller image"
         )
+        return Outcome(scene.id, FAILED, reason, CRASHED)
 
     def _keep(self, outcome: Outcome, attempt: Path) -> Outcome:
         keep_attempt(attempt, outcome, self.folder)
@@ -122,7 +119,7 @@ class DaskCluster:
 
 
 class _Tasks:
-    """The scenes that are in the cluster's hands."""
+    """Scenes that the cluster holds."""
 
     def __init__(self, client: Client, attempt: Attempt) -> None:
         self._client = client
@@ -132,73 +129,66 @@ class _Tasks:
 
     @property
     def empty(self) -> bool:
-        """Whether there are none."""
+        """True if the cluster holds none."""
         return not self._scenes
 
     def room(self) -> int:
-        """How many more may be handed over."""
+        """Return the number of scenes that the cluster can take now."""
         with _scheduler_needed():
             threads: int = sum(self._client.nthreads().values())
         return max(0, _SCENES_PER_THREAD * max(threads, 1) - len(self._scenes))
 
     def submit(self, scene: BatchItem) -> None:
-        """Hand a scene over."""
+        """Submit a scene."""
+        resources = {GPU: 1} if _needs_gpu(scene) else None
         with _scheduler_needed():
             future = self._client.submit(
-                self._attempt,
-                scene,
-                key=f"register_scene-{uuid4().hex}",
-                resources={GPU: 1} if _wants_gpu(scene) else None,
-                pure=False,
+                self._attempt, scene, key=f"register_scene-{uuid4().hex}", resources=resources, pure=False
             )
         self._scenes[future] = scene
 
     def finished(self) -> list[tuple[BatchItem, Future[Any]]]:
-        """Wait some seconds for scenes to be finished, and hand them back; perhaps none."""
+        """Wait some seconds for finished scenes and return them, perhaps none."""
         from distributed import wait
 
         done: set[Future[Any]] = set()
         with _scheduler_needed(), self._client.as_current(), suppress(TimeoutError):
-            done = wait(list(self._scenes), _SECONDS_TO_LOOK_AGAIN, return_when="FIRST_COMPLETED").done
+            done = wait(list(self._scenes), _SECONDS_TO_WAIT, return_when="FIRST_COMPLETED").done
         if done:
             self._idle_since = time.monotonic()
-        else:
-            self._tell_if_nobody_works()
+        elif self._idle_since is not None and time.monotonic() - self._idle_since >= _SECONDS_UNTIL_WARNED:
+            self._warn_without_workers()
         return [(self._scenes.pop(future), future) for future in done]
 
     def cancel(self) -> None:
-        """Take back those that are not begun; what is being worked on goes on, but no one asks for it."""
+        """Cancel scenes that are not begun; those in work continue, but their outcome is ignored."""
         with suppress(Exception):  # the cluster may be gone
             self._client.cancel(list(self._scenes))
         self._scenes.clear()
 
-    def _tell_if_nobody_works(self) -> None:
-        if self._idle_since is None or time.monotonic() - self._idle_since < _SECONDS_UNTIL_TOLD:
-            return
+    def _warn_without_workers(self) -> None:
         with _scheduler_needed():
             workers = self._client.scheduler_info()["workers"].values()
         if not workers:
-            log.warning("The Dask cluster has no worker; the batch goes on when one comes")
-        elif any(_wants_gpu(s) for s in self._scenes.values()) and not any(GPU in w["resources"] for w in workers):
-            log.warning("No Dask worker offers a GPU; needed some that were started with --resources 'GPU=1'")
+            log.warning("The Dask cluster has no worker; the batch continues when one joins")
+        elif any(map(_needs_gpu, self._scenes.values())) and not any(GPU in w["resources"] for w in workers):
+            log.warning("No Dask worker offers a GPU; start workers with --resources 'GPU=1'")
         self._idle_since = None
 
 
 def extra_installed() -> bool:
-    """Whether Dask is there."""
+    """Return True if Dask is installed."""
     return find_spec("distributed") is not None
 
 
 def require_extra() -> None:
-    """Refuse to go on without Dask.
+    """Check that Dask is installed.
 
     Raises:
-        UsageError: The extra is missing.
+        UsageError: It is not.
     """
     if not extra_installed():
-        raise UsageError(
-            "Dask is not installed; needed to work on a cluster; try: pip install 'rrl-register[distributed]'"
-        )
+        raise UsageError("A cluster needs Dask, which is not installed; try: pip install 'rrl-register[distributed]'")
 
 
 @contextmanager
@@ -207,13 +197,15 @@ def _connect(address: str) -> Iterator[Client]:
     from distributed import Client
     from distributed.versions import VersionMismatchWarning
 
-    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # what goes wrong is told in one line, here
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # errors are reported here, in one line
     _require_answer(address)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", VersionMismatchWarning)  # versions are checked by require_versions
+        warnings.simplefilter("ignore", VersionMismatchWarning)  # require_versions checks them
         client = Client(address, timeout=_SECONDS_TO_CONNECT, set_as_default=False, name="rrl-register")
     try:
-        _require_scheduler_version(client)
+        found: Any = client.get_versions(check=False)
+        theirs = found["scheduler"]["packages"]["distributed"]
+        require_versions({"distributed": theirs}, "This program", "its Dask scheduler")
         yield client
     finally:
         with suppress(Exception):  # the scheduler may be gone
@@ -221,36 +213,31 @@ def _connect(address: str) -> Iterator[Client]:
 
 
 def _require_answer(address: str) -> None:
-    """Knock first: a client that finds no scheduler is never closed, and may block the next one.
+    """Test the connection, because a client that finds no scheduler is never closed and may block the next one.
 
-    In a thread, because this one may have an event loop of its own, such as a notebook's.
+    The test runs in a thread, because this one may have an event loop of its own, such as a notebook's.
     """
     with ThreadPoolExecutor(1) as thread:
         try:
-            thread.submit(asyncio.run, _knock(address)).result()
+            thread.submit(asyncio.run, _open_connection(address)).result()
         except (OSError, ValueError) as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
             raise UsageError(
-                f"no Dask scheduler answers at {address} ({_one_line(error)}); needed a running one; try its "
-                "address, such as tcp://HOST:8786"
+                f"No Dask scheduler answers at {address} ({reason}); start one, or try its address, such as "
+                "tcp://HOST:8786"
             ) from error
 
 
-async def _knock(address: str) -> None:
+async def _open_connection(address: str) -> None:
     from distributed import Security, connect
 
     comm = await connect(address, timeout=_SECONDS_TO_CONNECT, **Security().get_connection_args("client"))
     comm.abort()
 
 
-def _require_scheduler_version(client: Client) -> None:
-    found: Any = client.get_versions(check=False)
-    theirs = found["scheduler"]["packages"]["distributed"]
-    require_versions({"distributed": theirs}, "this program", "its Dask scheduler")
-
-
 @contextmanager
 def _scheduler_needed() -> Iterator[None]:
-    """Say in one line that the scheduler is gone."""
+    """Report in one line that the scheduler is gone."""
     from distributed import CancelledError
     from distributed.comm.core import CommClosedError
 
@@ -258,45 +245,37 @@ def _scheduler_needed() -> Iterator[None]:
         yield
     except (CancelledError, CommClosedError, OSError, RuntimeError) as error:
         raise InputError(
-            "the Dask scheduler answers no more, or has dropped the scenes; needed it until the end of the batch; "
-            "see to that and go on with --resume"
+            "The Dask scheduler no longer answers, or has dropped the scenes; restart it and continue with --resume"
         ) from error
 
 
 def _result(future: Future[Any]) -> tuple[Outcome, Path] | None:
-    """What a task gave, or nothing if Dask gave it up; what the task raised is raised."""
+    """Return the result of a task, or None if Dask gave it up; raise the exception of the task."""
     from distributed import KilledWorker
 
     try:
         with _scheduler_needed():
             error: BaseException | None = future.exception()
             if error is None:
-                result: tuple[Outcome, Path] = future.result()  # which may be lost with its worker, and done again
+                result: tuple[Outcome, Path] = future.result()  # it may be lost with its worker, and done again
                 return result
     except KilledWorker:
         return None
     if isinstance(error, KilledWorker):
         return None
     if isinstance(error, ModuleNotFoundError):
-        raise UsageError(f"a Dask worker lacks a package ({error}); needed rrl-register on each; install it there")
+        raise UsageError(f"A Dask worker lacks a package ({error}); install rrl-register on each worker")
     raise error
 
 
-def _from_anywhere(scene: BatchItem) -> BatchItem:
-    """The scene with paths that hold in whatever folder a worker was started."""
+def _absolute(scene: BatchItem) -> BatchItem:
+    """Make the paths of a scene independent of the folder that a worker was started in."""
     match = scene.config.match
-    weights = match.weights.absolute() if match.weights else None
-    config = replace(scene.config, match=replace(match, weights=weights))
-    return replace(scene, fixed=_absolute(scene.fixed), moving=_absolute(scene.moving), config=config)
+    config = replace(scene.config, match=replace(match, weights=match.weights and match.weights.absolute()))
+    # A path that does not exist may be a name of GDAL's own.
+    images = {name: path.absolute() for name in ("fixed", "moving") if (path := getattr(scene, name)).exists()}
+    return replace(scene, config=config, **images)
 
 
-def _absolute(path: Path) -> Path:
-    return path.absolute() if path.exists() else path  # what does not exist may be one of GDAL's own names
-
-
-def _wants_gpu(scene: BatchItem) -> bool:
+def _needs_gpu(scene: BatchItem) -> bool:
     return scene.config.match.device is Device.CUDA
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

@@ -1,4 +1,4 @@
-"""What runs on a Dask worker: an attempt at a scene, after a look at what the worker sees and has installed."""
+"""Attempt at a scene on a Dask worker, after a check of the worker's files and versions."""
 
 from __future__ import annotations
 
@@ -24,76 +24,73 @@ def attempt_scene(
     work: FolderWork,
     attempts: Path,
     versions: dict[str, str],
-    told: Path | None = None,
+    reported: Path | None = None,
     distant: bool = True,
 ) -> tuple[Outcome, Path]:
     """Work on a scene, on a worker, in a folder of its own.
 
     Args:
         scene: The scene.
-        work: What to do with it.
+        work: Work on it.
         attempts: Folder of the attempts, inside the output folder.
-        versions: Of the program that asks for it.
-        told: The output folder as errors speak of it; None: the one that holds ``attempts``.
-        distant: Whether the worker may see other files than the program that asks for it.
+        versions: Versions of the program that submits it.
+        reported: Output folder as errors name it; None: the folder that holds ``attempts``.
+        distant: True if the worker may see other files than the program that submits.
 
     Returns:
-        What became of the scene, and the folder of this attempt.
+        The outcome, and the folder of this attempt.
 
     Raises:
         UsageError: The worker has other versions.
         WriteError: The worker does not see the folder of the attempts, or cannot write to it.
     """
-    require_versions(versions, f"the Dask worker {_address()}")
+    require_versions(versions, f"The Dask worker {_address()}")
     if not attempts.is_dir():
         raise InputError(
-            f"the Dask worker {_address()} does not see the output folder {attempts.parent}; needed one under the same "
-            "path on all machines; choose a folder that they share, and go on with --resume"
+            f"The Dask worker {_address()} does not see the output folder {attempts.parent}; choose a folder that all "
+            "machines share under the same path, and continue with --resume"
         )
-    folder, told = begin_attempt(attempts), told or attempts.parent
-    if distant and (unseen := _unseen(scene)):
+    folder, reported = begin_attempt(attempts), reported or attempts.parent
+    images = (path for path in (scene.fixed, scene.moving) if not str(path).startswith("/vsi"))
+    if distant and (unseen := [path for path in images if not path.exists()]):
         error = InputError(
-            f"the Dask worker {_address()} sees no file {unseen[0]}; needed images that all machines see under the "
-            "same path; check the path, or move the images there"
+            f"The Dask worker {_address()} does not see the file {unseen[0]}; check the path, or move the images to a "
+            "folder that all machines share under the same path"
         )
         return fail_scene(scene.id, error, folder), folder
     try:
-        return _told(work(scene, folder), folder, told), folder
+        return _with_folder(work(scene, folder), folder, reported), folder
     except WriteError as error:
-        end = WriteError(str(error).replace(str(folder), str(told)))
-    raise end  # after the handler: GDAL's error, which would hang on it, cannot be sent to another process
+        end = WriteError(str(error).replace(str(folder), str(reported)))
+    raise end  # after the handler, because GDAL's error as its cause could not be pickled
 
 
-def _unseen(scene: BatchItem) -> list[Path]:
-    return [path for path in (scene.fixed, scene.moving) if not (path.exists() or str(path).startswith("/vsi"))]
-
-
-def _told(outcome: Outcome, attempt: Path, told: Path) -> Outcome:
-    """The outcome with the folder that the outputs come to, instead of the attempt's, which nobody will find."""
+def _with_folder(outcome: Outcome, attempt: Path, reported: Path) -> Outcome:
+    """Replace the folder of the attempt, which will be gone, by the output folder in the reason."""
     if str(attempt) not in outcome.reason:
         return outcome
-    outcome = replace(outcome, reason=outcome.reason.replace(str(attempt), str(told)))
+    outcome = replace(outcome, reason=outcome.reason.replace(str(attempt), str(reported)))
     write_failure(outcome, attempt)
     return outcome
 
 
 def versions() -> dict[str, str]:
-    """Versions that this program and its workers must have in common."""
+    """Return the versions that this program and its workers must have in common."""
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
     return {"rrl_register": __version__, "distributed": version("distributed"), "Python": python}
 
 
-def require_versions(needed: dict[str, str], who: str, whom: str = "the program that it works for") -> None:
-    """Refuse a program, ``who``, whose versions are not those of ``whom``.
+def require_versions(needed: dict[str, str], who: str, whom: str = "the program that submits scenes") -> None:
+    """Check that the versions of this program, ``who`` in messages, are those of ``whom``.
 
     Raises:
-        UsageError: They are not.
+        UsageError: They differ.
     """
     own = versions()
     for name, wanted in needed.items():
         if own[name] != wanted:
             raise UsageError(
-                f"{who} has {name} {own[name]}; needed {wanted}, as {whom} has; install the same versions everywhere"
+                f"{who} has {name} {own[name]}, but {whom} has {wanted}; install the same versions everywhere"
             )
 
 

@@ -1,15 +1,11 @@
-"""Where scenes are worked on: in this process, or in others beside it.
+"""Executors: work on scenes in this process, or in processes beside it.
 
-An executor takes scenes one by one, as it has room, and gives each outcome as it is ready, in whatever order. That is
-all a batch asks of it, so that scenes can be worked on elsewhere, too.
+An executor takes scenes one by one, as it has room, and yields each outcome as it is ready, in any order.
 """
 
 from __future__ import annotations
 
 import multiprocessing
-import os
-import signal
-import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -17,23 +13,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from multiprocessing.connection import Connection
-from multiprocessing.connection import wait as wait_for_connection
 
+from rrl_register.batch.interrupts import ignore_ctrl_c
+from rrl_register.batch.lifeline import end_with_parent
 from rrl_register.batch.manifest import BatchItem
-from rrl_register.batch.outcome import FAILED, Outcome
+from rrl_register.batch.outcome import CRASHED, FAILED, Outcome
 
 Work = Callable[[BatchItem], Outcome]
 Outcomes = Generator[Outcome, None, None]
 Executor = Callable[[Iterable[BatchItem]], Outcomes]
-
-_CRASHED = 1
 
 
 def in_turn(work: Work) -> Executor:
     """Work in this process, on one scene after the other."""
 
     def outcomes(scenes: Iterable[BatchItem]) -> Outcomes:
-        """Gives the outcome of each scene when it is done."""
+        """Yield the outcome of each scene."""
         for scene in scenes:
             yield work(scene)
 
@@ -44,12 +39,12 @@ def in_turn(work: Work) -> Executor:
 class ProcessPool:
     """Processes beside this one, each on one scene at a time.
 
-    Where a process dies, the scenes that were in work are tried again one at a time, so that it costs only the one that
-    kills it. The processes end with this one, however it ends. They are started afresh (spawned): a forked one would
-    inherit the state of PyTorch's and GDAL's threads, but not the threads.
+    If a process dies, the scenes in work are tried again one at a time, so that only the scene that kills it fails. The
+    processes end with this one, even if it is killed. They are spawned, because a forked process inherits the state of
+    the threads of PyTorch and GDAL without the threads.
 
     Attributes:
-        work: What to do with a scene; picklable. What it raises ends the batch.
+        work: Work on one scene; picklable. An exception ends the batch.
         workers: Number of processes.
     """
 
@@ -57,14 +52,14 @@ class ProcessPool:
     workers: int
 
     def __call__(self, scenes: Iterable[BatchItem]) -> Outcomes:
-        """Give the outcome of each scene as it is ready."""
+        """Yield the outcome of each scene as it is ready."""
         waiting = iter(scenes)
         while suspects := (yield from self._until_broken(waiting)):
             for scene in suspects:
                 yield self._alone(scene)
 
     def _until_broken(self, scenes: Iterator[BatchItem]) -> Generator[Outcome, None, list[BatchItem]]:
-        """Give outcomes until all scenes are done or a process dies; return those that were in work then."""
+        """Yield outcomes until all scenes are done or a process dies; return the scenes in work at its death."""
         in_work: dict[Future[Outcome], BatchItem] = {}
         with _open_pool(self.workers) as pool:
             while True:
@@ -85,13 +80,8 @@ class ProcessPool:
             wait([future])
             if not _is_broken(future):
                 return future.result()
-        return Outcome(
-            scene.id,
-            FAILED,
-            "the process that worked on it died, twice; needed enough memory and intact libraries; try a smaller image "
-            "or fewer --workers",
-            _CRASHED,
-        )
+        reason = "Its process died twice; check memory and libraries, and try a smaller image or fewer --workers"
+        return Outcome(scene.id, FAILED, reason, CRASHED)
 
 
 def _submit(pool: ProcessPoolExecutor, work: Work, scene: BatchItem) -> Future[Outcome]:
@@ -109,10 +99,10 @@ def _is_broken(future: Future[Outcome]) -> bool:
 
 @contextmanager
 def _open_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
-    """Processes that are gone after the block; at once, and not after their scenes, where it ends by an error."""
+    """Start processes that end with the block: after their scenes, or at once if the block raises."""
     context = multiprocessing.get_context("spawn")
     lifeline, own_end = context.Pipe(duplex=False)
-    pool = ProcessPoolExecutor(workers, context, _live_by, (lifeline,))
+    pool = ProcessPoolExecutor(workers, context, _set_up_worker, (lifeline,))
     try:
         yield pool
     except BaseException:
@@ -124,13 +114,6 @@ def _open_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
         lifeline.close()
 
 
-def _live_by(lifeline: Connection) -> None:
-    """Set up a worker: Ctrl-C is its parent's business, and when its parent ends, it ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-    def end_with_parent() -> None:
-        """Waits for the other end of the lifeline to close."""
-        wait_for_connection([lifeline])
-        os._exit(1)
-
-    threading.Thread(target=end_with_parent, daemon=True).start()
+def _set_up_worker(lifeline: Connection) -> None:
+    ignore_ctrl_c()
+    end_with_parent(lifeline)

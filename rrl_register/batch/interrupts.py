@@ -1,26 +1,28 @@
-"""Ctrl-C, kept where Python would lose it.
+"""Ctrl-C in a batch: this program handles it, once, and ends its workers.
 
-A ``KeyboardInterrupt`` that is raised while a destructor runs is printed and dropped (``object.__del__`` in Python's
-language reference), and the futures of Dask have destructors: without a note of it the batch would go on to its end.
+A terminal sends SIGINT to all processes of a command. Three things need more than Python's own handler: an interrupt
+that Python drops, workers that Dask starts, and workers of the process pool.
 """
 
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from types import FrameType
 
 
 class Interrupts:
-    """Whether Ctrl-C was pressed."""
+    """Record of Ctrl-C."""
 
     def __init__(self) -> None:
         self._pressed = False
 
     def raise_missed(self) -> None:
-        """Raise what was dropped on its way here.
+        """Raise an interrupt that Python dropped.
 
         Raises:
             KeyboardInterrupt: Ctrl-C was pressed before.
@@ -28,26 +30,50 @@ class Interrupts:
         if self._pressed:
             raise KeyboardInterrupt
 
-    def note(self, number: int, frame: FrameType | None) -> None:
-        """Handle the signal as Python does, with a note that it came."""
+    def record(self, number: int, frame: FrameType | None) -> None:
+        """Handle the signal as Python does, and record it."""
         self._pressed = True
         signal.default_int_handler(number, frame)
 
 
 @contextmanager
-def noted_interrupts() -> Iterator[Interrupts]:
-    """Note Ctrl-C within the block, beside the ``KeyboardInterrupt`` that it raises as ever.
+def recorded_interrupts() -> Iterator[Interrupts]:
+    """Record Ctrl-C within the block, in addition to the ``KeyboardInterrupt`` that it raises.
 
-    Signals are the main thread's, and whoever has a handler of their own knows better: in another thread, or beside
-    such a handler, nothing is noted.
+    Python prints and drops a ``KeyboardInterrupt`` that is raised in a destructor (``object.__del__`` in its language
+    reference). Dask's futures have destructors, so the batch would continue to its end. In another thread than the main
+    one, or if the caller has a handler of its own, nothing is recorded.
     """
     interrupts = Interrupts()
     in_main_thread = threading.current_thread() is threading.main_thread()
     if not in_main_thread or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         yield interrupts
         return
-    signal.signal(signal.SIGINT, interrupts.note)
+    signal.signal(signal.SIGINT, interrupts.record)
     try:
         yield interrupts
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@contextmanager
+def ctrl_c_blocked() -> Iterator[None]:
+    """Block Ctrl-C for the threads and processes that start within the block, and for this thread until its end.
+
+    They inherit the mask, and so do the workers that those threads start later. A worker that handled Ctrl-C itself
+    would die with a traceback and be replaced.
+    """
+    if sys.platform == "win32":
+        yield
+        return
+    resource_tracker.ensure_running()  # it starts with the first process and would unblock the signal
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def ignore_ctrl_c() -> None:
+    """Ignore Ctrl-C in a worker of the process pool, because its parent handles it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

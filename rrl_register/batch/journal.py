@@ -1,4 +1,4 @@
-"""What was done and what is left: one row per scene in an SQLite file, which survives whatever ends the program."""
+"""Journal of a batch: one row per scene in an SQLite file, which survives any end of the program."""
 
 from __future__ import annotations
 
@@ -32,10 +32,17 @@ CREATE TABLE IF NOT EXISTS scenes (
     traceback TEXT
 );
 """
+_ADD_SCENE = """
+INSERT INTO scenes (id, fingerprint, state) VALUES (?, ?, ?) ON CONFLICT (id) DO UPDATE
+SET fingerprint = excluded.fingerprint, state = excluded.state, attempts = 0
+WHERE fingerprint != excluded.fingerprint
+"""
+_FINISH = "UPDATE scenes SET state = ?, exit_code = ?, reason = ?, seconds = ?, figures = ?, traceback = ? WHERE id = ?"
+_OUTCOMES = "SELECT id, state, reason, exit_code, seconds, figures, traceback FROM scenes WHERE state IN (?, ?)"
 
 
 class State(StrEnum):
-    """Of a scene."""
+    """State of a scene."""
 
     PENDING = "pending"
     RUNNING = "running"
@@ -44,15 +51,15 @@ class State(StrEnum):
 
 
 class Journal:
-    """The journal of one batch; while it is open, no other program can use it.
+    """Journal of one batch; while it is open, no other program can use it.
 
     Args:
-        folder: Where ``journal.sqlite`` is, or is to be.
-        source: Of the manifest.
-        anew: Whether to forget what an earlier batch wrote.
+        folder: Folder of ``journal.sqlite``.
+        source: Source of the manifest.
+        anew: Forget the earlier batch.
 
     Raises:
-        UsageError: It is that of another manifest, or another program is using it.
+        UsageError: It belongs to another manifest, or another program is using it.
         InputError: The file is no journal.
         WriteError: It cannot be written. Every method may raise this.
     """
@@ -60,14 +67,15 @@ class Journal:
     def __init__(self, folder: Path, source: str, anew: bool = False) -> None:
         self._path = folder / FILE_NAME
         is_new = not self._path.exists()
-        with self._told():
+        with self._one_line_errors():
             self._database = sqlite3.connect(self._path, timeout=1)
         try:
             self._set_up(source, anew)
         except BaseException:
             self._database.close()
             if is_new:
-                self._remove()
+                for suffix in ("", "-wal"):
+                    self._path.with_name(FILE_NAME + suffix).unlink(missing_ok=True)
             raise
 
     def __enter__(self) -> Journal:
@@ -76,81 +84,67 @@ class Journal:
     def __exit__(self, *error: object) -> None:
         self._database.close()
 
-    def enrol(self, fingerprints: Mapping[str, str], retry_failed: bool = False) -> None:
-        """Take in the scenes of the manifest: those that are new, changed or were interrupted are pending again.
+    def add_scenes(self, fingerprints: Mapping[str, str], retry_failed: bool = False) -> None:
+        """Add the scenes of the manifest; new, changed and interrupted ones become pending.
 
         Args:
-            fingerprints: Of each scene, by id.
-            retry_failed: Whether those that failed are pending again, too.
+            fingerprints: Fingerprint of each scene, by id.
+            retry_failed: Make failed scenes pending too.
         """
         again = [State.RUNNING, *([State.FAILED] if retry_failed else [])]
+        rows = [(name, fingerprint, State.PENDING) for name, fingerprint in fingerprints.items()]
         with self._transaction() as database:
             for state in again:
                 database.execute("UPDATE scenes SET state = ? WHERE state = ?", (State.PENDING, state))
-            database.executemany(
-                "INSERT INTO scenes (id, fingerprint, state) VALUES (?, ?, ?) ON CONFLICT (id) DO UPDATE SET "
-                "fingerprint = excluded.fingerprint, state = excluded.state, attempts = 0 "
-                "WHERE fingerprint != excluded.fingerprint",
-                [(name, fingerprint, State.PENDING) for name, fingerprint in fingerprints.items()],
-            )
+            database.executemany(_ADD_SCENE, rows)
 
     def states(self) -> dict[str, State]:
-        """State of each scene that was ever taken in, by id."""
-        with self._told():
+        """Return the state of each scene that was ever added, by id."""
+        with self._one_line_errors():
             return {name: State(state) for name, state in self._database.execute("SELECT id, state FROM scenes")}
 
     def reopen(self, name: str) -> None:
-        """Note that a scene has to be done again."""
+        """Record that a scene has to be done again."""
         with self._transaction() as database:
             database.execute("UPDATE scenes SET state = ? WHERE id = ?", (State.PENDING, name))
 
     def start(self, name: str) -> None:
-        """Note that a scene is being worked on."""
+        """Record that a scene is in work."""
         with self._transaction() as database:
             database.execute("UPDATE scenes SET state = ?, attempts = attempts + 1 WHERE id = ?", (State.RUNNING, name))
 
     def finish(self, outcome: Outcome) -> None:
-        """Note what became of a scene."""
+        """Record the outcome of a scene."""
+        state, figures = State.DONE if outcome.ok else State.FAILED, json.dumps(outcome.figures)
+        row = (state, outcome.exit_code, outcome.reason, outcome.seconds, figures, outcome.traceback, outcome.id)
         with self._transaction() as database:
-            database.execute(
-                "UPDATE scenes SET state = ?, exit_code = ?, reason = ?, seconds = ?, figures = ?, traceback = ? "
-                "WHERE id = ?",
-                (
-                    State.DONE if outcome.ok else State.FAILED,
-                    outcome.exit_code,
-                    outcome.reason,
-                    outcome.seconds,
-                    json.dumps(outcome.figures),
-                    outcome.traceback,
-                    outcome.id,
-                ),
-            )
+            database.execute(_FINISH, row)
 
     def interrupt(self) -> None:
-        """Note that what is being worked on will not be finished."""
+        """Record that the scenes in work will not be finished."""
         with self._transaction() as database:
             database.execute("UPDATE scenes SET state = ? WHERE state = ?", (State.PENDING, State.RUNNING))
 
     def outcomes(self) -> dict[str, Outcome]:
-        """What became of each scene that is done or has failed, by id."""
-        with self._told():
-            rows = self._database.execute(
-                "SELECT id, state, reason, exit_code, seconds, figures, traceback FROM scenes WHERE state IN (?, ?)",
-                (State.DONE, State.FAILED),
-            )
-            return {
-                name: Outcome(
-                    name, OK if state == State.DONE else FAILED, reason, code, seconds, json.loads(figures), at
-                )
-                for name, state, reason, code, seconds, figures, at in rows
-            }
+        """Return the outcome of each scene that is done or has failed, by id."""
+        with self._one_line_errors():
+            rows = self._database.execute(_OUTCOMES, (State.DONE, State.FAILED)).fetchall()
+        return {
+            name: Outcome(name, OK if state == State.DONE else FAILED, reason, code, seconds, json.loads(figures), at)
+            for name, state, reason, code, seconds, figures, at in rows
+        }
 
     def _set_up(self, source: str, anew: bool) -> None:
-        with self._told():
-            # One program for as long as the batch lasts; and a write-ahead log is whole after whatever befalls it.
+        with self._one_line_errors():
+            # Exclusive for the whole batch; a write-ahead log stays consistent after any crash.
             self._database.execute("PRAGMA locking_mode = EXCLUSIVE")
             self._database.execute("PRAGMA journal_mode = WAL")
-            self._require_version()
+            (version,) = self._database.execute("PRAGMA user_version").fetchone()
+            if version not in (0, _VERSION):
+                raise InputError(
+                    f"{self._path} is a journal of version {version}, and this program reads version {_VERSION}; "
+                    "choose another folder"
+                )
             self._database.executescript(_TABLES)
         with self._transaction() as database:
             database.execute(f"PRAGMA user_version = {_VERSION}")
@@ -162,48 +156,33 @@ class Journal:
                 database.execute("INSERT INTO batch VALUES (?)", (source,))
         if known is not None and known[0] != source:
             raise UsageError(
-                f"{self._path} is the journal of {known[0]}; needed that of {source}; choose another folder, or pass "
-                "--overwrite to begin anew"
-            )
-
-    def _remove(self) -> None:
-        for suffix in ("", "-wal"):
-            self._path.with_name(FILE_NAME + suffix).unlink(missing_ok=True)
-
-    def _require_version(self) -> None:
-        (version,) = self._database.execute("PRAGMA user_version").fetchone()
-        if version not in (0, _VERSION):
-            raise InputError(
-                f"{self._path} is a journal of version {version}; needed {_VERSION}; choose another folder"
+                f"{self._path} is the journal of {known[0]}, not of {source}; choose another folder, or pass "
+                "--overwrite to start again"
             )
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """All of the block is written, or nothing."""
-        with self._told(), self._database:
+        """Write all of the block, or nothing."""
+        with self._one_line_errors(), self._database:
             yield self._database
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
-        """Say in one line what SQLite stumbled over."""
+    def _one_line_errors(self) -> Iterator[None]:
+        """Convert errors of SQLite to one-line errors."""
         try:
             yield
         except sqlite3.OperationalError as error:
             if error.sqlite_errorname.startswith("SQLITE_BUSY"):
-                raise UsageError(
-                    f"another batch is using {self._path}; needed a journal of its own; wait, or choose another folder"
-                ) from error
+                raise UsageError(f"Another batch is using {self._path}; wait, or choose another folder") from error
             raise WriteError(
-                f"cannot write {self._path} ({error}); needed write access and room; go on with --resume then"
+                f"Cannot write {self._path} ({error}); check access and free space, then continue with --resume"
             ) from error
         except sqlite3.DatabaseError as error:
-            raise InputError(
-                f"{self._path} is no intact journal ({error}); needed that of a batch; choose another folder"
-            ) from error
+            raise InputError(f"{self._path} is no intact journal ({error}); choose another folder") from error
 
 
 def fingerprint(scene: BatchItem) -> str:
-    """What a scene's result depends on, condensed: settings, and name, size and time of its files."""
+    """Hash everything that determines a scene's result: settings, and name, size and time of its files."""
     match = scene.config.match
     files = [scene.fixed, scene.moving, *(path for path in (match.weights, match.init_points) if path)]
     facts = {"files": [_identity(path) for path in files], "config": asdict(scene.config)}
@@ -214,5 +193,5 @@ def _identity(path: Path) -> list[Any]:
     try:
         facts = path.stat()
     except OSError:
-        return [path.absolute()]  # missing, or one of GDAL's own names
+        return [path.absolute()]  # missing, or a name of GDAL's own
     return [path.absolute(), facts.st_size, facts.st_mtime_ns]

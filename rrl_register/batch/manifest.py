@@ -1,4 +1,4 @@
-"""What is to be registered: a table of scenes, or files that match a pattern."""
+"""Manifest of a batch: a table of scenes, or files that match a pattern."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ _JSON_LINES = (".jsonl", ".ndjson")
 _COLUMNS = ("id", "fixed", "moving")
 _RESERVED_ID = "summary"
 _LONGEST_ID = 200
-"""Bytes; file systems take 255, and a suffix and the mark of an unfinished file come on top."""
-_PROBLEMS_TOLD = 10
+"""Bytes; file systems allow 255, and the suffix and the mark of an unfinished file come on top."""
+_PROBLEMS_SHOWN = 10
 
 Row = Mapping[str, str]
 
 
 @dataclass(frozen=True)
 class BatchItem:
-    """Two images to be registered.
+    """A scene of a batch: two images to register.
 
     Attributes:
         id: Name of its outputs, without a suffix.
-        fixed: The reference image.
-        moving: The image to bring onto it.
+        fixed: The fixed (reference) image.
+        moving: The moving (target) image.
         config: Settings of its registration.
     """
 
@@ -49,11 +49,11 @@ class Manifest:
     """The scenes of a batch.
 
     Attributes:
-        source: Where they come from; a batch is resumed with the same source only.
-        scenes: In the order in which they are worked on.
+        source: Source of the scenes; a batch is resumed with the same source only.
+        scenes: Scenes in the order of work.
 
     Raises:
-        UsageError: There is no scene, an id is used twice (capitals count for nothing), or cannot name a file.
+        UsageError: There is no scene, or an id is used twice (ignoring case) or cannot name a file.
     """
 
     source: str
@@ -61,7 +61,7 @@ class Manifest:
 
     def __post_init__(self) -> None:
         if not self.scenes:
-            raise UsageError(f"{self.source} holds no scene; needed one at least; check the file or the pattern")
+            raise UsageError(f"{self.source} has no scene; check the file or the pattern")
         problems = _id_problems((scene.id, f"scene {scene.id!r}") for scene in self.scenes)
         refuse(self.source, list(problems))
 
@@ -70,21 +70,21 @@ def read_manifest(path: Path, config: RegisterConfig | None = None, fixed: Path 
     """Read a table of scenes: CSV with a header, or JSON lines (``.jsonl``, ``.ndjson``) with one object each.
 
     Columns are ``id``, ``fixed``, ``moving`` and any option of ``register`` by its name, without dashes. Paths are
-    relative to the manifest's folder. An empty cell leaves the option as ``config`` has it.
+    relative to the manifest's folder. An empty cell keeps the setting of ``config``.
 
     Args:
         path: The file.
-        config: Settings of every scene, as far as the scene does not say otherwise; None: the defaults.
-        fixed: One reference image for all scenes, instead of the column ``fixed``.
+        config: Settings of scenes without settings of their own; None: the defaults.
+        fixed: One fixed image for all scenes, instead of the column ``fixed``.
 
     Raises:
         InputError: The file cannot be read.
-        UsageError: Its contents are wrong; the message names the lines.
+        UsageError: Its content is invalid; the message names the lines.
     """
     if path.suffix.lower() not in (".csv", *_JSON_LINES):
         raise UsageError(
-            f"the manifest {path} is no table; needed a file called .csv, .jsonl or .ndjson, .json with STAC items, "
-            f"or --fixed and --moving with {PLACEHOLDER} instead"
+            f"The manifest {path} is no .csv, .jsonl or .ndjson, nor a .json with STAC items; convert it, or pass "
+            f"--fixed and --moving with {PLACEHOLDER} instead"
         )
     rows = _read_rows(path)
     base = config or RegisterConfig()
@@ -102,31 +102,31 @@ def read_manifest(path: Path, config: RegisterConfig | None = None, fixed: Path 
 
 
 def match_files(fixed: str, moving: str, config: RegisterConfig | None = None) -> Manifest:
-    """Make a scene of every moving image whose path fits a pattern.
+    """Make a scene of every moving image whose path matches a pattern.
 
-    A moving image without a partner becomes a scene, too, and fails with its reason, so that it is not overlooked.
+    A moving image without a fixed image becomes a scene that fails with its reason, so that it is not overlooked.
 
     Args:
-        fixed: Path of the reference images, with ``{id}`` where the scene's id stands; without, one reference for all.
+        fixed: Path of the fixed images, with ``{id}`` for the id of a scene; without, one fixed image for all.
         moving: Path of the moving images, with ``{id}``.
         config: Settings of every scene; None: the defaults.
 
     Raises:
-        UsageError: The pattern of the moving images holds no ``{id}``, or nothing fits it.
+        UsageError: The pattern of the moving images has no ``{id}``, or no file matches it.
     """
     if PLACEHOLDER not in moving:
-        raise UsageError(f"--moving {moving} names one file; needed {PLACEHOLDER} in it; try 'sar/{PLACEHOLDER}.tif'")
+        raise UsageError(f"--moving {moving} has no {PLACEHOLDER}; try a pattern such as 'sar/{PLACEHOLDER}.tif'")
     scenes = tuple(
         BatchItem(name, Path(fixed.replace(PLACEHOLDER, name)), path, config or RegisterConfig())
         for name, path in sorted(_matches(moving))
     )
     if not scenes:
-        raise UsageError(f"no file fits --moving {moving}; needed one at least; check folder and pattern")
+        raise UsageError(f"No file matches --moving {moving}; check folder and pattern")
     return Manifest(f"{Path(fixed).absolute()} {Path(moving).absolute()}", scenes)
 
 
 def _matches(pattern: str) -> Iterator[tuple[str, Path]]:
-    """Ids and paths of the files that fit; an id is part of one file's or folder's name."""
+    """Yield ids and paths of the files that match; an id is part of the name of one file or folder."""
     parts = pattern.split(PLACEHOLDER)
     first, *others = (re.escape(part) for part in parts)
     expression = re.compile(first + r"(?P<id>[^/\\]+)" + "(?P=id)".join(others))
@@ -138,7 +138,7 @@ def _matches(pattern: str) -> Iterator[tuple[str, Path]]:
 
 
 def _read_rows(path: Path) -> list[tuple[str, Row]]:
-    """Where each row stands, and its cells that are not empty; under the empty name, what is wrong with all of it."""
+    """Return the line and the non-empty cells of each row; the empty name holds a problem of the whole row."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as lines:
             read = _json_rows if path.suffix.lower() in _JSON_LINES else _csv_rows
@@ -146,7 +146,7 @@ def _read_rows(path: Path) -> list[tuple[str, Row]]:
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from error
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"cannot read {path} ({error}); needed a table of scenes in UTF-8; check the file") from error
+        raise InputError(f"Cannot read {path} ({error}); check that it is a table in UTF-8") from error
 
 
 def _csv_rows(lines: Iterable[str]) -> Iterator[tuple[int, Row]]:
@@ -167,7 +167,7 @@ def _column_problem(name: str, header: Sequence[str] = ()) -> str | None:
     if name in _COLUMNS or name in _OPTIONS:
         return None
     close = nearest(name, [*_COLUMNS, *_OPTIONS])
-    return f"unknown column {name!r}: {close or 'needed id, fixed, moving or an option of register without dashes'}"
+    return f"unknown column {name!r}: {close or 'use id, fixed, moving or an option of register without dashes'}"
 
 
 def _json_rows(lines: Iterable[str]) -> Iterator[tuple[int, Row]]:
@@ -186,11 +186,11 @@ def _scene(row: Row, given: Row, base: RegisterConfig, folder: Path) -> BatchIte
         raise UsageError(row[""])
     both = [name for name in given if name in row]
     if both:
-        raise UsageError(f"column {both[0]!r} beside --{both[0]}; needed one of them")
+        raise UsageError(f"column {both[0]!r} beside --{both[0]}; choose one of them")
     cells = {**row, **given}
     missing = [name for name in _COLUMNS if name not in cells]
     if missing:
-        raise UsageError(f"nothing under {', '.join(missing)}")
+        raise UsageError(f"no value for {', '.join(missing)}")
     options = {name: text for name, text in cells.items() if name not in _COLUMNS}
     config = build_config(dict(_option_value(name, text, folder) for name, text in options.items()), base)
     return BatchItem(cells["id"], folder / cells["fixed"], folder / cells["moving"], config)
@@ -205,31 +205,30 @@ def _option_value(name: str, text: str, folder: Path) -> tuple[str, Any]:
 
 
 def _id_problems(ids: Iterable[tuple[str, str]]) -> Iterator[str]:
-    """What is wrong with ids, given with where each stands."""
+    """Yield the problems of ids, each given with its place."""
     seen: dict[str, str] = {}
     for name, where in ids:
         if not _is_safe(name):
-            yield f"{where}: the id {name!r} cannot name its files; needed letters, digits, '_', '-' and the like"
+            yield f"{where}: the id {name!r} cannot name files; use letters, digits, '_', '-' and the like"
         elif name.casefold() in seen:
-            yield f"{where}: the id {name!r} is that of {seen[name.casefold()]}, too"
+            yield f"{where}: the id {name!r} is also the id of {seen[name.casefold()]}"
         seen.setdefault(name.casefold(), where)
 
 
 def _is_safe(name: str) -> bool:
-    """Whether every file system takes the name, and nothing else in the output folder has it."""
+    """Return True if every file system allows the name, and no other file of the output folder has it."""
     plain = re.fullmatch(r'[^\x00-\x1f\x7f<>:"/\\|?*]+', name) is not None
     framed = not name.startswith((".", "-", " ")) and not name.endswith((".", " "))
     return plain and framed and len(name.encode()) <= _LONGEST_ID and name.casefold() != _RESERVED_ID
 
 
 def refuse(where: str, problems: list[str]) -> None:
-    """Tell all that is wrong with a manifest, or at least much of it.
+    """Report the problems of a manifest, at most ten of them.
 
     Raises:
         UsageError: There are problems.
     """
-    if not problems:
-        return
-    told = "; ".join(problems[:_PROBLEMS_TOLD])
-    more = len(problems) - _PROBLEMS_TOLD
-    raise UsageError(f"{where}: {told}{f'; and {more} more' if more > 0 else ''}")
+    if problems:
+        more = len(problems) - _PROBLEMS_SHOWN
+        shown = [*problems[:_PROBLEMS_SHOWN], *([f"and {more} more"] if more > 0 else [])]
+        raise UsageError(f"{where}: {'; '.join(shown)}")

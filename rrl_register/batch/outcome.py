@@ -1,4 +1,4 @@
-"""What became of one scene."""
+"""Outcome of one scene."""
 
 from __future__ import annotations
 
@@ -6,34 +6,28 @@ from dataclasses import dataclass, field
 from typing import Any
 
 OK, FAILED = "ok", "failed"
+CRASHED = 1
+"""Exit code of a bug or of a process that died."""
 
 FIGURES = (
-    "model",
-    "n_tie_points",
-    "n_inliers",
-    "rmse_px",
-    "check_rmse_px",
-    "uncertainty_px",
-    "confidence",
-    "fixed_kind",
-    "moving_kind",
-    "support_px",
-)
-"""Fields of a ``Registration`` that the journal and the summary repeat."""
+    "model", "n_tie_points", "n_inliers", "rmse_px", "check_rmse_px", "uncertainty_px", "confidence",
+    "fixed_kind", "moving_kind", "support_px",
+)  # fmt: skip
+"""Fields of a ``Registration`` that journal and summary repeat."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one scene.
+    """Outcome of one scene.
 
     Attributes:
-        id: Of the scene.
+        id: Id of the scene.
         status: ``ok`` or ``failed``.
-        reason: Why it failed, in one line with what to try; empty if it did not.
-        exit_code: What ``rrl-register register`` would have ended with.
-        seconds: That it took.
+        reason: Reason of a failure and a remedy, in one line; else empty.
+        exit_code: Exit code of ``rrl-register register`` for this scene.
+        seconds: Time that it took.
         figures: Value, or None, of each of ``FIGURES``.
-        traceback: Where an error arose that nobody foresaw; else empty.
+        traceback: Traceback of an unexpected error; else empty.
     """
 
     id: str
@@ -46,5 +40,5 @@ class Outcome:
 
     @property
     def ok(self) -> bool:
-        """Whether the scene was registered."""
+        """True if the scene was registered."""
         return self.status == OK

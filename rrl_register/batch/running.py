@@ -1,4 +1,4 @@
-"""Working off a manifest: what is left is done, noted and told; what stops all of it is told in one line."""
+"""Running a batch: register the scenes that are left, record each outcome, report progress."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rrl_register.batch import journal as journals
 from rrl_register.batch import summary as summaries
 from rrl_register.batch.attempts import remove_attempts
 from rrl_register.batch.executors import Executor, ProcessPool
-from rrl_register.batch.interrupts import Interrupts, noted_interrupts
+from rrl_register.batch.interrupts import Interrupts, recorded_interrupts
 from rrl_register.batch.journal import Journal, State, fingerprint
 from rrl_register.batch.manifest import BatchItem, Manifest
 from rrl_register.batch.outcome import Outcome
@@ -27,15 +27,15 @@ from rrl_register.parallel import usable_cores
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a batch is.
+    """Progress of a batch.
 
     Attributes:
-        n_scenes: Of the manifest.
-        n_finished: Of them, done or failed, in earlier runs too.
-        n_failed: Of those, failed.
-        n_worked: Finished in this run.
-        seconds: That this run has taken.
-        outcome: Of the scene that was finished last; None before the first.
+        n_scenes: Scenes of the manifest.
+        n_finished: Scenes done or failed, including earlier runs.
+        n_failed: Scenes failed, including earlier runs.
+        n_worked: Scenes finished in this run.
+        seconds: Time of this run.
+        outcome: Outcome of the last finished scene; None before the first.
     """
 
     n_scenes: int
@@ -52,12 +52,12 @@ class Progress:
 
     @property
     def seconds_left(self) -> float | None:
-        """That the rest will take at this rate; None before the first scene."""
+        """Time for the other scenes at this rate; None before the first scene."""
         rate = self.scenes_per_minute
         return None if rate is None else 60 * (self.n_scenes - self.n_finished) / rate
 
     def after(self, outcome: Outcome, seconds: float) -> Progress:
-        """How far it is with one more scene."""
+        """Return the progress with one more finished scene."""
         failed = self.n_failed + (not outcome.ok)
         return Progress(self.n_scenes, self.n_finished + 1, failed, self.n_worked + 1, seconds, outcome)
 
@@ -75,34 +75,34 @@ def run_batch(
 ) -> Summary:
     """Register every scene of a manifest and write ``summary.json``.
 
-    A scene that fails does not stop the others. What ends the run, be it Ctrl-C, leaves a journal to go on from with
-    ``resume``. Workers are processes of their own, so a script that calls this needs ``if __name__ == "__main__":``.
+    A scene that fails does not stop the others. After any end of the run, Ctrl-C included, the journal allows to
+    continue with ``resume``. Workers are processes, so a script that calls this needs ``if __name__ == "__main__":``.
 
     Args:
         manifest: The scenes.
-        folder: Where the outputs go; made if missing.
-        config: Number of workers, and what to do about earlier runs; None: the defaults.
-        executor: Where to work on scenes; None: where ``config`` says, in processes or on a Dask cluster.
+        folder: Output folder; made if missing.
+        config: Number of workers and treatment of earlier runs; None: the defaults.
+        executor: Works on the scenes; None: processes or a Dask cluster, as in ``config``.
         watch: Called at the beginning and after each scene.
 
     Raises:
-        OutputExistsError: The folder holds a batch or outputs, and neither resuming nor replacing was asked for.
-        UsageError: The settings contradict each other, the folder cannot be written to, an output is an input, or the
-            journal is another manifest's or in use.
-        WriteError: The disk is full, or the folder can be written to no more.
+        OutputExistsError: The folder holds a batch or outputs, and ``config`` neither resumes nor overwrites.
+        UsageError: Settings contradict each other, the folder cannot be written to, an output is an input, or the
+            journal belongs to another manifest or is in use.
+        WriteError: The disk is full, or the folder can no longer be written to.
     """
     config = config or BatchConfig()
-    _require_sense(config)
-    _require_folder(folder)
-    _require_outputs_apart(manifest, folder)
+    _check_settings(config)
+    _make_folder(folder)
+    _check_outputs_apart(manifest, folder)
     known = _known_scenes(manifest, folder, config)
-    _require_free(manifest, folder, known, config)
+    _check_outputs_free(manifest, folder, known, config)
     with Journal(folder, manifest.source, anew=config.overwrite) as journal:
         _remove_unfinished(folder)
-        journal.enrol({scene.id: fingerprint(scene) for scene in manifest.scenes}, config.retry_failed)
+        journal.add_scenes({scene.id: fingerprint(scene) for scene in manifest.scenes}, config.retry_failed)
         _reopen_lost(manifest, folder, journal)
         try:
-            _work_off(manifest, journal, executor or _executor(folder, config), watch)
+            _run_scenes(manifest, journal, executor or _executor(folder, config), watch)
         finally:
             _remove_unfinished(folder)
         outcomes = journal.outcomes()
@@ -111,20 +111,20 @@ def run_batch(
     return summary
 
 
-def _work_off(manifest: Manifest, journal: Journal, executor: Executor, watch: Watch | None) -> None:
+def _run_scenes(manifest: Manifest, journal: Journal, executor: Executor, watch: Watch | None) -> None:
     states, outcomes = journal.states(), journal.outcomes()
     left = [scene for scene in manifest.scenes if states[scene.id] is State.PENDING]
     failed = sum(scene.id in outcomes and not outcomes[scene.id].ok for scene in manifest.scenes)
     progress = Progress(len(manifest.scenes), len(manifest.scenes) - len(left), failed)
-    tell = watch or (lambda progress: None)
-    tell(progress)
+    report = watch or (lambda progress: None)
+    report(progress)
     start = time.monotonic()
     try:
-        with noted_interrupts() as interrupts, closing(executor(_begun(left, journal, interrupts))) as finished:
+        with recorded_interrupts() as interrupts, closing(executor(_begun(left, journal, interrupts))) as finished:
             for outcome in finished:
                 journal.finish(outcome)
                 progress = progress.after(outcome, time.monotonic() - start)
-                tell(progress)
+                report(progress)
                 interrupts.raise_missed()
     except BaseException:
         with suppress(WriteError):
@@ -140,7 +140,7 @@ def _begun(scenes: Iterable[BatchItem], journal: Journal, interrupts: Interrupts
 
 
 def _executor(folder: Path, config: BatchConfig) -> Executor:
-    work = partial(register_scene, threads=_threads_each(config.workers))
+    work = partial(register_scene, threads=max(1, usable_cores() // config.workers))
     if config.scheduler is None and config.workers == 1:
         return ProcessPool(partial(work, folder=folder), config.workers)
     from rrl_register.batch.dask_cluster import DaskCluster, extra_installed
@@ -154,59 +154,52 @@ def _executor(folder: Path, config: BatchConfig) -> Executor:
     return DaskWorkers(work, folder, config.workers)
 
 
-def _require_sense(config: BatchConfig) -> None:
+def _check_settings(config: BatchConfig) -> None:
     if config.overwrite and (config.resume or config.retry_failed):
-        raise UsageError("--overwrite begins anew, --resume and --retry-failed go on; needed one of the two; choose")
+        raise UsageError("--overwrite starts again, --resume and --retry-failed continue; choose one of them")
     if config.scheduler is not None and config.workers != BatchConfig.workers:
-        raise UsageError("--workers are of this machine, those of --scheduler its own; needed one of the two; choose")
+        raise UsageError("--workers are processes of this machine, --scheduler has its own; choose one of the two")
 
 
-def _require_folder(folder: Path) -> None:
+def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(
-            f"cannot make the output folder {folder} ({error.strerror}); needed a folder to write to; try another"
-        ) from error
+        raise UsageError(f"Cannot make the output folder {folder} ({error.strerror}); choose another") from error
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise UsageError(f"the output folder {folder} may not be written to; needed write access; try another folder")
+        raise UsageError(f"The output folder {folder} cannot be written to; check access, or choose another folder")
 
 
-def _require_outputs_apart(manifest: Manifest, folder: Path) -> None:
+def _check_outputs_apart(manifest: Manifest, folder: Path) -> None:
     inputs = {path.resolve() for scene in manifest.scenes for path in (scene.fixed, scene.moving)}
     for scene in manifest.scenes:
         for output in outputs_of(scene.id, folder):
             if output.resolve() in inputs:
-                raise UsageError(f"the output {output} is an input; needed another file; choose another folder")
+                raise UsageError(f"Output {output} is an input; choose another folder")
 
 
 def _known_scenes(manifest: Manifest, folder: Path, config: BatchConfig) -> set[str]:
-    """Ids of the scenes whose outputs are an earlier run's."""
+    """Return the ids of scenes with outputs of an earlier run."""
     path = folder / journals.FILE_NAME
     if config.overwrite or not path.exists():
         return set()
     if not (config.resume or config.retry_failed):
-        raise OutputExistsError(
-            f"{folder} holds a batch already; needed a folder without one; pass --resume to go on, or --overwrite to "
-            "begin anew"
-        )
+        raise OutputExistsError(f"{folder} holds a batch; pass --resume to continue it, or --overwrite to start again")
     with Journal(folder, manifest.source) as journal:
         return set(journal.states())
 
 
-def _require_free(manifest: Manifest, folder: Path, known: set[str], config: BatchConfig) -> None:
+def _check_outputs_free(manifest: Manifest, folder: Path, known: set[str], config: BatchConfig) -> None:
     if config.overwrite:
         return
     for scene in manifest.scenes:
         for output in outputs_of(scene.id, folder):
             if scene.id not in known and output.exists():
-                raise OutputExistsError(
-                    f"the output {output} exists; needed a free name; pass --overwrite to replace it and begin anew"
-                )
+                raise OutputExistsError(f"Output {output} exists; choose another folder or pass --overwrite")
 
 
 def _remove_unfinished(folder: Path) -> None:
-    """Clear away what a run left that was killed while it wrote."""
+    """Remove the files of a run that was killed while it wrote."""
     for path in folder.glob(".*.part.*"):
         path.unlink(missing_ok=True)
     remove_attempts(folder)
@@ -217,11 +210,6 @@ def _reopen_lost(manifest: Manifest, folder: Path, journal: Journal) -> None:
     for scene in manifest.scenes:
         if states[scene.id] is State.DONE and not all(path.exists() for path in outputs_of(scene.id, folder)):
             journal.reopen(scene.id)
-
-
-def _threads_each(workers: int) -> int:
-    """Share of the processors that each worker gets."""
-    return max(1, usable_cores() // workers)
 
 
 def _write(summary: Summary) -> None:

@@ -1,9 +1,9 @@
-"""STAC item collections as manifests: the assets of an item are the images of a scene."""
+"""STAC item collections as manifests: two assets of an item are the images of a scene."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
     from pystac import Item
 
 SUFFIXES = (".json", ".geojson")
-"""Of files that are taken for item collections."""
+"""Suffixes of item collections."""
 _STORES = {"s3": "vsis3", "gs": "vsigs", "az": "vsiaz"}
-"""GDAL's file systems of object stores, by the scheme of an address."""
+"""GDAL's file systems of object stores, by URL scheme."""
 
 
 @dataclass(frozen=True)
 class Assets:
-    """Which assets of the items are the images.
+    """Assets of the items that are the images.
 
     Attributes:
         moving: Key of the moving image.
-        fixed: Key of the fixed image; None where that is one reference for all.
+        fixed: Key of the fixed image; None if all scenes have one fixed image.
     """
 
     moving: str
@@ -42,18 +42,18 @@ def read_collection(
     """Make a scene of every item of a STAC item collection, with the item's id.
 
     The fixed image is an asset of the same item; or an asset of the item with the same id in another collection; or one
-    image for all. Relative addresses are relative to the collection's file; those on the web and in object stores
+    image for all. Relative addresses are relative to the collection's file. Addresses on the web and in object stores
     become GDAL's ``/vsicurl/``, ``/vsis3/``, ``/vsigs/`` and ``/vsiaz/``.
 
     Args:
         path: The collection, a GeoJSON FeatureCollection of STAC items.
-        assets: Which of the items' assets to take.
+        assets: Assets that are the images.
         config: Settings of every scene; None: the defaults.
-        fixed: A second collection (``.json``, ``.geojson``), or one reference image.
+        fixed: A second collection (``.json``, ``.geojson``), or one fixed image.
 
     Raises:
         InputError: A file cannot be read or is no item collection.
-        UsageError: The extra is missing, the request contradicts itself, or items lack an asset or a partner; the
+        UsageError: The extra is missing, options contradict each other, or items lack an asset or a partner; the
             message names them.
     """
     find_fixed = _fixed_images(path, assets.fixed, fixed)
@@ -71,24 +71,25 @@ def read_collection(
 
 
 def _fixed_images(path: Path, key: str | None, fixed: Path | None) -> Callable[[Item], Path]:
-    """What finds the fixed image of an item."""
+    """Return a function that finds the fixed image of an item."""
     if fixed is not None and fixed.suffix.lower() not in SUFFIXES:
         if key is not None:
-            raise UsageError(f"--fixed-asset beside the one image --fixed {fixed}; needed one of them; choose")
+            raise UsageError(f"--fixed-asset is given beside the one image --fixed {fixed}; choose one of them")
         reference = fixed.absolute() if fixed.exists() else fixed
         return lambda item: reference
     if key is None:
-        raise UsageError(f"no fixed image for the items of {path}; needed --fixed-asset KEY, or --fixed REFERENCE.tif")
+        raise UsageError(f"The items of {path} have no fixed image; pass --fixed-asset KEY or --fixed FIXED.tif")
     if fixed is None:
         return lambda item: _image(item, key, path)
     others = {item.id: item for item in _read_items(fixed)}
-    return lambda item: _image(_partner(item, others, fixed), key, fixed)
 
+    def image_of_partner(item: Item) -> Path:
+        """Find the item with the same id in the second collection."""
+        if item.id not in others:
+            raise UsageError(f"{fixed} has no item {item.id!r}")
+        return _image(others[item.id], key, fixed)
 
-def _partner(item: Item, others: Mapping[str, Item], file: Path) -> Item:
-    if item.id not in others:
-        raise UsageError(f"{file} has no item {item.id!r}")
-    return others[item.id]
+    return image_of_partner
 
 
 def _image(item: Item, key: str, file: Path) -> Path:
@@ -99,12 +100,13 @@ def _image(item: Item, key: str, file: Path) -> Path:
 
 
 def _location(href: str, folder: Path) -> Path:
-    """Where GDAL finds what an address names.
+    """Convert an address to a path for GDAL.
 
     Raises:
-        UsageError: It is of a kind that GDAL does not read.
+        UsageError: The scheme is unknown.
     """
-    scheme, rest = _split(href)
+    before, separator, rest = href.partition("://")
+    scheme = before.lower() if separator else ""
     if scheme in ("http", "https"):
         return Path(f"/vsicurl/{href}")
     if scheme in _STORES:
@@ -112,14 +114,8 @@ def _location(href: str, folder: Path) -> Path:
     if scheme == "file":
         return Path(unquote(urlsplit(href).path))
     if scheme:
-        raise UsageError(f"the address {href} is not of a file, http, https, s3, gs or az")
+        raise UsageError(f"the address {href} has an unknown scheme (known: file, http, https, s3, gs, az)")
     return folder.absolute() / href
-
-
-def _split(href: str) -> tuple[str, str]:
-    """Scheme, in small letters, or nothing, and what follows it."""
-    scheme, parted, rest = href.partition("://")
-    return (scheme.lower(), rest) if parted else ("", href)
 
 
 def _read_items(path: Path) -> list[Item]:
@@ -128,13 +124,13 @@ def _read_items(path: Path) -> list[Item]:
         content = json.loads(path.read_text(encoding="utf-8"))
         if not (isinstance(content, dict) and pystac.ItemCollection.is_item_collection(content)):
             raise InputError(
-                f"{path} is no STAC item collection but {_kind(content)}; needed a FeatureCollection of items, as a "
-                "search gives it; collect the items in one"
+                f"{path} is no STAC item collection but {_kind(content)}; write the items of a search into one "
+                "FeatureCollection"
             )
         return list(pystac.ItemCollection.from_dict(content, preserve_dict=False).items)
     except (OSError, ValueError, KeyError, TypeError, pystac.STACError) as error:
         raise InputError(
-            f"cannot read {path} ({' '.join(str(error).split())}); needed STAC items in UTF-8; check the file"
+            f"Cannot read {path} ({' '.join(str(error).split())}); check that it has STAC items in UTF-8"
         ) from error
 
 
@@ -146,5 +142,7 @@ def _pystac() -> ModuleType:
     try:
         import pystac
     except ImportError as error:
-        raise UsageError("pystac is missing; needed to read STAC; try pip install 'rrl-register[stac]'") from error
+        raise UsageError(
+            "STAC items need pystac, which is not installed; try: pip install 'rrl-register[stac]'"
+        ) from error
     return pystac

@@ -1,4 +1,4 @@
-"""How a batch went."""
+"""Summary of a batch."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class Summary:
-    """How a batch went.
+    """Summary of a batch.
 
     Attributes:
-        folder: Where its outputs are.
-        source: Where its scenes came from.
-        pairs: Each scene and what became of it, in the manifest's order.
+        folder: Output folder.
+        source: Source of the scenes.
+        pairs: Each scene and its outcome, in the order of the manifest.
     """
 
     folder: Path
@@ -32,16 +32,16 @@ class Summary:
 
     @property
     def failed(self) -> tuple[Outcome, ...]:
-        """Those that were not registered."""
+        """Outcomes of the scenes that were not registered."""
         return tuple(outcome for _, outcome in self.pairs if not outcome.ok)
 
     def counts(self) -> dict[str, int]:
-        """Scenes in all, registered and failed."""
+        """Count the scenes: all, registered and failed."""
         found = Counter(outcome.status for _, outcome in self.pairs)
         return {"total": len(self.pairs), OK: found[OK], FAILED: found[FAILED]}
 
     def to_json(self) -> dict[str, Any]:
-        """The summary in JSON's types, schema 1."""
+        """Return the content of ``summary.json``, in JSON's types."""
         return {
             "schema": SCHEMA,
             "version": __version__,

@@ -1,4 +1,4 @@
-"""The command line: ``rrl-register FIXED MOVING -o OUT`` and its verbs."""
+"""Command line: ``rrl-register FIXED MOVING -o OUT`` and its commands."""
 
 from __future__ import annotations
 
@@ -22,36 +22,36 @@ from rrl_register.cli.tie_points import tie_points
 from rrl_register.cli.train import train
 from rrl_register.config.version import __version__
 
-DEFAULT_VERB = "register"
+DEFAULT_COMMAND = "register"
 
 
 class CommandGroup(OneLineErrors, click.Group):
-    """A group whose first verb may be left out."""
+    """A group whose first command may be left out."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Put the default verb in front of arguments that begin with none."""
+        """Insert the default command before arguments that name none."""
         own_flags = {flag for parameter in self.get_params(ctx) for flag in parameter.opts}
         if args and args[0] not in self.commands and args[0] not in own_flags:
             self._refuse_misspelt(ctx, args[0])
-            args = [DEFAULT_VERB, *args]
+            args = [DEFAULT_COMMAND, *args]
         return super().parse_args(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """List the verbs, frequent ones first."""
+        """List the commands, frequent ones first."""
         return list(self.commands)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """Offer verbs, and files, because the first argument may be an image.
+        """Offer commands and files, because the first argument may be an image.
 
-        Files come first: click's script for bash forgets what comes before them, and then falls back to them.
+        Files come first, because click's script for bash drops everything before them.
         """
         return [CompletionItem(incomplete, type="file"), *super().shell_complete(ctx, incomplete)]
 
     def _refuse_misspelt(self, ctx: click.Context, word: str) -> None:
-        """Take a plain word that is nearly a verb, and no file, for a slip; a name such as ``sar`` is no such word."""
+        """Refuse a word that is similar to a command and names no file."""
         close = get_close_matches(word.lower(), self.commands, n=1, cutoff=0.75)
         if close and word.isidentifier() and not Path(word).exists() and not ctx.resilient_parsing:
-            raise click.UsageError(f"There is neither a command nor a file {word!r}. Did you mean {close[0]!r}?", ctx)
+            raise click.UsageError(f"No command or file {word!r} exists. Did you mean {close[0]!r}?", ctx)
 
 
 @click.group(
@@ -59,13 +59,13 @@ class CommandGroup(OneLineErrors, click.Group):
     commands=[register, info, apply, batch, report, tie_points, refit, train, evaluate, export, completion],
     context_settings=CONTEXT,
     epilog=(
-        "Exit codes: 0 done; 1 a bug; 2 wrong use; 3 input unreadable or unusable; 4 could not be registered; "
-        "5 output exists; 130 interrupted."
+        "Exit codes: 0 success; 1 bug; 2 wrong use; 3 input unreadable or unusable; 4 not registered, because the "
+        "evidence is too weak; 5 output exists; 130 interrupted."
     ),
 )
 @click.version_option(__version__)
 def main() -> None:
-    """Bring images of different spectra (visible, infrared, SAR) onto one pixel grid.
+    """Co-register images of different spectra (visible, infrared, SAR): bring one onto the pixel grid of the other.
 
     'rrl-register FIXED MOVING -o OUT.tif' is short for 'rrl-register register FIXED MOVING -o OUT.tif'.
     """

@@ -1,4 +1,4 @@
-"""``rrl-register apply``: use a transform that was found before on another file."""
+"""``rrl-register apply``: warp another file with a known transform."""
 
 from __future__ import annotations
 
@@ -14,35 +14,31 @@ from rrl_register.config.option_types import FILE
 from rrl_register.config.options import build_config
 
 
-@click.command(no_args_is_help=True, short_help="Warp another file with a transform found before.")
-@click.argument("transform", type=FILE)
+@click.command(no_args_is_help=True, short_help="Warp another file with a known transform.")
+@click.argument("result", type=FILE, metavar="RESULT.json")
 @click.argument("image", type=FILE)
 @click.option(
-    "-o", "--output", type=FILE, required=True, help="Write IMAGE, brought onto the fixed image, to this GeoTIFF."
+    "-o", "--output", type=FILE, required=True, help="Write IMAGE, aligned with the fixed image, here (GeoTIFF)."
 )
 @overwrite_option
 @config_options("warp", "resources")
 @verbosity_options
-def apply(
-    transform: Path, image: Path, output: Path, overwrite: bool, verbose: int, quiet: bool, **values: Any
-) -> None:
-    """Warp IMAGE with the transform that 'register --json' wrote to the file TRANSFORM.
+def apply(result: Path, image: Path, output: Path, overwrite: bool, verbose: int, quiet: bool, **values: Any) -> None:
+    """Warp IMAGE with the transform of RESULT.json, which 'register --json' wrote.
 
-    IMAGE shows what the moving image showed: another band of it, or the same ground at another resolution.
+    IMAGE shows the ground of the moving image: another band of it, or the same ground at another resolution.
     """
     set_up_logging(verbose, quiet)
-    require_file(transform)
-    require_file(image)
     config = build_config(values)
-    warp = config.warp
-    like = [warp.grid] if isinstance(warp.grid, Path) else []
-    for path in like:
+    like = [config.warp.grid] if isinstance(config.warp.grid, Path) else []
+    inputs = [result, image, *like]
+    for path in inputs:
         require_file(path)
-    require_outputs([output], [transform, image, *like], overwrite)
+    require_outputs([output], inputs, overwrite)
     from rrl_register.exchange.registration import apply_transform, read_registration
     from rrl_register.raster.memory import bounded_block_cache
 
-    registration = read_registration(transform)
+    registration = read_registration(result)
     with stages("warp"), bounded_block_cache(config.resources.max_memory):
-        apply_transform(registration, image, output, warp, overwrite=overwrite)
+        apply_transform(registration, image, output, config.warp, overwrite=overwrite)
     click.echo(output)

@@ -1,11 +1,9 @@
-"""``rrl-register batch``: register many scenes, and go on after whatever stopped it."""
+"""``rrl-register batch``: register many scenes, and continue after an interruption."""
 
 from __future__ import annotations
 
-import sys
-import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -14,6 +12,7 @@ import click
 from rrl_register.cli.checks import require_file
 from rrl_register.cli.command import INTERRUPTED, RegistrationCommand
 from rrl_register.cli.options import config_options, overwrite_option, set_up_logging, verbosity_options
+from rrl_register.cli.progress import Bar, progress_bar
 from rrl_register.config import BatchConfig, RegisterConfig
 from rrl_register.config.option_types import FILE
 from rrl_register.config.options import build_config
@@ -25,14 +24,13 @@ if TYPE_CHECKING:
     from rrl_register.batch.running import Progress
     from rrl_register.batch.summary import Summary
 
-_SECONDS_BETWEEN_LINES = 10.0
-_IDS_TOLD = 5
+_IDS_SHOWN = 5
 
 
-@click.command(cls=RegistrationCommand, no_args_is_help=True, short_help="Register many scenes; go on after a stop.")
+@click.command(cls=RegistrationCommand, no_args_is_help=True, short_help="Register many scenes.")
 @click.argument("manifest", type=FILE, required=False)
-@click.option("-o", "--output", type=FILE, required=True, metavar="DIR", help="Folder of the outputs; made if missing.")
-@click.option("--fixed", metavar="PATTERN", help="Fixed image of every scene, or their paths with {id}.")
+@click.option("-o", "--output", type=FILE, required=True, metavar="DIR", help="Output folder; made if missing.")
+@click.option("--fixed", metavar="PATTERN", help="Fixed image of all scenes, or paths with {id}.")
 @click.option("--moving", metavar="PATTERN", help="Paths of the moving images with {id}, instead of MANIFEST.")
 @click.option("--fixed-asset", metavar="KEY", help="Asset of a STAC item that is the fixed image.")
 @click.option("--moving-asset", metavar="KEY", help="Asset of a STAC item that is the moving image.")
@@ -41,14 +39,16 @@ _IDS_TOLD = 5
     type=click.IntRange(min=1),
     default=BatchConfig().workers,
     show_default=True,
-    help="Scenes worked on at a time, each in a process of its own; by Dask if installed.",
+    help="Scenes at a time, each in its own process; run by Dask if it is installed.",
 )
 @click.option(
-    "--scheduler", metavar="ADDRESS", help="Dask scheduler, tcp://HOST:PORT, whose workers do the work instead."
+    "--scheduler", metavar="ADDRESS", help="Use the workers of this Dask scheduler, tcp://HOST:PORT, instead."
 )
-@click.option("--resume", is_flag=True, help="Go on with the batch in DIR: do what is left or has changed.")
-@click.option("--report", is_flag=True, help="Write report.html, which shows all scenes, and a report of each.")
-@click.option("--retry-failed", is_flag=True, help="As --resume, and do again what failed.")
+@click.option(
+    "--resume", is_flag=True, help="Continue the batch in DIR: do scenes that are unfinished or have changed."
+)
+@click.option("--report", is_flag=True, help="Write report.html with all scenes, and a report of each scene.")
+@click.option("--retry-failed", is_flag=True, help="Continue as with --resume, and try failed scenes again.")
 @overwrite_option
 @config_options("read", "match", "estimate", "warp", "resources")
 @verbosity_options
@@ -74,23 +74,22 @@ def batch(
 ) -> None:
     """Register every scene of MANIFEST, a CSV file with the columns id, fixed and moving, JSON lines, or STAC items.
 
-    Further columns are options of 'register' without dashes, such as moving-kind; those given here hold where a scene
-    says nothing. Paths are relative to the manifest. Instead of MANIFEST: --fixed 'optical/{id}.tif' --moving
-    'sar/{id}.tif'. DIR gets ID.tif and ID.json of each scene, and summary.json, whose path is printed.
+    Further columns are options of 'register' without dashes, such as moving-kind; they take precedence over the options
+    given here. Paths are relative to the manifest. Instead of MANIFEST: --fixed 'optical/{id}.tif' --moving
+    'sar/{id}.tif'. DIR gets ID.tif and ID.json of each scene, and summary.json. The path of summary.json is printed.
     """
     set_up_logging(verbose, quiet)
-    sources = Sources(manifest, fixed, moving, fixed_asset, moving_asset)
-    scenes = _scenes(sources, build_config(values))
+    scenes = _scenes(Sources(manifest, fixed, moving, fixed_asset, moving_asset), build_config(values))
     from rrl_register.batch.running import run_batch
     from rrl_register.batch.summary import FILE_NAME
 
     config = BatchConfig(workers, resume, retry_failed, overwrite, scheduler)
     try:
-        with Reporter(verbose, quiet) as reporter:
-            summary = run_batch(scenes, output, config, watch=reporter)
+        with progress_bar(len(scenes.scenes)) as bar:
+            summary = run_batch(scenes, output, config, watch=_watch(bar, every_scene=verbose > 0 and not quiet))
         page = _write_report(summary, workers) if report else None
     except KeyboardInterrupt:
-        click.echo(f"Interrupted: what is finished is kept in {output}; go on with --resume.", err=True)
+        click.echo(f"Interrupted; finished scenes are kept in {output}; continue with --resume.", err=True)
         ctx.exit(INTERRUPTED)
     if not quiet:
         click.echo(table(summary), err=True)
@@ -102,15 +101,34 @@ def batch(
 
 
 def table(summary: Summary) -> str:
-    """Lay out how it went, a line for each scene."""
+    """Lay out the summary, one line per scene."""
     from rrl_register.training.evaluation.tables import text_table
 
-    header = ["id", "status", "model", "inliers", "held out px", "confidence", "seconds", "reason"]
+    header = ["id", "status", "model", "inliers", "check px", "confidence", "seconds", "reason"]
     figures = ("model", "n_inliers", "check_rmse_px", "confidence")
     rows = [
         [o.id, o.status, *(o.figures.get(figure) for figure in figures), o.seconds, o.reason] for _, o in summary.pairs
     ]
     return text_table(header, rows)
+
+
+def _watch(bar: Bar, every_scene: bool) -> Callable[[Progress], None]:
+    """Return a function that shows the progress of a batch, and prints the outcome of every scene if asked."""
+
+    def report(progress: Progress) -> None:
+        """Update the bar."""
+        if every_scene and progress.outcome:
+            bar.print(_scene_line(progress.outcome))
+        rate = progress.scenes_per_minute
+        pace = "" if rate is None else f", {rate:.1f} a minute"
+        bar.show(progress.n_finished, f"scenes, {progress.n_failed} failed{pace}")
+
+    return report
+
+
+def _scene_line(outcome: Outcome) -> str:
+    result = "registered" if outcome.ok else f"failed: {outcome.reason}"
+    return f"{outcome.id}: {result} ({outcome.seconds:.1f} s)"
 
 
 def _write_report(summary: Summary, workers: int) -> Path:
@@ -121,7 +139,7 @@ def _write_report(summary: Summary, workers: int) -> Path:
 
 @dataclass(frozen=True)
 class Sources:
-    """Where the scenes come from, as it stands on the command line."""
+    """Sources of the scenes, as given on the command line."""
 
     manifest: Path | None
     fixed: str | None
@@ -131,21 +149,33 @@ class Sources:
 
     @property
     def one_fixed(self) -> Path | None:
-        """The one file that ``--fixed`` names, if it is no pattern."""
+        """The file of ``--fixed``, if it is no pattern."""
         return Path(self.fixed) if self.fixed is not None and "{id}" not in self.fixed else None
+
+    def refuse_assets(self, beside: str) -> None:
+        """Refuse options for STAC items beside another source.
+
+        Raises:
+            UsageError: One was given.
+        """
+        if self.fixed_asset or self.moving_asset:
+            raise UsageError(
+                f"Assets need STAC items (.json), not {beside}; leave --fixed-asset and --moving-asset out"
+            )
 
 
 def _scenes(given: Sources, config: RegisterConfig) -> Manifest:
     from rrl_register.batch.manifest import match_files
 
-    for path in (config.match.weights, given.one_fixed):
-        if path:
-            require_file(path)
+    require_file(config.match.weights)
+    require_file(given.one_fixed)
     if given.manifest and not given.moving:
         return _listed(given, given.manifest, config)
     if given.manifest or not (given.fixed and given.moving):
-        raise UsageError("needed either MANIFEST or both --fixed and --moving; try scenes.csv, or 'sar/{id}.tif'")
-    _refuse_assets(given, "--moving")
+        raise UsageError(
+            "Pass either MANIFEST, such as scenes.csv, or both --fixed and --moving, such as 'sar/{id}.tif'"
+        )
+    given.refuse_assets("--moving")
     return match_files(given.fixed, given.moving, config)
 
 
@@ -155,71 +185,19 @@ def _listed(given: Sources, manifest: Path, config: RegisterConfig) -> Manifest:
 
     require_file(manifest)
     if given.fixed and not given.one_fixed:
-        raise UsageError(f"--fixed {given.fixed} beside MANIFEST; needed one image for all scenes; take out {{id}}")
+        raise UsageError(f"--fixed {given.fixed} beside MANIFEST must be one image for all scenes; remove {{id}}")
     if manifest.suffix.lower() not in SUFFIXES:
-        _refuse_assets(given, str(manifest))
+        given.refuse_assets(str(manifest))
         return read_manifest(manifest, config, given.one_fixed)
     if given.moving_asset is None:
-        raise UsageError(f"--moving-asset is missing; needed the key of the moving image in the items of {manifest}")
+        raise UsageError(f"--moving-asset is missing; pass the key of the moving image in the items of {manifest}")
     return read_collection(manifest, Assets(given.moving_asset, given.fixed_asset), config, given.one_fixed)
-
-
-def _refuse_assets(given: Sources, beside: str) -> None:
-    if given.fixed_asset or given.moving_asset:
-        raise UsageError(f"assets beside {beside}; needed a STAC item collection (.json) for them; leave them out")
 
 
 def _fail(summary: Summary, path: Path) -> NoReturn:
     ids = [outcome.id for outcome in summary.failed]
-    told = ", ".join(ids[:_IDS_TOLD]) + (", ..." if len(ids) > _IDS_TOLD else "")
+    shown = ", ".join(ids[:_IDS_SHOWN]) + (", ..." if len(ids) > _IDS_SHOWN else "")
     raise NotRegisteredError(
-        f"{len(ids)} of {len(summary.pairs)} scenes could not be registered ({told}); the reasons are in {path}; "
+        f"{len(ids)} of {len(summary.pairs)} scenes could not be registered ({shown}); see the reasons in {path}, and "
         "try --retry-failed with other options"
     )
-
-
-class Reporter:
-    """Progress on stderr: one line that changes where a person watches, else a line every few seconds."""
-
-    def __init__(self, verbose: int, quiet: bool) -> None:
-        self._every_scene = verbose > 0
-        self._quiet = quiet
-        self._watched = sys.stderr.isatty()
-        self._line_open = False
-        self._told_at = time.monotonic()
-
-    def __enter__(self) -> Reporter:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._end_line()
-
-    def __call__(self, progress: Progress) -> None:
-        """Tell how far it is."""
-        if self._quiet:
-            return
-        if self._every_scene and progress.outcome:
-            self._end_line()
-            click.echo(_scene_line(progress.outcome), err=True)
-        if self._watched:
-            click.echo(f"\r\x1b[K{_progress_line(progress)}", nl=False, err=True)
-            self._line_open = True
-        elif time.monotonic() - self._told_at >= _SECONDS_BETWEEN_LINES:
-            click.echo(_progress_line(progress), err=True)
-            self._told_at = time.monotonic()
-
-    def _end_line(self) -> None:
-        if self._line_open:
-            click.echo(err=True)
-            self._line_open = False
-
-
-def _progress_line(progress: Progress) -> str:
-    rate, left = progress.scenes_per_minute, progress.seconds_left
-    pace = "" if rate is None or left is None else f", {rate:.1f} a minute, {timedelta(seconds=round(left))} left"
-    return f"{progress.n_finished} of {progress.n_scenes} scenes, {progress.n_failed} failed{pace}"
-
-
-def _scene_line(outcome: Outcome) -> str:
-    how = "registered" if outcome.ok else f"failed: {outcome.reason}"
-    return f"{outcome.id}: {how} ({outcome.seconds:.1f} s)"

@@ -1,4 +1,4 @@
-"""What can be known to be wrong before any work is done."""
+"""Checks of input and output paths before any work."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from pathlib import Path
 from rrl_register.errors import UsageError
 
 
-def require_file(path: Path) -> None:
-    """Refuse a path that leads nowhere; GDAL's own names (``/vsizip/...``) are left to GDAL.
+def require_file(path: Path | None) -> None:
+    """Check that a path exists; None and GDAL's own names (``/vsizip/...``) pass.
 
     Raises:
         UsageError: There is no such file.
     """
-    if not path.exists() and not str(path).startswith("/vsi"):
-        raise UsageError(f"there is no file {path}; needed an existing file; check the path")
+    if path and not path.exists() and not str(path).startswith("/vsi"):
+        raise UsageError(f"File {path} does not exist; check the path")
 
 
 def require_two_images(fixed: Path, moving: Path) -> None:
-    """Refuse inputs that do not exist, and the same file twice.
+    """Check that two inputs exist and differ.
 
     Raises:
         UsageError: A file is missing, or both names lead to one file.
@@ -27,11 +27,11 @@ def require_two_images(fixed: Path, moving: Path) -> None:
     require_file(fixed)
     require_file(moving)
     if _same(fixed, moving):
-        raise UsageError(f"FIXED and MOVING are the same file {fixed}; needed two images; check the paths")
+        raise UsageError(f"FIXED and MOVING are the same file {fixed}; pass two images")
 
 
 def require_outputs(outputs: list[Path], inputs: list[Path], overwrite: bool) -> None:
-    """Refuse outputs that could not, or should not, be written.
+    """Check that outputs can and may be written.
 
     Raises:
         UsageError: An output is an input or another output, or its folder cannot be written to.
@@ -41,7 +41,7 @@ def require_outputs(outputs: list[Path], inputs: list[Path], overwrite: bool) ->
 
     for one, other in combinations(outputs, 2):
         if _same(one, other):
-            raise UsageError(f"two outputs have the same name {one}; needed one file each; choose another name")
+            raise UsageError(f"Two outputs have the same name {one}; choose another name")
     for output in outputs:
         check_not_input(output, *inputs)
         check_output(output, overwrite)

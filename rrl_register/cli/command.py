@@ -1,4 +1,4 @@
-"""Commands with manners: brief help, settings from a file, errors in one line."""
+"""Base of the commands: brief help, settings from a file, one-line errors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rrl_register.config.options import build_config
 from rrl_register.errors import RegistrationError, UsageError
 
 INTERRUPTED = 130
-"""What shells give for a program that Ctrl-C ended."""
+"""Exit code that shells return for a program that Ctrl-C ended."""
 CONTEXT: Mapping[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 _FREQUENT = "Options"
 _PRINT = "--print-config"
@@ -25,10 +25,7 @@ _ALL = "--help-all"
 
 
 class OneLineErrors(click.Command):
-    """A command whose errors, those that a person can act on, become one line and an exit code.
-
-    Whatever program it is a part of: ``rio`` ends with the same codes.
-    """
+    """A command whose errors, except bugs, become one line and an exit code, also inside ``rio``."""
 
     def make_context(self, *arguments: Any, **extra: Any) -> click.Context:
         """Read the command line."""
@@ -36,7 +33,7 @@ class OneLineErrors(click.Command):
             return super().make_context(*arguments, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Do what was asked for."""
+        """Run the command."""
         with _one_line_errors():
             return super().invoke(ctx)
 
@@ -45,29 +42,52 @@ class RegistrationCommand(OneLineErrors):
     """A command with the settings of a registration.
 
     Its help describes the frequent options and names the others, which ``--help-all`` describes. ``--config`` reads
-    settings, which flags override; ``--print-config`` prints them all and does nothing else.
+    settings, which flags override; ``--print-config`` prints all settings and stops.
     """
 
     def __init__(self, *arguments: Any, **others: Any) -> None:
-        settings = {**CONTEXT, "allow_extra_args": True}  # which parse_args refuses in better words
+        settings = {**CONTEXT, "allow_extra_args": True}  # parse_args refuses them with a better message
         super().__init__(*arguments, **{"context_settings": settings, **others})
-        self.params += [_config_option(), _print_option(), _help_all_option()]
+        self.params += [
+            click.Option(
+                ["--config"],
+                type=FILE,
+                metavar="FILE.yaml",
+                is_eager=True,
+                expose_value=False,
+                callback=_use_config,
+                help="Read settings from this file; flags override them.",
+            ),
+            click.Option([_PRINT], is_flag=True, help="Print all settings in the format of that file, and stop."),
+            click.Option(
+                [_ALL],
+                is_flag=True,
+                is_eager=True,
+                expose_value=False,
+                callback=_help_all,
+                help="Describe all options and stop.",
+            ),
+        ]
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Read the command line; nothing is required where the settings are only printed."""
+        """Read the command line; nothing is required if the settings are only printed."""
         ctx.meta[_PRINT] = _PRINT in args
         extra = super().parse_args(ctx, args)
         if extra and not ctx.resilient_parsing:
-            raise click.UsageError(f"There is one name too many, {extra[0]!r}. Outputs need a flag, such as -o.", ctx)
+            raise click.UsageError(f"Unexpected name {extra[0]!r}. Outputs need a flag, such as -o.", ctx)
         return extra
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """List arguments and options."""
         parameters = super().get_params(ctx)
-        return [_optional(each) for each in parameters] if ctx.meta.get(_PRINT) else parameters
+        if ctx.meta.get(_PRINT):
+            parameters = [copy.copy(parameter) for parameter in parameters]
+            for parameter in parameters:
+                parameter.required = False
+        return parameters
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Print the settings, or do what the command does."""
+        """Print the settings, or run the command."""
         if ctx.params.pop("print_config"):
             from rrl_register.config.yaml_file import template
 
@@ -78,17 +98,17 @@ class RegistrationCommand(OneLineErrors):
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the frequent options, then the others under their headings or, in the brief help, their names."""
         groups = _grouped(self.get_params(ctx))
-        _write_records(ctx, formatter, _FREQUENT, groups.pop(_FREQUENT))
+        _write_options(ctx, formatter, _FREQUENT, groups.pop(_FREQUENT))
         if ctx.meta.get(_ALL):
             for heading, options in groups.items():
-                _write_records(ctx, formatter, heading, options)
+                _write_options(ctx, formatter, heading, options)
         elif groups:
-            with formatter.section(f"More options, which {_ALL} describes"):
+            with formatter.section(f"More options, described by {_ALL}"):
                 _write_names(formatter, groups)
 
 
 def fail(message: str, exit_code: int) -> NoReturn:
-    """Say in one line what went wrong, and end."""
+    """Print an error in one line, and exit."""
     click.echo(f"Error: {' '.join(message.split())}", err=True)
     raise click.exceptions.Exit(exit_code)
 
@@ -105,19 +125,7 @@ def _one_line_errors() -> Iterator[None]:
     except RegistrationError as error:
         fail(str(error), error.exit_code)
     except KeyboardInterrupt:
-        fail("interrupted; outputs that were not finished are not there", INTERRUPTED)
-
-
-def _config_option() -> click.Option:
-    return click.Option(
-        ["--config"],
-        type=FILE,
-        metavar="FILE.yaml",
-        is_eager=True,
-        expose_value=False,
-        callback=_use_config,
-        help="Read settings from this file; flags override them.",
-    )
+        fail("Interrupted; unfinished outputs were removed", INTERRUPTED)
 
 
 def _use_config(ctx: click.Context, _: click.Parameter, path: Path | None) -> None:
@@ -132,21 +140,6 @@ def _use_config(ctx: click.Context, _: click.Parameter, path: Path | None) -> No
     }
 
 
-def _print_option() -> click.Option:
-    return click.Option([_PRINT], is_flag=True, help="Print all settings, for such a file, and stop.")
-
-
-def _help_all_option() -> click.Option:
-    return click.Option(
-        [_ALL],
-        is_flag=True,
-        is_eager=True,
-        expose_value=False,
-        callback=_help_all,
-        help="Describe all options and stop.",
-    )
-
-
 def _help_all(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
     if asked and not ctx.resilient_parsing:
         ctx.meta[_ALL] = True
@@ -154,14 +147,8 @@ def _help_all(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
         ctx.exit()
 
 
-def _optional(parameter: click.Parameter) -> click.Parameter:
-    relaxed = copy.copy(parameter)
-    relaxed.required = False
-    return relaxed
-
-
 def _grouped(parameters: Iterable[click.Parameter]) -> dict[str, list[click.Option]]:
-    """Options by heading, the frequent ones first, else in the order in which they are declared."""
+    """Group options by heading, the frequent ones first, else in the order of declaration."""
     groups: dict[str, list[click.Option]] = {_FREQUENT: []}
     for parameter in parameters:
         if isinstance(parameter, click.Option):
@@ -169,7 +156,7 @@ def _grouped(parameters: Iterable[click.Parameter]) -> dict[str, list[click.Opti
     return groups
 
 
-def _write_records(
+def _write_options(
     ctx: click.Context, formatter: click.HelpFormatter, heading: str, options: Iterable[click.Option]
 ) -> None:
     records = [record for option in options if (record := option.get_help_record(ctx))]
@@ -179,7 +166,7 @@ def _write_records(
 
 
 def _write_names(formatter: click.HelpFormatter, groups: Mapping[str, Iterable[click.Option]]) -> None:
-    """Name the options of each group; click's own lists would break flags at their hyphens."""
+    """Name the options of each group, because click's own lists would break flags at their hyphens."""
     margin = " " * formatter.current_indent
     column = max(map(len, groups)) + 2
     wrapper = TextWrapper(formatter.width, break_on_hyphens=False, subsequent_indent=margin + " " * column)

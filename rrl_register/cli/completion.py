@@ -1,4 +1,4 @@
-"""``rrl-register completion``: the script by which a shell completes verbs, options and files."""
+"""``rrl-register completion``: script for completion by a shell."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ _PROGRAM = "rrl-register"
 _VARIABLE = "_RRL_REGISTER_COMPLETE"
 
 
-@click.command(no_args_is_help=True, short_help="Print the script for completion by the shell.")
+@click.command(no_args_is_help=True, short_help="Print the script for shell completion.")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def completion(ctx: click.Context, /, shell: str) -> None:
-    """Print the script that lets SHELL complete commands, options, their values and file names.
+    """Print a script that lets SHELL complete commands, options, their values and file names.
 
-    For bash and zsh put this line into ~/.bashrc or ~/.zshrc:
+    For bash and zsh add this line to ~/.bashrc or ~/.zshrc:
 
         eval "$(rrl-register completion bash)"
 
@@ -23,5 +23,5 @@ def completion(ctx: click.Context, /, shell: str) -> None:
     """
     completer = get_completion_class(shell)
     if completer is None:
-        raise click.UsageError(f"this version of click completes nothing for {shell}; try another shell")
+        raise click.UsageError(f"This version of click has no completion for {shell}; try another shell")
     click.echo(completer(ctx.find_root().command, {}, _PROGRAM, _VARIABLE).source())

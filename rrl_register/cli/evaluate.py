@@ -1,9 +1,8 @@
-"""``rrl-register evaluate``: how well the network tells matching patches from others."""
+"""``rrl-register evaluate``: measure the network on labelled patches."""
 
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -11,10 +10,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from rrl_register.cli.checks import require_file, require_outputs
-from rrl_register.cli.options import overwrite_option
+from rrl_register.cli.options import config_options, overwrite_option, refuse_irrelevant_options
+from rrl_register.cli.progress import progress_bar
 from rrl_register.config import Kind, RegisterConfig
 from rrl_register.config.option_types import FILE, one_of
-from rrl_register.config.options import CONFIG_OPTIONS, build_config
+from rrl_register.config.options import build_config
 from rrl_register.errors import UsageError
 
 if TYPE_CHECKING:
@@ -34,44 +34,28 @@ _PAIRS_ONLY = {
 }
 
 
-def network_options(*flags: str) -> Callable[[Decorated], Decorated]:
-    """Add options of ``register`` that say which network runs where."""
-
-    def decorate(function: Decorated) -> Decorated:
-        """Add them in the order in which they are declared."""
-        for option in reversed(CONFIG_OPTIONS):
-            if option.flag in flags:
-                function = option.decorate(function)
-        return function
-
-    return decorate
-
-
 def json_option(function: Decorated) -> Decorated:
     """Add ``--json``."""
-    return click.option("--json", "result", type=FILE, metavar="OUT", help="Write the figures to this file, too.")(
-        function
-    )
+    option = click.option("--json", "result", type=FILE, metavar="OUT", help="Also write the figures to this file.")
+    return option(function)
 
 
 @click.group(no_args_is_help=True, short_help="Measure the network on patches.")
 def evaluate() -> None:
-    """Measure the network on patches: FPR95, the share of wrong pairs that pass where 95 % of the right ones do."""
+    """Measure the network on patches: FPR95, the share of wrong pairs that pass if 95 % of the right ones do."""
 
 
 @evaluate.command(no_args_is_help=True)
 @click.argument("images", type=FILE, required=False, metavar="[IMAGES.npy")
 @click.argument("labels", type=FILE, required=False, metavar="LABELS.npy]")
-@click.option(
-    "--scenes", type=FILE, help="MatchingContext of each pair, .npy (N,): figures of each scene are shown, too."
-)
+@click.option("--scenes", type=FILE, help="Scene of each pair, .npy (N,): prints the figures of each scene too.")
 @click.option(
     "--other-kind",
     type=one_of(Kind),
     default=Kind.AUTO.value,
     show_default=True,
-    help="What the second patches show. 'sar': linear amplitudes, a logarithm is applied; 'optical', 'ir': used as "
-    "they are, which is right for SAR in decibels, too; 'auto': by the file's name and the values.",
+    help="Kind of the second patches. 'sar': linear amplitudes, to which a logarithm is applied; 'optical', 'ir': "
+    "used unchanged, also right for SAR in decibels; 'auto': by the file's name and the values.",
 )
 @click.option("--pairs", type=FILE, metavar="PAIRS.json", help="Cut the patches from these image pairs instead.")
 @click.option(
@@ -86,42 +70,43 @@ def evaluate() -> None:
     type=click.IntRange(min=2),
     default=4000,
     show_default=True,
-    help="With --pairs: pairs of patches of each family, half of them matching.",
+    help="With --pairs: pairs of patches per family, half of them matching.",
 )
 @click.option(
     "--near-miss",
     type=click.FloatRange(min=1),
     default=8.0,
     show_default=True,
-    help="With --pairs: how far near misses are off the right place, px.",
+    help="With --pairs: offset of near misses, px.",
 )
 @click.option("--families", metavar="A[,B...]", help="With --pairs: families to measure.  [default: all]")
 @click.option("--save-patches", type=FILE, metavar="DIR", help="With --pairs: write the patches to this folder.")
-@network_options("--device", "--weights")
+@config_options("--device", "--weights")
 @json_option
 @click.option("--roc", type=FILE, metavar="OUT.png", help="Draw the ROC curves to this PNG or SVG.")
 @overwrite_option
 @click.pass_context
 def patches(ctx: click.Context, /, images: Path | None, labels: Path | None, pairs: Path | None, **values: Any) -> None:
-    """FPR95 of labelled pairs of patches, or of patches cut from image pairs.
+    """Measure FPR95 on labelled pairs of patches, or on patches cut from image pairs.
 
     IMAGES.npy is (N, 2, 64, 64), 8 bit or floats in [0, 1], the visible patch first; LABELS.npy is (N,), 1 where a pair
     matches, 0 elsewhere.
 
     PAIRS.json is a list of objects with id, family, fixed (the visible image), moving, landmarks_fixed and
-    landmarks_moving (corresponding points [x, y], px; pairs without are passed over); paths are relative to its folder.
-    Wrong pairs are drawn from other places, as many as right ones; 'near-miss' are those that are a few px off instead.
+    landmarks_moving (corresponding points [x, y], px; pairs without them are skipped); paths are relative to its
+    folder. Wrong pairs come from other places, as many as right ones; those of 'near-miss' are a few px off instead.
 
     A scene of one class has no FPR95 (null in the JSON); a set of one class is refused.
     """
-    require_no_strangers(ctx, _FILES_ONLY if pairs else _PAIRS_ONLY, "without --pairs" if pairs else "with --pairs")
     if pairs:
+        refuse_irrelevant_options(ctx, _FILES_ONLY, "without --pairs")
         if images:
-            raise UsageError("both patches and --pairs were given; needed one of them; leave IMAGES.npy LABELS.npy out")
+            raise UsageError("Both patches and --pairs were given; leave IMAGES.npy LABELS.npy out")
         _evaluate_pairs(pairs, values)
         return
+    refuse_irrelevant_options(ctx, _PAIRS_ONLY, "with --pairs")
     if images is None or labels is None:
-        raise UsageError("IMAGES.npy or LABELS.npy is missing; needed both, or --pairs PAIRS.json; see the help")
+        raise UsageError("IMAGES.npy or LABELS.npy is missing; pass both, or --pairs PAIRS.json")
     _evaluate_files(images, labels, values)
 
 
@@ -132,13 +117,13 @@ def patches(ctx: click.Context, /, images: Path | None, labels: Path | None, pai
     "train_scene",
     default="country",
     show_default=True,
-    help="MatchingContext that is trained on and not tested.",
+    help="Scene for training, which is not tested.",
 )
-@click.option("--config", "recipe", type=FILE, metavar="RECIPE.yaml", help="Settings of the training, as of 'train'.")
-@click.option("--output", type=FILE, metavar="DIR", help="Folder of the training; called again, it goes on there.")
+@click.option("--config", "recipe", type=FILE, metavar="RECIPE.yaml", help="Settings of the training, as for 'train'.")
+@click.option("--output", type=FILE, metavar="DIR", help="Folder of the training; the next call continues it.")
 @click.option("--seconds", type=click.FloatRange(min=0), default=math.inf, help="Stop training after this time.")
 @click.option("--weights", type=FILE, help=f"Test these (.safetensors, or '{SHIPPED}') instead of training.")
-@network_options("--device")
+@config_options("--device")
 @json_option
 @overwrite_option
 def vis_nir(
@@ -152,10 +137,10 @@ def vis_nir(
     overwrite: bool,
     **values: Any,
 ) -> None:
-    """The protocol of the VIS-NIR benchmark: train on one scene, test on all others, mean of their FPR95.
+    """Run the protocol of the VIS-NIR benchmark: train on one scene, test on all others, average their FPR95.
 
-    FOLDER holds <scene>_images.npy and <scene>_labels.npy of each scene. Without --weights, --output is needed and a
-    network is trained on the scene --train first. Called again, a training that ran out of time goes on.
+    FOLDER holds <scene>_images.npy and <scene>_labels.npy of each scene. Without --weights, --output is required and a
+    network is trained on the scene --train first. If the training ran out of time, the next call continues it.
     """
     _check_vis_nir(folder, recipe, output, weights)
     require_outputs([result] if result else [], [path for path in (recipe, weights) if path], overwrite)
@@ -168,28 +153,11 @@ def vis_nir(
     if output:
         trained = protocol.train_on(scenes[train_scene], output, recipe, seconds)
         weights, training_finished = trained.weights, trained.finished
-        _say(f"trained: {weights}" if trained.finished else f"out of time, call again to go on; testing {weights}")
+        _say(f"trained: {weights}" if trained.finished else f"out of time, call again to continue; testing {weights}")
     scorer = Scorer(None if weights == Path(SHIPPED) else weights, build_config(values).match.device)
     figures = protocol.evaluate_scenes(tested, scorer, lambda row: _say(f"{row['name']}: {row['n']} pairs"))
     click.echo(protocol.scenes_table(figures))
     _write(result, {**figures, "trained_on": train_scene, "training_finished": training_finished}, overwrite)
-
-
-def require_no_strangers(ctx: click.Context, strangers: Mapping[str, str], where: str) -> None:
-    """Refuse options that would have no effect.
-
-    Args:
-        ctx: Of the command.
-        strangers: Parameters that have no place here, and their flags.
-        where: Where they do have one, in words.
-
-    Raises:
-        UsageError: One was given.
-    """
-    given = click.core.ParameterSource.COMMANDLINE
-    for parameter, flag in strangers.items():
-        if ctx.get_parameter_source(parameter) is given:
-            raise UsageError(f"{flag} has an effect {where} only; leave it out")
 
 
 def _evaluate_files(images: Path, labels: Path, values: Mapping[str, Any]) -> None:
@@ -201,10 +169,10 @@ def _evaluate_files(images: Path, labels: Path, values: Mapping[str, Any]) -> No
     from rrl_register.training.evaluation.scoring import score_patch_set
 
     loaded = load_patch_set(images, labels, scenes, Kind(values["other_kind"]))
-    _say(f"{loaded.name}: {len(loaded)} pairs; the second patches are taken for {loaded.taken_as}")
+    _say(f"{loaded.name}: {len(loaded)} pairs; kind of the second patches: {loaded.taken_as}")
     scorer = _scorer(config)
-    with click.progressbar(length=len(loaded), label="scoring", file=sys.stderr) as bar:
-        scores = score_patch_set(loaded, scorer, bar.update)
+    with progress_bar(len(loaded), "pairs scored") as bar:
+        scores = score_patch_set(loaded, scorer, bar.advance)
     figures = set_result(loaded, scores, scorer)
     click.echo(set_table(figures))
     _write(result, figures, values["overwrite"])
@@ -243,24 +211,20 @@ def _evaluate_pairs(pairs: Path, values: Mapping[str, Any]) -> None:
 
 def _check_vis_nir(folder: Path, recipe: Path | None, output: Path | None, weights: Path | None) -> None:
     for path in (folder, recipe, None if weights == Path(SHIPPED) else weights):
-        if path:
-            require_file(path)
+        require_file(path)
     if weights is None and output is None:
-        raise UsageError("neither --weights nor --output was given; needed weights to test, or a folder to train in")
+        raise UsageError("Neither --weights nor --output was given; pass weights to test, or a folder to train in")
     if weights is not None and (output or recipe):
-        raise UsageError(
-            "--weights was given, so that nothing is trained; leave --output and --config out, or --weights"
-        )
+        raise UsageError("With --weights, nothing is trained; leave --output and --config out, or --weights")
 
 
 def _check_outputs(values: Mapping[str, Any], inputs: list[Path]) -> None:
-    """Refuse weights that are not there, and outputs that could not be made."""
+    """Check inputs and outputs before any work."""
     weights: Path | None = build_config(values).match.weights
-    for path in [*inputs, weights]:
-        if path:
-            require_file(path)
-    outputs = [values[name] for name in ("result", "roc") if values[name]]
-    require_outputs(outputs, [*inputs, weights] if weights else inputs, values["overwrite"])
+    inputs = [*inputs, weights] if weights else inputs
+    for path in inputs:
+        require_file(path)
+    require_outputs([values[name] for name in ("result", "roc") if values[name]], inputs, values["overwrite"])
     if values["roc"]:
         from rrl_register.training.evaluation.plot import check_plot
 

@@ -1,4 +1,4 @@
-"""``rrl-register export``: the network in one file, for this program or for others."""
+"""``rrl-register export``: write the network to one file, for this program or for others."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from rrl_register.nn.export_formats import ExportFormat, export_format
     "asked",
     type=one_of(ExportFormat),
     show_default="by the suffix: .safetensors, .onnx, .pt or .ts",
-    help="safetensors: weights for --weights; onnx, torchscript: weights and computation.",
+    help="safetensors: weights for --weights; onnx, torchscript: weights and graph.",
 )
 @click.option(
     "--weights",
@@ -27,7 +27,7 @@ from rrl_register.nn.export_formats import ExportFormat, export_format
     show_default="those shipped",
     help="Weights (.safetensors), or the checkpoint.pt of a training.",
 )
-@click.option("--name", show_default="their own, or OUTPUT's", help="What the weights are to call themselves.")
+@click.option("--name", show_default="their own, or OUTPUT's", help="Name of the weights.")
 @overwrite_option
 @verbosity_options
 def export(
@@ -41,15 +41,13 @@ def export(
 ) -> None:
     """Write the network's weights, or the network as ONNX or TorchScript, to one file.
 
-    ONNX and TorchScript hold a function of 'visible' and 'other', patches (N, 1, 64, 64) with values from 0 to 1, that
-    gives 'probability' (N,), that both show the same place, and the descriptors (N, 128) of either.
+    ONNX and TorchScript hold a function of 'visible' and 'other', patches (N, 1, 64, 64) with values from 0 to 1. It
+    returns 'probability' (N,), that both show the same place, and the descriptors (N, 128) of both.
     """
     set_up_logging(verbose, quiet)
     kind = export_format(output, None if asked is None else ExportFormat(asked))
-    inputs = [] if weights is None else [weights]
-    for path in inputs:
-        require_file(path)
-    require_outputs([output], inputs, overwrite)
+    require_file(weights)
+    require_outputs([output], [weights] if weights else [], overwrite)
     from rrl_register.training.export import export_weights, source_weights
 
     export_weights(source_weights(weights, name, new_name=output.stem), output, kind, overwrite)

@@ -1,4 +1,4 @@
-"""Options that verbs share, and how much they say."""
+"""Options that commands share."""
 
 from __future__ import annotations
 
@@ -9,17 +9,22 @@ from typing import Any, TypeVar
 import click
 
 from rrl_register.config.options import CONFIG_OPTIONS
+from rrl_register.errors import UsageError
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 
-def config_options(*sections: str) -> Callable[[Decorated], Decorated]:
-    """Add the flags of some sections of the configuration to a command."""
+def config_options(*names: str) -> Callable[[Decorated], Decorated]:
+    """Add options of the configuration to a command, in the order of declaration.
+
+    Args:
+        names: Sections of the configuration, or single flags.
+    """
 
     def decorate(function: Decorated) -> Decorated:
-        """Add them in the order in which they are declared."""
+        """Add them from last to first, because click reverses the order of decorators."""
         for option in reversed(CONFIG_OPTIONS):
-            if option.section in sections:
+            if option.section in names or option.flag in names:
                 function = option.decorate(function)
         return function
 
@@ -28,18 +33,34 @@ def config_options(*sections: str) -> Callable[[Decorated], Decorated]:
 
 def overwrite_option(function: Decorated) -> Decorated:
     """Add ``--overwrite``."""
-    return click.option("--overwrite", is_flag=True, help="Replace outputs that exist.")(function)
+    return click.option("--overwrite", is_flag=True, help="Replace existing outputs.")(function)
 
 
 def verbosity_options(function: Decorated) -> Decorated:
     """Add ``-v`` and ``-q``."""
     quiet = click.option("-q", "--quiet", is_flag=True, help="Print output paths and errors only.")
-    verbose = click.option("-v", "--verbose", count=True, help="Say what is being done; -vv says more.")
+    verbose = click.option("-v", "--verbose", count=True, help="Log progress; -vv logs more.")
     return verbose(quiet(function))
 
 
 def set_up_logging(verbose: int, quiet: bool) -> None:
-    """Send the package's log to stderr: warnings, with -v progress too, with -vv details too, with -q errors only."""
+    """Send the package's log to stderr: warnings; with -v progress, with -vv details, with -q errors only."""
     level = logging.ERROR if quiet else {0: logging.WARNING, 1: logging.INFO}.get(verbose, logging.DEBUG)
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", force=True)
     logging.getLogger("rrl_register").setLevel(level)
+
+
+def refuse_irrelevant_options(ctx: click.Context, irrelevant: dict[str, str], where: str) -> None:
+    """Refuse options that would have no effect.
+
+    Args:
+        ctx: Context of the command.
+        irrelevant: Parameters without effect here, and their flags.
+        where: Condition under which they have one, in words.
+
+    Raises:
+        UsageError: One was given.
+    """
+    for parameter, flag in irrelevant.items():
+        if ctx.get_parameter_source(parameter) is click.core.ParameterSource.COMMANDLINE:
+            raise UsageError(f"{flag} has an effect {where} only; leave it out")

@@ -1,4 +1,4 @@
-"""What the commands that register leave behind: one place that checks, writes and names their outputs."""
+"""Outputs of the commands that register: options, checks and writing."""
 
 from __future__ import annotations
 
@@ -21,6 +21,21 @@ if TYPE_CHECKING:
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
+POINT_SUFFIXES = ".geojson, .csv, .points (QGIS), .gpkg or .gcp (GDAL)"
+
+
+def raster_options(function: Decorated) -> Decorated:
+    """Add ``-o`` and ``--json``."""
+    raster = click.option("-o", "--output", type=FILE, help="Write MOVING, aligned with FIXED, to this GeoTIFF.")
+    result = click.option(
+        "--json",
+        "result",
+        type=FILE,
+        metavar="RESULT.json",
+        help="Write transform and figures here, also of a failure.",
+    )
+    return raster(result(function))
+
 
 def export_options(function: Decorated) -> Decorated:
     """Add ``--tie-points`` and ``--stac``."""
@@ -28,12 +43,9 @@ def export_options(function: Decorated) -> Decorated:
         "--tie-points",
         type=FILE,
         multiple=True,
-        help="Write the tie points, rejected ones included, to this file: .geojson, .csv, .points (QGIS), .gpkg or "
-        ".gcp (GDAL); may be repeated.",
+        help=f"Write the tie points, including rejected ones, to this file: {POINT_SUFFIXES}; may be repeated.",
     )
-    stac = click.option(
-        "--stac", type=FILE, metavar="ITEM", help="Describe the output by a STAC item in this JSON file."
-    )
+    stac = click.option("--stac", type=FILE, metavar="ITEM", help="Write a STAC item of the output to this JSON file.")
     return tie_points(stac(function))
 
 
@@ -51,19 +63,19 @@ def write_tie_points(paths: tuple[Path, ...], registration: Registration, overwr
 
 @dataclass(frozen=True)
 class Outputs:
-    """The files that a command was asked for; their paths are printed as they are written.
+    """Output files of a command; each path is printed when its file is written.
 
     Attributes:
-        overwrite: Whether files that exist may be replaced.
-        raster: The moving image, aligned.
+        overwrite: Replace existing files.
+        raster: The aligned moving image.
         result: RESULT.json.
-        preview: A picture.
-        report: A page.
-        tie_points: Of any format that is known.
-        stac: An item that describes ``raster``.
+        preview: Picture of both images.
+        report: HTML page.
+        tie_points: Files of tie points, in any known format.
+        stac: STAC item of ``raster``.
 
     Raises:
-        UsageError: Neither ``raster`` nor ``result`` is asked for.
+        UsageError: Both ``raster`` and ``result`` are missing.
     """
 
     overwrite: bool
@@ -76,59 +88,62 @@ class Outputs:
 
     def __post_init__(self) -> None:
         if not (self.raster or self.result):
-            raise UsageError("neither -o nor --json was given; needed somewhere to put the result; try -o aligned.tif")
+            raise UsageError("Neither -o nor --json was given; pass an output, such as -o aligned.tif")
 
     def check(self, inputs: list[Path]) -> None:
-        """Refuse before any work what could not be written after it.
+        """Check before any work that all files can be written after it.
 
         Raises:
-            UsageError: A format is not known or not installed, or a file cannot be written.
+            UsageError: A format is unknown or not installed, or a file cannot be written.
             OutputExistsError: A file exists and may not be replaced.
         """
         for path in self.tie_points:
             point_format(path)
         if self.stac:
-            self._check_item()
+            from rrl_register.exchange.stac import require_pystac
+
+            require_pystac()
+            if self.raster is None:
+                raise UsageError("--stac describes an output, and -o is missing; try -o aligned.tif")
         asked = (self.raster, self.result, self.preview, self.report, *self.tie_points, self.stac)
         require_outputs([path for path in asked if path], inputs, self.overwrite)
 
     def write_failure(self, reason: str, fixed: Path, moving: Path, config: RegisterConfig) -> None:
-        """Write down why a registration could not begin."""
-        from rrl_register.exchange.registration import failure_record
+        """Write RESULT.json and report of a registration that could not begin."""
+        from rrl_register.exchange.result_json import failure_record
 
-        self._write_result(failure_record(reason))
+        self._write_json(self.result, failure_record(reason))
         self._write_report(fixed, moving, None, config, reason)
 
     def write(self, registration: Registration, fixed: Path, moving: Path, config: RegisterConfig) -> None:
-        """Write all that is asked for; of a registration that failed, what tells of it.
+        """Write all files; for a failed registration all but raster and STAC item.
 
         Raises:
-            NotRegisteredError: It failed.
+            NotRegisteredError: The registration failed.
             WriteError: A file cannot be written completely.
         """
-        self._write_result(registration.to_json())
+        self._write_json(self.result, registration.to_json())
         self._write_preview(fixed, moving, registration, config)
         write_tie_points(self.tie_points, registration, self.overwrite)
         self._write_report(fixed, moving, registration, config)
         if registration.matrix is None:
             raise NotRegisteredError(registration.reason)
-        self._write_raster(moving, registration, config)
-        self._write_item(fixed, moving, registration)
-
-    def _check_item(self) -> None:
-        from rrl_register.exchange.stac import require_pystac
-
-        require_pystac()
         if self.raster is None:
-            raise UsageError("--stac without -o; needed an output that the item describes; try -o aligned.tif")
+            return
+        self._write_raster(self.raster, moving, registration, config)
+        if self.stac:
+            from rrl_register.exchange.stac import stac_item
 
-    def _write_result(self, data: dict[str, Any]) -> None:
-        if self.result is None:
+            item = stac_item(self.stac, self.raster, registration, fixed=fixed, moving=moving, result=self.result)
+            self._write_json(self.stac, item)
+
+    def _write_json(self, path: Path | None, data: dict[str, Any]) -> None:
+        if path is None:
             return
         from rrl_register.raster.writer import write_json
 
-        write_json(self.result, data, self.overwrite)
-        click.echo(self.result)
+        write_json(path, data, self.overwrite)
+        click.echo(path)
 
     def _write_preview(self, fixed: Path, moving: Path, registration: Registration, config: RegisterConfig) -> None:
         if self.preview is None:
@@ -153,22 +168,10 @@ class Outputs:
             write_report(case, self.report, self.overwrite)
         click.echo(self.report)
 
-    def _write_raster(self, moving: Path, registration: Registration, config: RegisterConfig) -> None:
-        if self.raster is None:
-            return
+    def _write_raster(self, path: Path, moving: Path, registration: Registration, config: RegisterConfig) -> None:
         from rrl_register.exchange.registration import apply_transform
         from rrl_register.raster.memory import bounded_block_cache
 
         with stages("warp"), bounded_block_cache(config.resources.max_memory):
-            apply_transform(registration, moving, self.raster, config.warp, overwrite=self.overwrite)
-        click.echo(self.raster)
-
-    def _write_item(self, fixed: Path, moving: Path, registration: Registration) -> None:
-        if self.stac is None or self.raster is None:
-            return
-        from rrl_register.exchange.stac import stac_item
-        from rrl_register.raster.writer import write_json
-
-        item = stac_item(self.stac, self.raster, registration, fixed=fixed, moving=moving, result=self.result)
-        write_json(self.stac, item, self.overwrite)
-        click.echo(self.stac)
+            apply_transform(registration, moving, path, config.warp, overwrite=self.overwrite)
+        click.echo(path)

@@ -1,31 +1,26 @@
-"""``rrl-register refit``: fit again to points that a person has edited or set."""
+"""``rrl-register refit``: fit a transform to points that were edited or set by hand."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from rrl_register.cli.checks import require_file, require_two_images
 from rrl_register.cli.options import config_options, overwrite_option, set_up_logging, verbosity_options
-from rrl_register.cli.outputs import Outputs, export_options
+from rrl_register.cli.outputs import Outputs, export_options, raster_options
 from rrl_register.cli.register import summary
-from rrl_register.config import RegisterConfig
 from rrl_register.config.option_types import FILE
 from rrl_register.config.options import build_config
 from rrl_register.exchange.formats import point_format, read_points
 
-if TYPE_CHECKING:
-    from rrl_register.exchange.registration import Registration
 
-
-@click.command(no_args_is_help=True, short_help="Fit again to points that were edited or set by hand.")
+@click.command(no_args_is_help=True, short_help="Fit a transform to points that were edited or set by hand.")
 @click.argument("points", type=FILE)
 @click.argument("fixed", type=FILE)
 @click.argument("moving", type=FILE)
-@click.option("-o", "--output", type=FILE, help="Write MOVING on FIXED's grid to this GeoTIFF.")
-@click.option("--json", "result", type=FILE, help="Write transform and figures to this JSON file, for failures too.")
+@raster_options
 @export_options
 @overwrite_option
 @config_options("estimate", "warp", "resources")
@@ -43,11 +38,10 @@ def refit(
     quiet: bool,
     **values: Any,
 ) -> None:
-    """Fit a transform to the file POINTS of points that tie the images FIXED and MOVING, without matching.
+    """Fit a transform to the tie points of the file POINTS, without matching the images FIXED and MOVING.
 
-    POINTS: .points (QGIS), .geojson, .csv, .gpkg, .gcp (GDAL), or the RESULT.json of a registration. Points that are
-    switched off ('enable' is 0) are left out. At least one of -o and --json has to be given; the result has no
-    confidence, for no search has tested it.
+    POINTS: .points (QGIS), .geojson, .csv, .gpkg, .gcp (GDAL), or RESULT.json. Disabled points ('enable' is 0) are left
+    out. Pass at least one of -o and --json. The result has no confidence, because no search tested it.
     """
     set_up_logging(verbose, quiet)
     outputs = Outputs(overwrite, output, result, tie_points=tie_points, stac=stac)
@@ -56,16 +50,12 @@ def refit(
     require_two_images(fixed, moving)
     outputs.check([points, fixed, moving])
     config = build_config(values)
-    registration = _fit(points, fixed, moving, config)
-    outputs.write(registration, fixed, moving, config)
-    if not quiet:
-        click.echo(summary(registration), err=True)
-
-
-def _fit(points: Path, fixed: Path, moving: Path, config: RegisterConfig) -> Registration:
     from rrl_register.exchange.table import Grids
     from rrl_register.pipeline.refit import refit as fit_again
     from rrl_register.raster.reader import open_info
 
     grids = Grids(open_info(fixed).grid, open_info(moving).grid)
-    return fit_again(read_points(points, grids), fixed, moving, config)
+    registration = fit_again(read_points(points, grids), fixed, moving, config)
+    outputs.write(registration, fixed, moving, config)
+    if not quiet:
+        click.echo(summary(registration), err=True)

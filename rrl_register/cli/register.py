@@ -1,4 +1,4 @@
-"""``rrl-register register``: estimate the transform, write what was asked for."""
+"""``rrl-register register``: estimate the transform, and write the outputs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import click
 from rrl_register.cli.checks import require_file, require_two_images
 from rrl_register.cli.command import RegistrationCommand
 from rrl_register.cli.options import config_options, overwrite_option, set_up_logging, verbosity_options
-from rrl_register.cli.outputs import Outputs, export_options
+from rrl_register.cli.outputs import Outputs, export_options, raster_options
 from rrl_register.cli.progress import stages
 from rrl_register.config import RegisterConfig
 from rrl_register.config.option_types import FILE
@@ -24,11 +24,10 @@ if TYPE_CHECKING:
 @click.command(cls=RegistrationCommand, no_args_is_help=True, short_help="Bring MOVING onto FIXED's pixel grid.")
 @click.argument("fixed", type=FILE)
 @click.argument("moving", type=FILE)
-@click.option("-o", "--output", type=FILE, help="Write MOVING, brought onto FIXED, to this GeoTIFF.")
-@click.option("--json", "result", type=FILE, help="Write transform and figures to this JSON file, for failures too.")
-@click.option("--preview", type=FILE, help="Draw a checkerboard of both images and their matches to this PNG.")
+@raster_options
+@click.option("--preview", type=FILE, help="Draw a checkerboard of both images and their tie points to this PNG.")
 @export_options
-@click.option("--report", type=FILE, help="Show images, tie points and evidence on this HTML page, for failures too.")
+@click.option("--report", type=FILE, help="Show images, tie points and evidence on this HTML page, also of a failure.")
 @overwrite_option
 @config_options("read", "match", "estimate", "warp", "resources")
 @verbosity_options
@@ -46,10 +45,10 @@ def register(
     quiet: bool,
     **values: Any,
 ) -> None:
-    """Bring the image MOVING onto the pixel grid of the image FIXED.
+    """Co-register two images: bring MOVING (the target) onto the pixel grid of FIXED (the reference).
 
-    At least one of -o and --json has to be given. All bands of MOVING are warped. The paths of the files written are
-    printed, one a line.
+    Pass at least one of -o and --json. All bands of MOVING are warped. The paths of the written files are printed, one
+    per line. If the evidence is too weak, the command exits with code 4.
     """
     set_up_logging(verbose, quiet)
     config = build_config(values)
@@ -66,26 +65,24 @@ def register(
 
 
 def summary(registration: Registration) -> str:
-    """Say in one line how well it went."""
-    sure = registration.confidence
-    lengths = (("RMSE", registration.rmse_px), ("held out", registration.check_rmse_px))
+    """Summarise a registration in one line."""
+    confidence = registration.confidence
+    lengths = (("RMSE", registration.rmse_px), ("cross-validation RMSE", registration.check_rmse_px))
     errors = "".join(f", {name} {length:.2f} px" for name, length in lengths if length is not None)
     return (
-        f"Registered by {registration.model}: {registration.n_inliers} inliers of "
-        f"{registration.n_tie_points} tie points{errors}, confidence {'unknown' if sure is None else f'{sure:.2f}'}, "
+        f"Registered with {registration.model}: {registration.n_inliers} inliers of {registration.n_tie_points} tie "
+        f"points{errors}, confidence {'unknown' if confidence is None else f'{confidence:.2f}'}, "
         f"{sum(registration.seconds.values()):.1f} s."
     )
 
 
 def _check(fixed: Path, moving: Path, outputs: Outputs, config: RegisterConfig) -> None:
     require_two_images(fixed, moving)
-    inputs = [fixed, moving]
     like = config.warp.grid if isinstance(config.warp.grid, Path) else None
-    for path in (config.match.weights, config.match.init_points, like):
-        if path:
-            require_file(path)
-            inputs.append(path)
-    outputs.check(inputs)
+    further = [path for path in (config.match.weights, config.match.init_points, like) if path]
+    for path in further:
+        require_file(path)
+    outputs.check([fixed, moving, *further])
     if like or config.warp.gcps_only:
         from rrl_register.warping.apply import require_writable_grid
 
@@ -93,7 +90,7 @@ def _check(fixed: Path, moving: Path, outputs: Outputs, config: RegisterConfig) 
 
 
 def _estimate(fixed: Path, moving: Path, config: RegisterConfig) -> Registration:
-    with stages("load") as watch:
+    with stages("load") as report_stage:
         from rrl_register.pipeline.register import register as run_pipeline
 
-        return run_pipeline(fixed, moving, config, watch=watch)
+        return run_pipeline(fixed, moving, config, watch=report_stage)

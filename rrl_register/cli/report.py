@@ -1,4 +1,4 @@
-"""``rrl-register report``: the page of a registration, made from its result file."""
+"""``rrl-register report``: make the page of a registration from its RESULT.json."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rrl_register.config.options import build_config
 
 
 @click.command(no_args_is_help=True)
-@click.argument("result", type=FILE)
+@click.argument("result", type=FILE, metavar="RESULT.json")
 @click.argument("fixed", type=FILE)
 @click.argument("moving", type=FILE)
 @click.option("-o", "--output", type=FILE, required=True, help="Write the report to this HTML file.")
@@ -33,9 +33,9 @@ def report(
 ) -> None:
     """Show a result and its images on a page.
 
-    RESULT is what 'register --json' wrote for the images FIXED and MOVING. The page is one HTML file that needs nothing
-    else: both images to swipe, flicker and zoom, the tie points and what each misses the transform by, the evidence.
-    Failed registrations can be looked at as well.
+    'register --json' wrote RESULT.json for the images FIXED and MOVING. The page is one HTML file that works offline:
+    both images to swipe, flicker and zoom, the tie points with their residuals, and the evidence. Failed registrations
+    have a page too.
     """
     set_up_logging(verbose, quiet)
     inputs = [result, fixed, moving]

@@ -1,4 +1,4 @@
-"""``rrl-register tie-points``: the tie points of a result, for other programs."""
+"""``rrl-register tie-points``: write the tie points of a result for other programs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import click
 
 from rrl_register.cli.checks import require_file, require_outputs
 from rrl_register.cli.options import overwrite_option
-from rrl_register.cli.outputs import write_tie_points
+from rrl_register.cli.outputs import POINT_SUFFIXES, write_tie_points
 from rrl_register.config.option_types import FILE
 from rrl_register.exchange.formats import point_format
 
@@ -22,13 +22,13 @@ from rrl_register.exchange.formats import point_format
     type=FILE,
     required=True,
     multiple=True,
-    help="Write them to this file: .geojson, .csv, .points (QGIS), .gpkg or .gcp (GDAL); may be repeated.",
+    help=f"Write them to this file: {POINT_SUFFIXES}; may be repeated.",
 )
 @overwrite_option
 def tie_points(result: Path, outputs: tuple[Path, ...], overwrite: bool) -> None:
-    """Write the tie points of a RESULT.json, rejected ones included, in the formats of other programs.
+    """Write the tie points of RESULT.json, including rejected ones, in the formats of other programs.
 
-    The same as 'register --tie-points' when the images were registered.
+    'register --tie-points' writes the same.
     """
     require_file(result)
     for output in outputs:

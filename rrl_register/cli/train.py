@@ -1,9 +1,8 @@
-"""``rrl-register train``: train RRL-Net, or fine-tune the shipped weights on pairs of one's own."""
+"""``rrl-register train``: train RRL-Net, or fine-tune the shipped weights on one's own pairs."""
 
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,12 +11,12 @@ import click
 
 from rrl_register.cli.checks import require_file, require_outputs
 from rrl_register.cli.options import overwrite_option, set_up_logging, verbosity_options
+from rrl_register.cli.progress import progress_bar
 from rrl_register.config.option_types import FILE
 from rrl_register.errors import UsageError
 
 if TYPE_CHECKING:
     from rrl_register.training.config import TrainingConfig
-    from rrl_register.training.loop import Progress
 
 RUN_FOLDER = Path("runs") / "training"
 
@@ -39,9 +38,9 @@ RUN_FOLDER = Path("runs") / "training"
     metavar="NAME=VALUE",
     help="Change a setting, such as losses.near_misses=false; may be repeated.",
 )
-@click.option("--name", help="What the weights are to call themselves.  [default: name of the output file]")
-@click.option("--seconds", type=click.FloatRange(min=0), help="Stop after this time; called again, the run goes on.")
-@click.option("--print-config", is_flag=True, help="Print the complete settings as YAML and stop.")
+@click.option("--name", help="Name of the weights.  [default: name of the output file]")
+@click.option("--seconds", type=click.FloatRange(min=0), help="Stop after this time; the next call continues the run.")
+@click.option("--print-config", is_flag=True, help="Print all settings as YAML and stop.")
 @overwrite_option
 @verbosity_options
 def train(
@@ -57,29 +56,36 @@ def train(
     verbose: int,
     quiet: bool,
 ) -> None:
-    """Train RRL-Net as the YAML file CONFIG says; without CONFIG, fine-tune the shipped weights on --data.
+    """Train RRL-Net with the settings of the YAML file CONFIG; without CONFIG, fine-tune the shipped weights on --data.
 
     A folder of pairs holds <name>_vis.tif and <name>_other.tif, any raster format, on one pixel grid; or a pairs.csv
-    with the columns vis and other. A run that was stopped goes on from its checkpoint when called again.
+    with the columns vis and other. If a run was stopped, the next call continues it from its checkpoint.
     """
     set_up_logging(verbose, quiet)
     settings = _settings(config, data, run, changes)
     if print_config:
-        click.echo(_as_yaml(settings), nl=False)
+        import yaml
+
+        click.echo(yaml.safe_dump(settings.settings(), sort_keys=False, default_flow_style=None, width=120), nl=False)
         return
     if output:
         require_outputs([output], [config] if config else [], overwrite)
     from rrl_register.training.loop import CHECKPOINT
     from rrl_register.training.loop import train as run_training
 
-    if (settings.output / CHECKPOINT).exists():
-        click.echo(
-            f"Going on with the run in {settings.output}; name another folder with --run to begin anew.", err=True
+    checkpoint = settings.output / CHECKPOINT
+    if checkpoint.exists():
+        click.echo(f"Continuing the run in {settings.output}; name another folder with --run to start again.", err=True)
+    with progress_bar(settings.total_steps) as bar:
+        weights = run_training(
+            settings,
+            math.inf if seconds is None else seconds,
+            lambda step, _, figures: bar.show(
+                step, "  ".join(f"{name} {value:.2f}" for name, value in figures.items())
+            ),
         )
-    with _Bar(settings, quiet) as bar:
-        weights = run_training(settings, math.inf if seconds is None else seconds, bar)
     if weights is None:
-        click.echo(f"Out of time: call again to go on. Checkpoint: {settings.output / CHECKPOINT}", err=True)
+        click.echo(f"Out of time; call again to continue. Checkpoint: {checkpoint}", err=True)
         return
     click.echo(_export(weights, output, name, overwrite) if output else weights)
 
@@ -97,17 +103,11 @@ def _settings(
         given["output"] = str(run)
     if config is None:
         if "data" not in given:
-            raise UsageError("neither CONFIG nor --data was given; needed something to train on; try --data my_pairs/")
+            raise UsageError("Neither CONFIG nor --data was given; pass training data, such as --data my_pairs/")
         base: Mapping[str, Any] = {**FINE_TUNING, "output": str(RUN_FOLDER)}
         return make_training_config(merged(base, given))
     require_file(config)
     return load_training_config(config, given)
-
-
-def _as_yaml(settings: TrainingConfig) -> str:
-    import yaml
-
-    return str(yaml.safe_dump(settings.settings(), sort_keys=False, default_flow_style=None, width=120))
 
 
 def _export(checkpoint: Path, output: Path, name: str | None, overwrite: bool) -> Path:
@@ -116,26 +116,3 @@ def _export(checkpoint: Path, output: Path, name: str | None, overwrite: bool) -
 
     export_weights(source_weights(checkpoint, name or output.stem), output, ExportFormat.SAFETENSORS, overwrite)
     return output
-
-
-class _Bar:
-    """A progress bar on stderr where a person watches, nothing elsewhere."""
-
-    def __init__(self, settings: TrainingConfig, quiet: bool) -> None:
-        shown = sys.stderr.isatty() and not quiet
-        self._bar = click.progressbar(length=settings.total_steps, file=sys.stderr, show_pos=True) if shown else None
-
-    def __enter__(self) -> Progress | None:
-        if self._bar is None:
-            return None
-        self._bar.__enter__()
-        return self._advance
-
-    def __exit__(self, *error: Any) -> None:
-        if self._bar is not None:
-            self._bar.__exit__(*error)
-
-    def _advance(self, step: int, total: int, figures: dict[str, float]) -> None:
-        assert self._bar is not None
-        self._bar.label = "  ".join(f"{name} {value:.2f}" for name, value in figures.items())
-        self._bar.update(step - self._bar.pos)

@@ -1,4 +1,4 @@
-"""Settings of every stage, and how the command line and YAML files fill them."""
+"""Settings of every stage, and their options on the command line and in YAML files."""
 
 from rrl_register.config.settings import (
     BatchConfig,

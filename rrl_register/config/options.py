@@ -1,7 +1,7 @@
-"""Options of a registration, each declared once, and how they become a configuration.
+"""Options of a registration, each declared once, and their conversion to a configuration.
 
 Every option of ``CONFIG_OPTIONS`` fills one field of ``RegisterConfig`` and takes its default from there. It is a flag
-of the command line and, without the dashes, a column of a batch's manifest.
+of the command line and, without the dashes, a column of a batch's manifest and a setting of a YAML file.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import Any, TypeVar
 
 import click
 
-from rrl_register.config import (
+from rrl_register.config import option_types as types
+from rrl_register.config.settings import (
     Crop,
     Device,
     Effort,
@@ -24,19 +25,6 @@ from rrl_register.config import (
     RasterFormat,
     RegisterConfig,
     Resampling,
-)
-from rrl_register.config.option_types import (
-    FILE,
-    band_list,
-    block_side,
-    creation_option,
-    distance,
-    one_of,
-    output_grid,
-    rotation,
-    scale,
-    size,
-    size_text,
 )
 from rrl_register.errors import UsageError
 
@@ -48,8 +36,8 @@ class GroupedOption(click.Option):
     """A flag that the help lists under a heading of its own.
 
     Args:
-        group: The heading; None: the flag is a frequent one and comes first.
-        arguments, others: As of ``click.Option``.
+        group: The heading; None: a frequent flag, which comes first.
+        arguments, others: As for ``click.Option``.
     """
 
     def __init__(self, *arguments: Any, group: str | None = None, **others: Any) -> None:
@@ -63,22 +51,20 @@ class ConfigOption:
 
     Attributes:
         flag: The long flag.
-        section: Field of ``RegisterConfig``: read, match, estimate, warp or resources.
-        field: Field of that section.
+        place: Section of ``RegisterConfig`` (read, match, estimate, warp or resources) and field, with a dot between.
         help: One line for ``--help``.
-        type: What ``click.option`` takes as type: one of click's, or a function of the text; BOOL makes a flag that
-            takes no value (as a column of a manifest it does: yes or no).
-        to_field: Turns what click gives into what the field holds; not called for None.
-        from_field: Turns the field's default into what click would be given.
-        default_text: What ``--help`` shows for a default of None.
-        multiple: Whether the flag may be repeated.
+        type: Type for ``click.option``: one of click's, or a function of the text. BOOL makes a flag without a value
+            (a column of a manifest has yes or no).
+        to_field: Converts click's value to the field's; not called for None.
+        from_field: Converts the field's default to click's.
+        default_text: Text for ``--help`` if the default is None.
+        multiple: True if the flag may be repeated.
         metavar: Placeholder in ``--help``.
-        frequent: Whether ``--help`` describes it among the first options.
+        frequent: True if ``--help`` describes it among the first options.
     """
 
     flag: str
-    section: str
-    field: str
+    place: str
     help: str
     type: Any
     to_field: Callable[[Any], Any] = lambda value: value
@@ -89,14 +75,24 @@ class ConfigOption:
     frequent: bool = False
 
     @property
+    def section(self) -> str:
+        """Name of the section of ``RegisterConfig``."""
+        return self.place.partition(".")[0]
+
+    @property
+    def field(self) -> str:
+        """Name of the field in its section."""
+        return self.place.partition(".")[2]
+
+    @property
     def group(self) -> str:
-        """Heading under which help and settings files list it."""
+        """Heading in help and settings files."""
         return _GROUPS.get(self.section, self.section.capitalize())
 
     @property
     def parameter(self) -> str:
         """Name of the argument that click passes."""
-        return f"{self.section}_{self.field}"
+        return self.place.replace(".", "_")
 
     @property
     def name(self) -> str:
@@ -105,19 +101,19 @@ class ConfigOption:
 
     @property
     def is_flag(self) -> bool:
-        """Whether the command line takes no value after it."""
+        """True if no value follows on the command line."""
         return self.type is click.BOOL
 
     @property
     def default(self) -> Any:
-        """The field's default, as click wants it: plain text for an enum, None for nothing."""
+        """The field's default for click: text for an enum, None for an empty tuple."""
         value = getattr(getattr(RegisterConfig(), self.section), self.field)
         if value == ():
             return None
         return value.value if isinstance(value, StrEnum) else self.from_field(value)
 
     def parse(self, text: str) -> Any:
-        """Read a value as the command line would; those of an option that may be repeated are parted by semicolons.
+        """Read a value as the command line does; semicolons separate the values of an option that may be repeated.
 
         Raises:
             UsageError: The text is no such value.
@@ -131,7 +127,7 @@ class ConfigOption:
             raise UsageError(f"{self.name}: {error.message}") from error
 
     def plain(self, config: RegisterConfig) -> Any:
-        """The field's value in a configuration, as YAML writes it and ``as_text`` reads it back; None for none."""
+        """Return the field's value as YAML has it and ``as_text`` reads it back; None for none."""
         value = getattr(getattr(config, self.section), self.field)
         if isinstance(value, tuple):
             return ["=".join(item) if isinstance(item, tuple) else item for item in value] or None
@@ -156,188 +152,158 @@ class ConfigOption:
         )(function)
 
 
-def _kind_option(image: str) -> ConfigOption:
-    what = f"What the {image} image shows; 'auto' recognises it."
-    return ConfigOption(f"--{image}-kind", "read", f"{image}_kind", what, one_of(Kind), Kind, frequent=True)
+def _choice(flag: str, section: str, values: type[StrEnum], what: str, frequent: bool = False) -> ConfigOption:
+    """Make an option of an enum; its field has the name of the flag."""
+    field = flag.removeprefix("--").replace("-", "_")
+    return ConfigOption(flag, f"{section}.{field}", what, types.one_of(values), values, frequent=frequent)
 
 
-def _bands_option(image: str) -> ConfigOption:
-    what = f"Bands of the {image} image to match on, 1-based."
-    flag, field = f"--{image}-bidx", f"{image}_bands"
-    return ConfigOption(flag, "read", field, what, band_list, default_text="all but alpha", metavar="N[,N...]")
+def _bands(image: str) -> ConfigOption:
+    what = f"Bands of the {image} image used for matching, 1-based."
+    flag, place = f"--{image}-bidx", f"read.{image}_bands"
+    return ConfigOption(flag, place, what, types.band_list, default_text="all but alpha", metavar="N[,N...]")
 
 
 CONFIG_OPTIONS = (
-    _kind_option("fixed"),
-    _kind_option("moving"),
-    _bands_option("fixed"),
-    _bands_option("moving"),
+    _choice("--fixed-kind", "read", Kind, "Kind of the fixed image; 'auto' recognises it.", frequent=True),
+    _choice("--moving-kind", "read", Kind, "Kind of the moving image; 'auto' recognises it.", frequent=True),
+    _bands("fixed"),
+    _bands("moving"),
     ConfigOption(
         "--max-side",
-        "read",
-        "max_side",
-        "Longest side of the images as they are matched, px; larger ones are reduced for it.",
+        "read.max_side",
+        "Longest side of an image at matching resolution, in pixels; larger images are reduced.",
         click.IntRange(min=256),
     ),
     ConfigOption(
         "--max-shift",
-        "match",
-        "max_shift",
-        "How far the georeference (or, without one, the centred image) may be off.",
-        distance,
+        "match.max_shift",
+        "Largest error of the georeference or, without georeferences, largest shift of the centred image.",
+        types.distance,
         default_text="100px; without georeferences half of the longer side",
         metavar="Npx|Nm",
         frequent=True,
     ),
     ConfigOption(
         "--rotation",
-        "match",
-        "rotation",
-        "Clockwise rotation of the moving image on the fixed one, known to 10 degrees; 'auto': a few degrees with "
-        "georeferences, any without; 'none': a few.",
-        rotation,
+        "match.rotation",
+        "Clockwise rotation of the moving image relative to the fixed image, to within 10 degrees; 'auto': search a "
+        "few degrees with georeferences, all rotations without; 'none': search a few degrees.",
+        types.rotation,
         metavar="auto|none|DEG",
     ),
     ConfigOption(
         "--scale",
-        "match",
-        "scale",
-        "Size of the moving image on the fixed one against what georeferences, or the sizes of the images, say, known "
-        "to 15 per cent; 'auto': a few per cent with georeferences, 0.5 to 2 without; 'none': a few per cent.",
-        scale,
+        "match.scale",
+        "Size of the moving image relative to the size by georeferences or, without them, by pixels, to within 15 per "
+        "cent; 'auto': search a few per cent with georeferences, 0.5 to 2 without; 'none': search a few per cent.",
+        types.scale,
         metavar="auto|none|FACTOR",
     ),
     ConfigOption(
         "--init-points",
-        "match",
-        "init_points",
-        "Start from the points of this file instead of searching for a start: .points (QGIS), .geojson, .csv, .gpkg, "
-        ".gcp (GDAL) or RESULT.json. Two are enough.",
-        FILE,
+        "match.init_points",
+        "Start from the points of this file instead of the coarse search: .points (QGIS), .geojson, .csv, .gpkg, "
+        ".gcp (GDAL) or RESULT.json. Two points are enough.",
+        types.FILE,
         default_text="none",
     ),
     ConfigOption(
         "--support",
-        "match",
-        "support",
-        "Side of the ground that a patch covers, px.",
+        "match.support",
+        "Side of the ground that a patch covers, in pixels.",
         click.Choice(["64", "96", "128"]),
         int,
         default_text="128 for SAR, else 64",
     ),
-    ConfigOption(
+    _choice(
         "--effort",
         "match",
-        "effort",
-        "How much is done before an answer is taken: 'fast' gives up early, 'thorough' asks the network about every "
-        "keypoint.",
-        one_of(Effort),
         Effort,
+        "Effort of the search: 'fast' gives up early, 'thorough' scores every keypoint with the network.",
         frequent=True,
     ),
-    ConfigOption("--keypoints", "match", "n_keypoints", "Keypoints at most in each image.", click.IntRange(min=16)),
+    ConfigOption("--keypoints", "match.n_keypoints", "Most keypoints in each image.", click.IntRange(min=16)),
     ConfigOption(
         "--candidates",
-        "match",
-        "n_candidates",
-        "Keypoints of the moving image that are compared with each of the fixed one.",
+        "match.n_candidates",
+        "Candidates in the moving image for each keypoint of the fixed image.",
         click.IntRange(min=1),
     ),
+    ConfigOption("--min-score", "match.min_score", "Lowest match probability of a tie point.", click.FloatRange(0, 1)),
+    _choice("--device", "match", Device, "Device of the network; 'auto' uses a GPU if there is one.", frequent=True),
     ConfigOption(
-        "--min-score", "match", "min_score", "Probability from which a pair is a match.", click.FloatRange(0, 1)
+        "--weights",
+        "match.weights",
+        "Weights of the network (.safetensors).",
+        types.FILE,
+        default_text="those shipped",
     ),
-    ConfigOption(
-        "--device",
-        "match",
-        "device",
-        "Where the network runs; 'auto' takes a GPU.",
-        one_of(Device),
-        Device,
-        frequent=True,
-    ),
-    ConfigOption("--weights", "match", "weights", "Weights to use (.safetensors).", FILE, default_text="those shipped"),
-    ConfigOption(
+    _choice(
         "--model",
         "estimate",
-        "model",
-        "Transform to fit; 'auto' takes the stiffest that predicts points kept out of the fit as well as any. The last "
-        "three are a homography and a smooth displacement, for terrain and depth.",
-        one_of(ModelChoice),
         ModelChoice,
+        "Transform to fit; 'auto' picks the simplest model whose cross-validation error is as low as the best. The "
+        "last three add a smooth displacement to a homography, for terrain and depth.",
         frequent=True,
     ),
     ConfigOption(
         "--threshold",
-        "estimate",
-        "threshold",
-        "Distance from the transform up to which a tie point is an inlier, px of the images as they are matched.",
+        "estimate.threshold",
+        "Largest residual of an inlier, in pixels at matching resolution.",
         click.FloatRange(min=0.5),
     ),
-    ConfigOption(
-        "--min-inliers", "estimate", "min_inliers", "Inliers that a transform has to have.", click.IntRange(min=4)
-    ),
-    ConfigOption("--seed", "estimate", "seed", "Seed of everything that is drawn at random.", click.IntRange(min=0)),
-    ConfigOption(
-        "--resampling", "warp", "resampling", "Interpolation of the moving image.", one_of(Resampling), Resampling
-    ),
+    ConfigOption("--min-inliers", "estimate.min_inliers", "Fewest inliers of a transform.", click.IntRange(min=4)),
+    ConfigOption("--seed", "estimate.seed", "Seed of all random numbers.", click.IntRange(min=0)),
+    _choice("--resampling", "warp", Resampling, "Interpolation of the moving image."),
     ConfigOption(
         "--grid",
-        "warp",
-        "grid",
-        "Pixels to write: those of FIXED; of the moving image's size and orientation, where FIXED is; or those of "
-        "another raster.",
-        output_grid,
+        "warp.grid",
+        "Output pixels: those of the fixed image; the size and orientation of the moving image's pixels, on the fixed "
+        "image's ground; or those of another raster.",
+        types.output_grid,
         metavar="fixed|moving|LIKE.tif",
     ),
-    ConfigOption(
+    _choice(
         "--crop",
         "warp",
-        "crop",
-        "How much to write: what both show; all of FIXED, or LIKE.tif; or that and all of the moving image.",
-        one_of(Crop),
         Crop,
+        "Output extent: the overlap; all of the fixed image or of LIKE.tif; or that and all of the moving image.",
     ),
-    ConfigOption(
-        "--format", "warp", "format", "GeoTIFF, or cloud-optimised GeoTIFF.", one_of(RasterFormat), RasterFormat
-    ),
-    ConfigOption("--overviews", "warp", "overviews", "Put reduced copies into the file; a COG has them.", click.BOOL),
+    _choice("--format", "warp", RasterFormat, "GeoTIFF, or cloud-optimised GeoTIFF."),
+    ConfigOption("--overviews", "warp.overviews", "Add overviews; a COG always has them.", click.BOOL),
     ConfigOption(
         "--gcps-only",
-        "warp",
-        "gcps_only",
-        "Copy the moving image's pixels as they are, with the inliers as ground control points.",
+        "warp.gcps_only",
+        "Copy the pixels of the moving image unchanged, and add the inliers as ground control points.",
         click.BOOL,
     ),
     ConfigOption(
         "--nodata",
-        "warp",
-        "nodata",
-        "Value where the moving image has no data.",
+        "warp.nodata",
+        "Value of output pixels without data.",
         click.FLOAT,
         default_text="the moving image's own, else 0",
     ),
     ConfigOption(
         "--block-size",
-        "warp",
-        "block_size",
-        "Side of the blocks that are warped one by one, px.",
-        block_side,
+        "warp.block_size",
+        "Side of the blocks that are warped one by one, in pixels.",
+        types.block_side,
         metavar="PX",
     ),
     ConfigOption(
         "--threads",
-        "warp",
-        "threads",
-        "Blocks that are warped at a time.",
+        "warp.threads",
+        "Blocks that are warped at the same time.",
         click.IntRange(min=1),
         default_text="as many as there are cores, 8 at most",
     ),
     ConfigOption(
         "--co",
-        "warp",
-        "creation_options",
+        "warp.creation_options",
         "GDAL creation option; may be repeated.",
-        creation_option,
+        types.creation_option,
         tuple,
         default_text="tiled, compressed",
         multiple=True,
@@ -345,27 +311,26 @@ CONFIG_OPTIONS = (
     ),
     ConfigOption(
         "--max-memory",
-        "resources",
-        "max_memory",
-        "Memory that the scene may take, beside the program and the network.",
-        size,
-        from_field=size_text,
+        "resources.max_memory",
+        "Most memory for the images, in addition to the program and the network.",
+        types.size,
+        from_field=types.size_text,
         metavar="SIZE",
     ),
 )
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """Ask for the known name that is most like an unknown one, if any is."""
+    """Suggest the known name that is most similar to an unknown one; None if none is similar."""
     close = get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f"is {close[0]!r} meant?" if close else None
 
 
 def as_text(name: str, value: Any) -> str:
-    """A plain value, of JSON or YAML, as it would stand in a cell of a manifest.
+    """Convert a plain value of JSON or YAML to the text of a manifest's cell.
 
     Args:
-        name: Of the option or column that it is for.
+        name: Name of its option or column.
         value: A text, a number, or a list of them.
 
     Raises:
@@ -377,15 +342,15 @@ def as_text(name: str, value: Any) -> str:
     if isinstance(value, bool) and option and option.is_flag:
         return "yes" if value else "no"
     if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise UsageError(f"{name} is {value!r}; needed a text, a number or a list of them")
+        raise UsageError(f"{name} is {value!r}; use a text, a number or a list of them")
     return str(value)
 
 
 def build_config(values: Mapping[str, Any], base: RegisterConfig | None = None) -> RegisterConfig:
-    """Fill a configuration from what click parsed.
+    """Build a configuration from click's values.
 
     Args:
-        values: Parameter name (``section_field``) -> value; fields without one keep what ``base`` says.
+        values: Parameter name (``section_field``) -> value; fields without one keep the value of ``base``.
         base: The configuration to start from; None: the defaults.
     """
     config = base or RegisterConfig()

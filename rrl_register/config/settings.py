@@ -1,4 +1,4 @@
-"""Settings of every stage: the only home of defaults. The command line reads its defaults here."""
+"""Settings of every stage, the only home of defaults; the command line reads them here."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 class Kind(StrEnum):
-    """What an image shows, as far as its radiometry is concerned."""
+    """Modality of an image."""
 
     AUTO = "auto"
     OPTICAL = "optical"
@@ -17,7 +17,7 @@ class Kind(StrEnum):
 
 
 class Device(StrEnum):
-    """Where the network runs; ``auto`` takes a GPU where there is one."""
+    """Device of the network; ``auto`` uses a GPU if there is one."""
 
     AUTO = "auto"
     CPU = "cpu"
@@ -25,21 +25,21 @@ class Device(StrEnum):
 
 
 class Effort(StrEnum):
-    """How much is done before an answer is taken."""
+    """Effort of the search."""
 
     FAST = "fast"
-    """As ``normal`` with half the keypoints, and a pair that no first look proves is refused there and then."""
+    """Half the keypoints of ``normal``; a pair fails if its quick trial has too little evidence."""
     NORMAL = "normal"
-    """The network is asked about some of the keypoints; about all, and further starts are tried, where that proves
-    nothing."""
+    """The network scores some of the keypoints. If the evidence is too weak, it scores all of them and tries further
+    initial transforms."""
     THOROUGH = "thorough"
-    """The network is asked about every keypoint."""
+    """The network scores every keypoint."""
 
 
 class ModelChoice(StrEnum):
-    """Transform that is fitted; ``auto`` takes the stiffest that predicts points kept out of the fit as well as any.
+    """Transform to fit; ``auto`` picks the simplest model whose cross-validation error is as low as the best.
 
-    The last three are a homography and a smooth displacement on top of it.
+    The last three add a smooth displacement to a homography.
     """
 
     AUTO = "auto"
@@ -53,7 +53,7 @@ class ModelChoice(StrEnum):
 
 
 class Resampling(StrEnum):
-    """How the moving image is interpolated on the fixed grid."""
+    """Interpolation of the moving image."""
 
     NEAREST = "nearest"
     BILINEAR = "bilinear"
@@ -61,27 +61,27 @@ class Resampling(StrEnum):
 
 
 class OutputGrid(StrEnum):
-    """The pixels that are written."""
+    """Pixels of the output."""
 
     FIXED = "fixed"
-    """Those of the fixed image."""
+    """Pixels of the fixed image."""
     MOVING = "moving"
-    """Of the moving image's size and orientation, over the fixed image: its resolution is kept."""
+    """Size and orientation of the moving image's pixels, on the fixed image's ground: keeps its resolution."""
 
 
 class Crop(StrEnum):
-    """How much is written."""
+    """Extent of the output."""
 
     OVERLAP = "overlap"
-    """What both images show."""
+    """Overlap of both images."""
     FIXED = "fixed"
-    """All of the fixed image, or of the raster whose grid is asked for."""
+    """All of the fixed image, or of the raster of the output grid."""
     UNION = "union"
-    """That, and all of the moving image."""
+    """All of the fixed and all of the moving image."""
 
 
 class RasterFormat(StrEnum):
-    """What the warped image is written as."""
+    """File format of the warped image."""
 
     GTIFF = "gtiff"
     """Tiled GeoTIFF."""
@@ -91,95 +91,95 @@ class RasterFormat(StrEnum):
 
 @dataclass(frozen=True)
 class ReadConfig:
-    """How the two images become one grey working image each."""
+    """Reading of the two images, one grey image each."""
 
     fixed_bands: tuple[int, ...] = ()
-    """Bands of the fixed image to match on, 1-based; empty: all but alpha."""
+    """Bands of the fixed image used for matching, 1-based; empty: all but alpha."""
     moving_bands: tuple[int, ...] = ()
-    """Bands of the moving image to match on, 1-based; empty: all but alpha."""
+    """Bands of the moving image used for matching, 1-based; empty: all but alpha."""
     fixed_kind: Kind = Kind.AUTO
     moving_kind: Kind = Kind.AUTO
     max_side: int = 2048
-    """Longest side of the working grid, px; larger scenes are found on a reduced image and settled in windows of the
-    full one."""
+    """Longest side of an image at matching resolution, px; larger images are reduced, and their transform is refined in
+    windows at full resolution."""
 
 
 @dataclass(frozen=True)
 class MatchConfig:
-    """Keypoints, patches and what the network accepts."""
+    """Keypoints, patches and scores."""
 
     effort: Effort = Effort.NORMAL
-    """How much the network is asked before its answer is taken."""
+    """Effort of the search."""
     n_keypoints: int = 400
-    """Keypoints at most, in each image; more make the fit surer and slower."""
+    """Most keypoints in each image; more give a more reliable fit and take longer."""
     support: int | None = None
-    """Side of the ground that a patch covers, working px (64, 96, 128); None: by kind (128 for SAR, else 64)."""
+    """Side of the ground that a patch covers, px at matching resolution (64, 96, 128); None: 128 for SAR, else 64."""
     max_shift: str | None = None
-    """Search radius, as '80px' or '500m'; None: 100 px with georeferences, without them half of the longer side."""
+    """Search radius, as '80px' or '500m'; None: 100 px with georeferences, half of the longer side without."""
     rotation: str = "auto"
-    """Rotation of the moving image against what georeferences say: 'auto' (a few degrees with georeferences, any
-    without), 'none', or degrees, clockwise."""
+    """Rotation of the moving image after georeferences, clockwise: degrees, 'none' (search a few degrees) or 'auto' (a
+    few degrees with georeferences, all rotations without)."""
     scale: str = "auto"
-    """Scale of the moving image against what georeferences or sizes say: 'auto' (a few per cent with georeferences, 0.5
-    to 2 without), 'none', or a factor."""
+    """Scale of the moving image after georeferences, or image sizes without them: a factor, 'none' (search a few per
+    cent) or 'auto' (a few per cent with georeferences, 0.5 to 2 without)."""
     init_points: Path | None = None
-    """Tie points by hand or of another program, from which the search starts; None: the coarse search finds a start."""
+    """Tie points by hand or of another program for the initial transform; None: coarse search."""
     n_candidates: int = 2
-    """Moving keypoints per fixed keypoint that the network scores."""
+    """Candidates per keypoint of the fixed image that the network scores."""
     min_score: float = 0.5
-    """Probability from which the network's word is taken for a match."""
+    """Lowest match probability of a tie point."""
     device: Device = Device.AUTO
     weights: Path | None = None
-    """Weights to use; None: those shipped with the package."""
+    """Weights of the network; None: those shipped with the package."""
 
 
 @dataclass(frozen=True)
 class EstimateConfig:
-    """From tie points to a transform that is accepted or refused."""
+    """Fit and acceptance of a transform."""
 
     model: ModelChoice = ModelChoice.AUTO
-    """What is fitted on top of what georeferences (or else sizes) say."""
+    """Transform to fit, after georeferences (or image sizes without them)."""
     threshold: float = 3.0
-    """Inlier threshold of the robust fit, px of the grid that tie points are measured on (of the coarser file's pixels;
-    of larger ones where a large scene is known on the reduced image only)."""
+    """Largest residual of an inlier, px at matching resolution (pixels of the coarser file, or larger ones if a large
+    scene was registered at reduced resolution only)."""
     min_inliers: int = 12
     seed: int = 0
 
 
 @dataclass(frozen=True)
 class WarpConfig:
-    """How the moving image is brought onto the fixed grid."""
+    """Warp of the moving image onto the output grid."""
 
     resampling: Resampling = Resampling.CUBIC
     nodata: float | None = None
-    """Value written where the moving image has no data; None: the moving image's own, else a mask."""
+    """Value of output pixels without data; None: the moving image's own, else a mask."""
     grid: OutputGrid | Path = OutputGrid.FIXED
-    """The pixels to write; a path: those of that raster, reached through the fixed image's georeference."""
+    """Pixels of the output; a path: those of that raster, by the fixed image's georeference."""
     crop: Crop = Crop.FIXED
     format: RasterFormat = RasterFormat.GTIFF
     overviews: bool = False
-    """Whether reduced copies go into the file; a COG has them anyway."""
+    """Add overviews; a COG always has them."""
     gcps_only: bool = False
-    """Whether the moving image is copied as it is, with its inliers as ground control points, and not warped."""
+    """Copy the moving image unchanged, with the inliers as ground control points, instead of warping it."""
     block_size: int = 512
     """Side of the blocks that are read, warped and written one by one, px; a multiple of 16."""
     threads: int | None = None
-    """Blocks warped at a time; None: as many as there are cores, 8 at most."""
+    """Blocks that are warped at the same time; None: as many as there are cores, 8 at most."""
     creation_options: tuple[tuple[str, str], ...] = ()
     """GDAL creation options, (name, value)."""
 
 
 @dataclass(frozen=True)
 class ResourceConfig:
-    """What a run may take of the machine."""
+    """Limits of a run."""
 
     max_memory: int = 1024**3
-    """Bytes that reading, matching and warping may take in all, beside the program and the network."""
+    """Most bytes for reading, matching and warping together, in addition to the program and the network."""
 
 
 @dataclass(frozen=True)
 class RegisterConfig:
-    """Everything that ``register`` can be told."""
+    """All settings of ``register``."""
 
     read: ReadConfig = field(default_factory=ReadConfig)
     match: MatchConfig = field(default_factory=MatchConfig)
@@ -190,15 +190,15 @@ class RegisterConfig:
 
 @dataclass(frozen=True)
 class BatchConfig:
-    """How many scenes are worked off."""
+    """Settings of a batch."""
 
     workers: int = 1
-    """Processes, each on one scene at a time; from 2 on they are Dask workers where Dask is installed."""
+    """Processes, each on one scene at a time; from 2 on they are Dask workers if Dask is installed."""
     resume: bool = False
-    """Go on with the batch that the output folder holds."""
+    """Continue the batch of the output folder."""
     retry_failed: bool = False
-    """Go on, and do those scenes again that failed."""
+    """Continue the batch, and try failed scenes again."""
     overwrite: bool = False
-    """Begin anew and replace what is in the output folder."""
+    """Start again and replace the outputs."""
     scheduler: str | None = None
-    """Address of a Dask scheduler, whose workers do the work instead of processes of this machine."""
+    """Address of a Dask scheduler, whose workers replace the processes of this machine."""

@@ -1,3 +1,3 @@
-"""The package's version, the only place it is written in."""
+"""Version of the package, written here only."""
 
 __version__ = "0.1.0"

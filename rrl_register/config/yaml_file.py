@@ -1,6 +1,6 @@
-"""Settings of a registration in a YAML file: a template of all of them, and reading one back.
+"""Settings of a registration in a YAML file: writing a template of all settings, and reading it back.
 
-A setting has the name of its option without the dashes, as a column of a batch's manifest has.
+A setting has the name of its option without the dashes, like a column of a batch's manifest.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 
 import yaml
 
-from rrl_register.config import RegisterConfig
 from rrl_register.config.options import CONFIG_OPTIONS, ConfigOption, as_text, build_config, nearest
+from rrl_register.config.settings import RegisterConfig
 from rrl_register.errors import InputError, UsageError
 
 _OPTIONS = {option.name: option for option in CONFIG_OPTIONS}
@@ -24,7 +24,7 @@ _WIDTH = 110
 
 
 def read_config(path: Path) -> RegisterConfig:
-    """Read the settings of a registration; those that the file leaves out keep their defaults.
+    """Read the settings of a registration; settings that the file leaves out keep their defaults.
 
     Raises:
         InputError, UsageError: As ``read_settings``.
@@ -33,14 +33,14 @@ def read_config(path: Path) -> RegisterConfig:
 
 
 def read_settings(path: Path) -> dict[ConfigOption, str]:
-    """Read a file of settings and check them; what is null is left out, and paths are relative to the file's folder.
+    """Read and check a file of settings, without those that are null; paths are relative to the file's folder.
 
     Returns:
-        Option -> its value, as text that ``ConfigOption.parse`` takes.
+        Option -> its value, as text for ``ConfigOption.parse``.
 
     Raises:
         InputError: The file cannot be read or is no YAML.
-        UsageError: A setting does not exist or has a value that does not fit.
+        UsageError: A setting does not exist or has an invalid value.
     """
     settings = _load(path)
     try:
@@ -51,21 +51,18 @@ def read_settings(path: Path) -> dict[ConfigOption, str]:
 
 
 def template(config: RegisterConfig | None = None) -> str:
-    """All settings as YAML, each with a comment that says what it does.
+    """Write all settings as YAML, each with its help as a comment.
 
     Args:
-        config: The values to write; None: the defaults.
+        config: The values; None: the defaults.
     """
     blocks = [_comment(_HEADER)]
-    for group, options in groupby(sorted(CONFIG_OPTIONS, key=_place), key=lambda option: option.group):
+    groups = list(dict.fromkeys(option.group for option in CONFIG_OPTIONS))
+    by_group = sorted(CONFIG_OPTIONS, key=lambda option: groups.index(option.group))
+    for group, options in groupby(by_group, key=lambda option: option.group):
         blocks.append(_comment(f"---- {group}"))
         blocks += [_entry(option, config or RegisterConfig()) for option in options]
     return "\n".join(blocks)
-
-
-def _place(option: ConfigOption) -> int:
-    """Order of the groups: as their first options come."""
-    return [other.group for other in CONFIG_OPTIONS].index(option.group)
 
 
 def _entry(option: ConfigOption, config: RegisterConfig) -> str:
@@ -91,18 +88,18 @@ def _load(path: Path) -> Mapping[str, Any]:
         settings = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         said = " ".join(str(getattr(error, "strerror", None) or error).split())
-        raise InputError(f"cannot read the settings in {path} ({said}); needed YAML; try --print-config") from error
+        raise InputError(f"Cannot read the settings in {path} ({said}); see --print-config for a template") from error
     if settings is None:
         return {}
     if not isinstance(settings, Mapping):
-        raise UsageError(f"{path} holds no settings; needed lines such as 'model: affine'; try --print-config")
+        raise UsageError(f"{path} has no settings such as 'model: affine'; see --print-config for a template")
     return settings
 
 
 def _option(name: Any) -> ConfigOption:
     if name not in _OPTIONS:
-        hint = nearest(str(name), _OPTIONS) or "try --print-config, which lists all"
-        raise UsageError(f"there is no setting {str(name)!r}: {hint}")
+        hint = nearest(str(name), _OPTIONS) or "--print-config lists all"
+        raise UsageError(f"unknown setting {str(name)!r}: {hint}")
     return _OPTIONS[name]
 
 

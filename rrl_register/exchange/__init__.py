@@ -1,1 +1,1 @@
-"""Tie points and results in the formats of other programs, and the way back."""
+"""Registrations, their RESULT.json, and tie points in the formats of other programs."""

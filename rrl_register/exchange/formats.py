@@ -1,14 +1,13 @@
-"""The formats of tie points, by suffix. Importing this loads none of them."""
+"""Formats of tie points, by suffix. Importing this loads none of them."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from rrl_register.errors import InputError, UsageError, WriteError
 
@@ -16,36 +15,37 @@ if TYPE_CHECKING:
     from rrl_register.exchange.table import Grids, PointTable
 
 
+class FormatModule(Protocol):
+    """Functions of a module that reads and writes a format."""
+
+    def write(self, path: Path, table: PointTable, grids: Grids) -> None:
+        """Write a table to a path."""
+
+    def read(self, path: Path, grids: Grids) -> PointTable:
+        """Read a table from a path."""
+
+
 @dataclass(frozen=True)
 class PointFormat:
-    """A file format for tie points.
+    """A file format of tie points.
 
     Attributes:
-        name: What people call it.
-        module: Of this package, that writes and reads it.
-        writes: Whether it can be written.
-        package: What has to be installed for it; None: nothing.
-        extra: Of this program, that brings the package.
+        name: Name for messages.
+        module: Module of this package that writes and reads it.
+        writable: False for formats that are only read.
+        package: Package that it needs; None: none.
+        extra: Extra of this program that installs the package.
     """
 
     name: str
     module: str
-    writes: bool = True
+    writable: bool = True
     package: str | None = None
     extra: str = ""
 
-    @property
-    def write(self) -> Callable[[Path, PointTable, Grids], None]:
-        """Writes a table to a path."""
-        return cast("Callable[[Path, PointTable, Grids], None]", self._function("write"))
-
-    @property
-    def read(self) -> Callable[[Path, Grids], PointTable]:
-        """Reads a table from a path."""
-        return cast("Callable[[Path, Grids], PointTable]", self._function("read"))
-
-    def _function(self, name: str) -> object:
-        return getattr(import_module(f"{__package__}.{self.module}"), name)
+    def load(self) -> FormatModule:
+        """Import the module of the format."""
+        return cast(FormatModule, import_module(f"{__package__}.{self.module}"))
 
 
 _GDAL = PointFormat("GDAL ground control points", "gdal_gcps")
@@ -56,63 +56,60 @@ FORMATS = {
     ".gpkg": PointFormat("GeoPackage", "geopackage", package="pyogrio", extra="vector"),
     ".gcp": _GDAL,
     ".txt": _GDAL,
-    ".json": PointFormat("result of a registration", "result_json", writes=False),
+    ".json": PointFormat("RESULT.json", "result_points", writable=False),
 }
 
 
 def point_format(path: Path, to_write: bool = True) -> PointFormat:
-    """The format that a file's suffix stands for.
+    """Return the format of a file's suffix.
 
     Raises:
-        UsageError: It stands for none, or what the format needs is not installed.
+        UsageError: The suffix is unknown, or the format needs a package that is not installed.
     """
-    known = {suffix: form for suffix, form in FORMATS.items() if form.writes or not to_write}
+    known = {suffix: form for suffix, form in FORMATS.items() if form.writable or not to_write}
     found = known.get(path.suffix.lower())
     if found is None:
-        raise UsageError(
-            f"no format of tie points is known by the suffix of {path}; needed one of {', '.join(known)}; "
-            "try another name"
-        )
+        raise UsageError(f"{path} has no suffix of a format of tie points; choose one of {', '.join(known)}")
     if found.package and find_spec(found.package) is None:
         raise UsageError(
-            f"{found.package} is not installed; needed for {found.name}; "
+            f"{found.name} needs {found.package}, which is not installed; "
             f"try: pip install 'rrl-register[{found.extra}]', or another format"
         )
     return found
 
 
 def write_points(output: Path, table: PointTable, grids: Grids, overwrite: bool = False) -> None:
-    """Writes tie points in the format that the suffix stands for.
+    """Write tie points in the format of the suffix.
 
     Raises:
-        UsageError: The format is not known or not installed, or the output cannot be written where it is asked for.
+        UsageError: The format is unknown or not installed, or the folder cannot be written to.
         OutputExistsError, WriteError: The file exists and may not be replaced, or cannot be written.
     """
     from rrl_register.raster.writer import atomic_path
 
-    write = point_format(output).write
+    module = point_format(output).load()
     with atomic_path(output, overwrite) as temporary:
         try:
-            write(temporary, table, grids)
+            module.write(temporary, table, grids)
         except OSError as error:
-            raise WriteError(f"cannot write {output} ({error}); needed write access and room") from error
+            raise WriteError(f"Cannot write {output} ({error}); check access and free space") from error
 
 
 def read_points(path: Path, grids: Grids) -> PointTable:
-    """Reads tie points in the format that the suffix stands for.
+    """Read tie points in the format of the suffix.
 
     Args:
-        path: A file that this program, QGIS, GDAL or a person has written; or the JSON file of a registration.
-        grids: Of the two images that the points tie.
+        path: A file of this program, of QGIS or GDAL, or made by hand; or a RESULT.json.
+        grids: Grids of the two images.
 
     Raises:
-        UsageError: The format is not known or not installed.
-        InputError: The file cannot be read, or holds something else.
+        UsageError: The format is unknown or not installed.
+        InputError: The file cannot be read, or has other content.
     """
-    read = point_format(path, to_write=False).read
+    module = point_format(path, to_write=False).load()
     try:
-        return read(path, grids)
+        return module.read(path, grids)
     except InputError as error:
-        raise InputError(f"cannot use the points of {path}: {error}") from error
+        raise InputError(f"Cannot use the points of {path}: {error}") from error
     except (OSError, ValueError, csv.Error) as error:
-        raise InputError(f"cannot read the points of {path} ({error}); needed a file that its suffix fits") from error
+        raise InputError(f"Cannot read the points of {path} ({error}); check that content and suffix agree") from error

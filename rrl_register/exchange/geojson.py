@@ -1,4 +1,4 @@
-"""GeoJSON: a superset of what ``rio gcps`` writes and of what rasterio's ground control points read."""
+"""GeoJSON: a superset of the features of ``rio gcps`` and of rasterio's ground control points."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from rrl_register.raster.grid import crs_text
 
 
 def write(path: Path, table: PointTable, grids: Grids) -> None:
-    """Writes a collection of points at their places on the fixed image, in longitude and latitude.
+    """Write a collection of points at their places on the fixed image, in longitude and latitude.
 
-    Without a georeference of the fixed image they lie where a GIS program shows the picture.
+    If the fixed image has no georeference, they lie where a GIS program shows the picture.
     """
     fields, crs = columns(table, grids), grids.fixed.crs
     names = [*fields, "info", "z", "crs"]
@@ -24,31 +24,26 @@ def write(path: Path, table: PointTable, grids: Grids) -> None:
     of_all = (None, crs_text(crs) if crs else None)
     properties = [dict(zip(names, [*row, row[-1] or None, *of_all], strict=True)) for row in rows]
     places = to_lon_lat(grids.fixed, table.fixed).round(MAP_DIGITS).tolist()
+    points = [{"type": "Point", "coordinates": place} for place in places]
     features = [
-        {
-            "type": "Feature",
-            "id": each["id"],
-            "geometry": {"type": "Point", "coordinates": place},
-            "properties": each,
-        }
-        for each, place in zip(properties, places, strict=True)
+        {"type": "Feature", "id": each["id"], "geometry": point, "properties": each}
+        for each, point in zip(properties, points, strict=True)
     ]
     lines = ",\n".join(json.dumps(feature, allow_nan=False) for feature in features)
     path.write_text(f'{{"type": "FeatureCollection", "features": [\n{lines}\n]}}\n', encoding="utf-8")
 
 
 def read(path: Path, grids: Grids) -> PointTable:
-    """Reads a collection, or a feature a line as ``rio gcps`` prints it.
+    """Read a collection, or one feature per line as ``rio gcps`` prints it.
 
-    The geometry says where a point lies on the fixed image; ``moving_x`` and ``moving_y``, or ``col`` and ``row``,
-    where in the moving one.
+    The geometry is the place on the fixed image; ``moving_x`` and ``moving_y``, or ``col`` and ``row``, are the place
+    in the moving image.
 
     Raises:
         InputError: It is no such GeoJSON.
         OSError, ValueError: It cannot be read, or is no JSON.
     """
-    features = _features(path.read_text(encoding="utf-8"))
-    records = [_record(feature) for feature in features]
+    records = [_record(feature) for feature in _features(path.read_text(encoding="utf-8"))]
     places = as_points([(number(record, "lon"), number(record, "lat")) for record in records])
     return table_of(records, from_lon_lat(grids.fixed, places))
 
@@ -58,18 +53,18 @@ def _features(text: str) -> list[Any]:
         collection = json.loads(text)
         features = collection.get("features") if isinstance(collection, dict) else None
         if not isinstance(features, list):
-            raise InputError("a collection without features; needed a FeatureCollection of points")
+            raise InputError("no features; choose a FeatureCollection of points")
         return features
     return [json.loads(line) for line in text.replace("\x1e", "\n").splitlines() if line.strip()]
 
 
 def _record(feature: Any) -> Record:
-    """The fields of a feature, and the coordinates of its point as ``lon`` and ``lat``."""
+    """Return the properties of a feature, with the coordinates of its point as ``lon`` and ``lat``."""
     try:
         geometry = feature["geometry"]
         if geometry["type"] != "Point":
-            raise InputError(f"a feature is a {geometry['type']}; needed points")
+            raise InputError(f"one feature is a {geometry['type']}; choose a file of points")
         lon, lat = geometry["coordinates"][:2]
         return {**feature["properties"], "lon": lon, "lat": lat}
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"a feature lacks something ({error!r}); needed points with properties") from error
+        raise InputError(f"one feature is incomplete ({error!r}); choose points with properties") from error

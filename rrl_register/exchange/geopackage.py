@@ -18,11 +18,11 @@ from rrl_register.raster.grid import crs_text
 
 LAYER = "tie_points"
 _POINT = "<BIdd"
-"""A point in well-known binary: byte order (1: little-endian), type (1: point), x, y."""
+"""Well-known binary of a point: byte order (1: little-endian), type (1: point), x, y."""
 
 
 def write(path: Path, table: PointTable, grids: Grids) -> None:
-    """Writes a layer of points on the fixed image's map, with all fields.
+    """Write a layer of points on the fixed image's map, with all fields.
 
     Raises:
         OSError: It cannot be written.
@@ -49,12 +49,10 @@ def write(path: Path, table: PointTable, grids: Grids) -> None:
 
 
 def read(path: Path, grids: Grids) -> PointTable:
-    """Reads the layer of points, or else the first of the file.
-
-    The geometry says where a point lies on the fixed image.
+    """Read the layer ``tie_points``, else the first layer; the geometry is the place on the fixed image.
 
     Raises:
-        InputError: It holds no such layer.
+        InputError: It has no layer of points.
         OSError, ValueError: It cannot be read.
     """
     from pyogrio import errors, list_layers, raw
@@ -63,7 +61,7 @@ def read(path: Path, grids: Grids) -> PointTable:
         layers = list_layers(path)[:, 0].tolist()
         meta, _, geometry, values = raw.read(path, layer=LAYER if LAYER in layers else 0, force_2d=True)
     except errors.DataSourceError as error:
-        raise InputError(f"{error}; needed a layer of points") from error
+        raise InputError(f"{error}; choose a file with a layer of points") from error
     names = meta["fields"].tolist()
     records = [dict(zip(names, row, strict=True)) for row in zip(*(column.tolist() for column in values), strict=True)]
     places = as_points([_point(shape) for shape in geometry])
@@ -72,7 +70,7 @@ def read(path: Path, grids: Grids) -> PointTable:
 
 
 def _array(name: str, column: list[Any]) -> np.ndarray:
-    """A column of text, flags, or numbers of which those not known are NaN."""
+    """Convert a column to an array of text, flags, or numbers with NaN for unknown ones."""
     if name in ("id", "reason"):
         return np.array(column, object)
     return np.array(column, bool if name in ("enable", "inlier") else np.float64)
@@ -80,6 +78,6 @@ def _array(name: str, column: list[Any]) -> np.ndarray:
 
 def _point(shape: bytes | None) -> tuple[float, float]:
     if shape is None or len(shape) != struct.calcsize(_POINT):
-        raise InputError("a geometry that is no point; needed a layer of points")
+        raise InputError("one geometry is no point; choose a layer of points")
     _, _, x, y = struct.unpack(_POINT if shape[0] == 1 else _POINT.replace("<", ">"), shape)
     return float(x), float(y)

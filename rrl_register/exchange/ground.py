@@ -1,7 +1,7 @@
-"""Between pixels and the coordinates in which other programs show them.
+"""Conversion between pixels and the coordinates in which other programs show them.
 
-A grid without a geotransform is shown by GIS programs with the top-left corner at (0, 0) and y upwards: a pixel (x, y)
-lies at (x + 0.5, -y - 0.5) there.
+GIS programs show a grid without a geotransform with the top-left corner at (0, 0) and y upwards: the pixel (x, y) lies
+at (x + 0.5, -y - 0.5) there.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ _PICTURE = Affine.scale(1, -1)
 
 
 def to_map(grid: Grid, points: ArrayLike) -> Points:
-    """Pixels ``(N, 2)`` in the grid's own map coordinates."""
+    """Convert pixels ``(N, 2)`` to the grid's own map coordinates."""
     return _shown(grid).pixel_to_map(points)
 
 
 def from_map(grid: Grid, points: ArrayLike, crs: CRS | None = None) -> Points:
-    """Map coordinates ``(N, 2)`` as pixels.
+    """Convert map coordinates ``(N, 2)`` to pixels.
 
     Args:
-        grid: Whose pixels.
+        grid: Grid of the pixels.
         points: Coordinates.
-        crs: Of the coordinates; None, or for a grid without one: the grid's own.
+        crs: CRS of the coordinates; None, or if the grid has no CRS: the grid's own.
     """
     places = np.asarray(points, np.float64).reshape(-1, 2)
     if crs is not None and grid.georeferenced:
@@ -41,23 +41,23 @@ def from_map(grid: Grid, points: ArrayLike, crs: CRS | None = None) -> Points:
 
 
 def to_lon_lat(grid: Grid, points: ArrayLike) -> Points:
-    """Pixels ``(N, 2)`` as longitude and latitude, degrees; for a grid without a CRS its own map coordinates."""
+    """Convert pixels ``(N, 2)`` to longitude and latitude, degrees; without a CRS to the grid's map coordinates."""
     places = to_map(grid, points)
     return _reprojected(places, grid.crs, LON_LAT) if grid.georeferenced else places
 
 
 def from_lon_lat(grid: Grid, points: ArrayLike) -> Points:
-    """The way back from ``to_lon_lat``."""
+    """Convert the result of ``to_lon_lat`` back to pixels."""
     return from_map(grid, points, LON_LAT)
 
 
 def to_gdal(points: Points) -> Points:
-    """Pixels as GDAL counts them in ground control points, where (0, 0) is the corner of the top-left pixel."""
+    """Convert pixels to GDAL's count in ground control points: (0, 0) is the corner of the top-left pixel."""
     return points + 0.5
 
 
 def from_gdal(points: ArrayLike) -> Points:
-    """The way back from ``to_gdal``."""
+    """Convert GDAL's count back to pixels."""
     return np.asarray(points, np.float64).reshape(-1, 2) - 0.5
 
 

@@ -1,4 +1,4 @@
-"""Where a search starts that is given points."""
+"""Initial transform from a file of points, in place of the coarse search."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from rrl_register.matching.image_pair import ImagePair
 
 
 def start_from_points(path: Path, pair: ImagePair) -> Matrix:
-    """First estimate ``(3, 3)``, reduced moving px -> reduced fixed px, out of the enabled points of a file.
+    """Fit an initial transform ``(3, 3)``, reduced moving px -> reduced fixed px, to the enabled points of a file.
 
     Raises:
-        InputError: The file cannot be read, or its points determine nothing; see ``first_estimate``.
+        InputError: The file cannot be read, or its points determine no transform; see ``first_estimate``.
     """
     given = read_points(path, Grids(pair.fixed_grid, pair.moving_grid)).enabled
     try:
         points = reduced_points(given, pair)
         return first_estimate(points.moving, points.fixed, pair.moving.shape, pair.fixed.shape)
     except InputError as error:
-        raise InputError(f"cannot start from {path}: {error}") from error
+        raise InputError(f"Cannot start from the points of {path}: {error}") from error
 
 
 def reduced_points(points: TiePoints, pair: ImagePair) -> TiePoints:
-    """Points of the files in the pixels of the reduced images.
+    """Convert points of the files to pixels of the reduced images.
 
     Raises:
         InputError: One lies outside its image.

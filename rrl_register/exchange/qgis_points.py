@@ -1,7 +1,7 @@
 """Points files of the QGIS Georeferencer.
 
-The fixed image is its map, the moving image the raster that is georeferenced. QGIS writes where a point lies in that
-raster in the raster's own map coordinates, if it has some, and else as column and minus row.
+The fixed image is its map, the moving image its raster. QGIS writes the place in the raster in the raster's own map
+coordinates if it has some, else as column and minus row.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ _FIRST_NAMES = "mapx"
 
 
 def write(path: Path, table: PointTable, grids: Grids) -> None:
-    """Writes all points, those that were not fitted switched off; residuals in moving px as QGIS gives them."""
+    """Write all points, disabled if they were not fitted, with residuals in moving px as QGIS has them."""
     crs = grids.fixed.crs if grids.fixed.georeferenced else None
-    # Through the short code that RESULT.json has, for one CRS can be spelt in many ways.
+    # By the short code of RESULT.json, because the WKT of one CRS varies between files.
     first = f"{_CRS} {CRS.from_user_input(crs_text(crs)).to_wkt(version='WKT2_2019') if crs else ''}"
     numbers = np.column_stack([to_map(grids.fixed, table.fixed), to_map(grids.moving, table.moving)]).round(MAP_DIGITS)
     away = np.nan_to_num(table.away)
@@ -40,7 +40,7 @@ def write(path: Path, table: PointTable, grids: Grids) -> None:
 
 
 def read(path: Path, grids: Grids) -> PointTable:
-    """Reads a points file of any QGIS: with or without a CRS, comma or tab between the numbers.
+    """Read a points file of any QGIS: with or without a CRS, with commas or tabs.
 
     Raises:
         InputError: It is no points file.
@@ -50,7 +50,7 @@ def read(path: Path, grids: Grids) -> PointTable:
     crs = _crs(lines[0]) if lines and lines[0].startswith(_CRS) else None
     start = 1 if lines and lines[0].startswith("#") else 0
     if len(lines) <= start or not lines[start].lower().startswith(_FIRST_NAMES):
-        raise InputError(f"no line {HEADER}; needed a points file of the QGIS Georeferencer")
+        raise InputError(f"no line {HEADER}; choose a points file of the QGIS Georeferencer")
     rows = [_numbers(line, number) for number, line in enumerate(lines, 1) if number > start + 1 and line.strip()]
     fixed = from_map(grids.fixed, as_points([(row[0], row[1]) for row in rows]), crs)
     moving = from_map(grids.moving, as_points([(row[2], row[3]) for row in rows]))
@@ -64,7 +64,7 @@ def _crs(line: str) -> CRS | None:
     try:
         return CRS.from_user_input(text)
     except CRSError as error:
-        raise InputError(f"line 1: the CRS cannot be understood ({error}); needed WKT or a code") from error
+        raise InputError(f"line 1: the CRS is invalid ({error}); use WKT or a code such as EPSG:32633") from error
 
 
 def _numbers(line: str, number: int) -> list[float]:
@@ -74,5 +74,5 @@ def _numbers(line: str, number: int) -> list[float]:
     except ValueError:
         values = []
     if len(values) < 4 or not all(map(math.isfinite, values)):
-        raise InputError(f"line {number}: {line[:60]!r}; needed numbers under {HEADER}")
+        raise InputError(f"line {number}: {line[:60]!r} has no numbers for {HEADER}")
     return values

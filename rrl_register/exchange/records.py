@@ -1,4 +1,4 @@
-"""The fields that a point has in the formats with named fields: GeoJSON, CSV and GeoPackage."""
+"""Fields of a point in the formats with named fields: GeoJSON, CSV and GeoPackage."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from rrl_register.exchange.table import Grids, PointTable
 from rrl_register.geometry.arrays import Points
 
 MAP_DIGITS = 9
-"""Of map coordinates; in degrees that is a tenth of a millimetre."""
+"""Digits of map coordinates; in degrees they resolve a tenth of a millimetre."""
 _ON = {"1": True, "true": True, "yes": True, "": True, "0": False, "false": False, "no": False}
 
 Record = Mapping[str, Any]
 
 
 def columns(table: PointTable, grids: Grids) -> dict[str, list[Any]]:
-    """The fields of all points, each a list of ``N`` plain values; None for what is not known.
+    """Return the fields of all points, each a list of ``N`` plain values; None for unknown ones.
 
-    ``row``, ``col``, ``x`` and ``y`` are those of rasterio's ground control points: where the point lies in the moving
-    image, counted from the corner of its top-left pixel, and on the fixed image's map.
+    ``row``, ``col``, ``x`` and ``y`` are rasterio's ground control points: the place in the moving image, counted from
+    the corner of its top-left pixel, and the place on the fixed image's map.
     """
     pixel, place = to_gdal(table.moving), to_map(grids.fixed, table.fixed).round(MAP_DIGITS)
     return {
@@ -46,56 +46,56 @@ def columns(table: PointTable, grids: Grids) -> dict[str, list[Any]]:
 
 
 def table_of(records: Sequence[Record], fixed: Points) -> PointTable:
-    """Builds a table of what a file holds.
+    """Build a table from the records of a file.
 
     Args:
-        records: The fields of ``N`` points.
-        fixed: ``(N, 2)`` where they lie in the fixed image, px.
+        records: Fields of ``N`` points.
+        fixed: ``(N, 2)`` places in the fixed image, px.
 
     Raises:
-        InputError: A field is missing, or holds what it cannot; told with the number of the point.
+        InputError: A field is missing or invalid; the message has the number of the point.
     """
     moving, enable, score = [], [], []
     for n, record in enumerate(records, 1):
         try:
             moving.append(moving_point(record))
             enable.append(is_enabled(record))
-            score.append(score_of(record))
+            score.append(number(record, "score") if _present(record, "score") else math.nan)
         except InputError as error:
             raise InputError(f"point {n}: {error}") from error
     return PointTable.read(fixed, as_points(moving), enable, np.array(score, np.float64))
 
 
 def moving_point(record: Record) -> tuple[float, float]:
-    """Where a point lies in the moving image, px: ``moving_x`` and ``moving_y``, or else rasterio's ``col``, ``row``.
+    """Return the place in the moving image, px: ``moving_x`` and ``moving_y``, else rasterio's ``col`` and ``row``.
 
     Raises:
-        InputError: Neither is there, or it is no number.
+        InputError: Both pairs are missing, or one is no number.
     """
     if _present(record, "moving_x") and _present(record, "moving_y"):
         return number(record, "moving_x"), number(record, "moving_y")
     if _present(record, "col") and _present(record, "row"):
         x, y = from_gdal([(number(record, "col"), number(record, "row"))])[0].tolist()
         return x, y
-    raise InputError("no moving_x and moving_y, nor col and row; needed one of these pairs for every point")
+    raise InputError("moving_x and moving_y, or col and row, are missing; every point needs one of these pairs")
 
 
 def fixed_point(record: Record, grids: Grids) -> tuple[float, float]:
-    """Where a point lies in the fixed image, px: ``fixed_x`` and ``fixed_y``, or else ``x`` and ``y`` on its map.
+    """Return the place in the fixed image, px: ``fixed_x`` and ``fixed_y``, else ``x`` and ``y`` on its map.
 
     Raises:
-        InputError: Neither is there, or it is no number.
+        InputError: Both pairs are missing, or one is no number.
     """
     if _present(record, "fixed_x") and _present(record, "fixed_y"):
         return number(record, "fixed_x"), number(record, "fixed_y")
     if _present(record, "x") and _present(record, "y"):
         x, y = from_map(grids.fixed, [(number(record, "x"), number(record, "y"))])[0].tolist()
         return x, y
-    raise InputError("no fixed_x and fixed_y, nor x and y; needed one of these pairs for every point")
+    raise InputError("fixed_x and fixed_y, or x and y, are missing; every point needs one of these pairs")
 
 
 def is_enabled(record: Record) -> bool:
-    """Whether a point is to be fitted; without the field ``enable`` it is.
+    """Return the field ``enable``; points without it are enabled.
 
     Raises:
         InputError: The field is neither yes nor no.
@@ -103,21 +103,12 @@ def is_enabled(record: Record) -> bool:
     value = record.get("enable")
     text = "" if value is None else str(value).strip().lower()
     if text not in _ON:
-        raise InputError(f"enable is {value!r}; needed 1 or 0")
+        raise InputError(f"enable is {value!r}; use 1 or 0")
     return _ON[text]
 
 
-def score_of(record: Record) -> float:
-    """The network's score of a point; NaN where it has none.
-
-    Raises:
-        InputError: It is no number.
-    """
-    return number(record, "score") if _present(record, "score") else math.nan
-
-
 def number(record: Record, name: str) -> float:
-    """A field's value.
+    """Return a field's value.
 
     Raises:
         InputError: It is no finite number.
@@ -127,12 +118,12 @@ def number(record: Record, name: str) -> float:
     except (TypeError, ValueError):
         value = math.nan
     if not math.isfinite(value):
-        raise InputError(f"{name} is {record[name]!r}; needed a number")
+        raise InputError(f"{name} is {record[name]!r}, which is no number")
     return value
 
 
 def as_points(pairs: list[tuple[float, float]]) -> Points:
-    """Pairs of numbers as ``(N, 2)`` float64."""
+    """Convert pairs of numbers to ``(N, 2)`` float64."""
     return np.array(pairs, np.float64).reshape(-1, 2)
 
 

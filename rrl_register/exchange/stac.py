@@ -18,27 +18,27 @@ from rrl_register.exchange.registration import Registration
 from rrl_register.raster.grid import Grid
 
 PREFIX = "rrl:"
-"""Of the properties that no extension has a name for."""
+"""Prefix of properties without an extension."""
 _FIGURES = ("model", "confidence", "n_inliers", "rmse_px", "check_rmse_px", "uncertainty_px", "version")
 _POINTS_PER_SIDE = 9
-"""Of the footprint: sides that are straight on the map are bent in longitude and latitude."""
+"""Points per side of the footprint, because straight sides on the map bend in longitude and latitude."""
 _LON_LAT_DIGITS = 7
 _TIMES: tuple[tuple[dict[str, str], str, str | None], ...] = (
     ({"ns": "IMAGERY"}, "ACQUISITIONDATETIME", None),
     ({}, "ACQUISITIONDATETIME", None),
     ({}, "TIFFTAG_DATETIME", "%Y:%m:%d %H:%M:%S"),
 )
-"""Where GDAL keeps the time of an image: domain, name, and format if it is not ISO 8601; the surest first."""
+"""GDAL's tags for the time of an image: domain, name, and format if it is not ISO 8601; the most reliable first."""
 
 
 def require_pystac() -> None:
-    """Refuse to go on without pystac.
+    """Check that pystac is installed.
 
     Raises:
         UsageError: It is not installed.
     """
     if find_spec("pystac") is None:
-        raise UsageError("pystac is not installed; needed for --stac; try: pip install 'rrl-register[stac]'")
+        raise UsageError("--stac needs pystac, which is not installed; try: pip install 'rrl-register[stac]'")
 
 
 def stac_item(
@@ -51,19 +51,19 @@ def stac_item(
     result: Path | None = None,
     now: datetime | None = None,
 ) -> dict[str, Any]:
-    """Describes a warped image by a STAC 1.1 item with version 2 of the projection extension.
+    """Describe a warped image as a STAC 1.1 item with version 2 of the projection extension.
 
-    Its time is the moving image's, as far as that says when it was taken, and else that of the description.
-    Without a georeference of the fixed image it has no place on the ground, which STAC allows.
+    Its time is the acquisition time of the moving image if a tag has it, else ``now``. If the fixed image has no
+    georeference, the item has no geometry, which STAC allows.
 
     Args:
-        path: Where the item is to be; files are named relative to its folder.
+        path: File of the item; links are relative to its folder.
         output: The warped image.
-        registration: What it was warped by.
+        registration: Transform and figures of the warped image.
         fixed: The fixed image.
         moving: The moving image.
-        result: JSON file of the registration, to be listed beside the image.
-        now: Of the description; None: this moment.
+        result: RESULT.json, listed beside the image; None: none.
+        now: Time of creation; None: the present.
     """
     import pystac
 
@@ -90,11 +90,7 @@ def stac_item(
 
 
 def acquired(path: Path) -> datetime | None:
-    """When an image was taken, by its own tags (as UTC where they name no zone); None if they do not say.
-
-    Args:
-        path: The image.
-    """
+    """Return the acquisition time of an image by its tags, UTC if they name no zone; None if no tag has it."""
     with rasterio.open(path) as source:
         for domain, name, layout in _TIMES:
             text = source.tags(**domain).get(name)
@@ -121,7 +117,7 @@ def _add_projection(item: Any, grid: Grid) -> None:
 
 
 def _place(grid: Grid) -> tuple[dict[str, Any] | None, list[float] | None]:
-    """The outline in longitude and latitude, anticlockwise where north is up, and its bounds; None without a place."""
+    """Return the outline in longitude and latitude, anticlockwise if north is up, and its bounds; None without CRS."""
     if not grid.georeferenced:
         return None, None
     right, bottom = grid.width - 0.5, grid.height - 0.5
@@ -133,7 +129,7 @@ def _place(grid: Grid) -> tuple[dict[str, Any] | None, list[float] | None]:
 
 
 def _href(target: Path, item: Path) -> str:
-    """A file as seen from the item's folder; GDAL's own names stay as they are."""
+    """Return the path of a file relative to the item's folder; GDAL's own names stay unchanged."""
     if str(target).startswith("/vsi"):
         return str(target)
     try:

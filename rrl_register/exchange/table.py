@@ -1,4 +1,4 @@
-"""Tie points as people and other programs see them: rejected ones too, each with the reason."""
+"""Table of tie points and rejected candidates, each with the reason of its rejection."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from rrl_register.geometry.tie_points import AGREEMENT_PX, TiePoints
 from rrl_register.raster.grid import Grid
 
 PX_DIGITS = 3
-"""Of RESULT.json, too, so that a result and its file lead to the same table."""
+"""Digits of pixels, those of RESULT.json: a result and its file have the same table."""
 
 Flags = NDArray[np.bool_]
 
 
 class Reason(StrEnum):
-    """Why a point was not fitted."""
+    """Reason for the rejection of a point."""
 
     REFUSED = "refused"
-    """The network gives it less than ``--min-score``."""
+    """Its score is below ``--min-score``."""
     OUTLIER = "outlier"
-    """The network accepted it, but it disagrees with the transform."""
-    FAILED_FORWARD_BACKWARD = "not found back"
-    """It agrees with the transform, but the search back from it ended elsewhere."""
+    """It was matched, but its residual is above the threshold."""
+    FAILED_FORWARD_BACKWARD = "failed forward-backward check"
+    """It agrees with the transform, but the search back from the moving image ended elsewhere."""
 
 
 @dataclass(frozen=True)
 class Grids:
-    """The pixel grids of both files."""
+    """Pixel grids of both files."""
 
     fixed: Grid
     moving: Grid
@@ -47,12 +47,12 @@ class PointTable:
     Attributes:
         fixed: ``(N, 2)`` (x, y) in the fixed image.
         moving: ``(N, 2)`` (x, y) in the moving image.
-        enable: ``(N,)`` bool, which of them are to be fitted: what a person may change.
-        score: ``(N,)`` probability by the network that they match; NaN where it is not known.
-        inlier: ``(N,)`` bool, which were tie points that agree with the transform.
-        residual_px: ``(N,)`` distance from where the transform puts them, fixed px; NaN without a transform.
-        away: ``(N, 2)`` from the moving points to where the transform would have them, moving px; NaN without one.
-        reason: ``(N,)`` why a point was not fitted, one of ``Reason``; empty for the others.
+        enable: ``(N,)`` bool, True for points to fit; a person may change it.
+        score: ``(N,)`` probability of a match by the network; NaN if unscored.
+        inlier: ``(N,)`` bool, True for tie points that agree with the transform.
+        residual_px: ``(N,)`` residuals, fixed px; NaN without a transform.
+        away: ``(N, 2)`` residuals as vectors from the moving points, moving px; NaN without a transform.
+        reason: ``(N,)`` reason of the rejection, one of ``Reason``; empty for fitted points.
     """
 
     fixed: Points
@@ -69,18 +69,18 @@ class PointTable:
 
     @property
     def enabled(self) -> TiePoints:
-        """Those that are to be fitted; scores may be NaN."""
+        """Enabled points; scores may be NaN."""
         return TiePoints(self.fixed, self.moving, self.score).at(self.enable)
 
     @classmethod
     def read(cls, fixed: Points, moving: Points, enable: Iterable[bool], score: Points | None = None) -> PointTable:
-        """Builds a table out of what a file holds that is not of this program's making.
+        """Build a table from the points of a file; residuals are unknown, and enabled points count as inliers.
 
         Args:
             fixed: ``(N, 2)`` px.
             moving: ``(N, 2)`` px.
             enable: ``N`` flags.
-            score: ``(N,)``; None: not known.
+            score: ``(N,)``; None: unscored.
         """
         on, unknown = np.array(list(enable), bool), np.full(len(fixed), np.nan)
         away = np.full((len(fixed), 2), np.nan)
@@ -88,7 +88,7 @@ class PointTable:
 
     @classmethod
     def of(cls, registration: Registration) -> PointTable:
-        """The tie points of a result, and the candidates that the network refused."""
+        """Build a table from the tie points of a result and its rejected candidates."""
         tied, rejected = registration.tie_points, registration.rejected
         fixed, moving, score = (
             np.concatenate([getattr(tied, name), getattr(rejected, name)]).round(PX_DIGITS)
@@ -110,10 +110,10 @@ class PointTable:
 
 def _reasons(tied: TiePoints, inlier: Flags) -> list[str]:
     agreement = np.zeros(len(tied)) if tied.agreement_px is None else tied.agreement_px
-    forward_backward_consistent = agreement <= AGREEMENT_PX
+    consistent = agreement <= AGREEMENT_PX
     return [
-        Reason.OUTLIER if not fits else "" if found else Reason.FAILED_FORWARD_BACKWARD
-        for fits, found in zip(inlier.tolist(), forward_backward_consistent.tolist(), strict=True)
+        Reason.OUTLIER if not fits else "" if passed else Reason.FAILED_FORWARD_BACKWARD
+        for fits, passed in zip(inlier.tolist(), consistent.tolist(), strict=True)
     ]
 
 

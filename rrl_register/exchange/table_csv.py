@@ -1,4 +1,4 @@
-"""CSV: a row for each point, with a header."""
+"""CSV: a header, and one row per point."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rrl_register.exchange.table import Grids, PointTable
 
 
 def write(path: Path, table: PointTable, grids: Grids) -> None:
-    """Writes all fields, flags as 1 and 0; what is not known is left empty."""
+    """Write all fields, flags as 1 and 0, unknown values as empty cells."""
     fields = columns(table, grids)
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -20,7 +20,7 @@ def write(path: Path, table: PointTable, grids: Grids) -> None:
 
 
 def read(path: Path, grids: Grids) -> PointTable:
-    """Reads a table with a header, of which ``fixed_x,fixed_y,moving_x,moving_y`` are enough.
+    """Read a table with a header; the columns ``fixed_x,fixed_y,moving_x,moving_y`` are enough.
 
     Raises:
         InputError: A column or a value is missing.

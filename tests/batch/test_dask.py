@@ -152,7 +152,7 @@ def test_the_scene_that_kills_its_workers_fails_alone(desk: Desk, processes: str
     summary = desk.run(processes, desk.scenes("a", "deadly", "b", "c", "d"))
     (failed,) = summary.failed
     assert (failed.id, failed.exit_code) == ("deadly", 1)
-    assert "again with no other scene beside it" in failed.reason
+    assert "also with no other scene beside it" in failed.reason
     assert [name for name, _ in desk.begun()].count("deadly") == 2
 
 
@@ -172,28 +172,28 @@ def test_a_scene_for_a_gpu_goes_to_a_worker_that_has_one(
     scenes = desk.scenes("a", config=WITH_GPU)
     assert desk.run(threads.scheduler_address, scenes).counts()["ok"] == 1
     monkeypatch.setattr(dask_cluster, "GPU", "OTHER")
-    with pytest.raises(Told, match="No Dask worker offers a GPU"):
+    with pytest.raises(Warned, match="No Dask worker offers a GPU"):
         list(desk.on(threads.scheduler_address)(scenes.scenes))
 
 
 @pytest.mark.usefixtures("warnings_end_the_wait")
-def test_a_cluster_without_workers_is_told(desk: Desk, threads: LocalCluster) -> None:
+def test_a_cluster_without_workers_is_reported(desk: Desk, threads: LocalCluster) -> None:
     threads.scale(0)
-    with pytest.raises(Told, match="has no worker"):
+    with pytest.raises(Warned, match="has no worker"):
         list(desk.on(threads.scheduler_address)(desk.scenes("a").scenes))
 
 
-class Told(Exception):
+class Warned(Exception):
     """Raised in place of a warning, to end what would wait for ever."""
 
 
 @pytest.fixture
 def warnings_end_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     def tell(message: str) -> None:
-        raise Told(message)
+        raise Warned(message)
 
-    monkeypatch.setattr(dask_cluster, "_SECONDS_TO_LOOK_AGAIN", 0.5)
-    monkeypatch.setattr(dask_cluster, "_SECONDS_UNTIL_TOLD", 0.5)
+    monkeypatch.setattr(dask_cluster, "_SECONDS_TO_WAIT", 0.5)
+    monkeypatch.setattr(dask_cluster, "_SECONDS_UNTIL_WARNED", 0.5)
     monkeypatch.setattr(dask_cluster.log, "warning", tell)
 
 
@@ -223,7 +223,7 @@ def test_a_scheduler_that_goes_is_told_in_one_line(
         if progress.n_worked == 2:
             threads.close()
 
-    with pytest.raises(InputError, match=r"scheduler answers no more.*--resume"):
+    with pytest.raises(InputError, match=r"scheduler no longer answers.*--resume"):
         desk.run(threads.scheduler_address, desk.scenes(*(f"s{i}" for i in range(20))), watch=end)
     with Journal(desk.out, "test") as journal:
         assert list(journal.states().values()).count(State.DONE) == 2
@@ -233,7 +233,7 @@ def test_a_scheduler_that_goes_is_told_in_one_line(
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "nonsense", "carrier-pigeon://loft:1"])
 def test_where_no_scheduler_is(desk: Desk, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dask_cluster, "_SECONDS_TO_CONNECT", 0.2)
-    with pytest.raises(UsageError, match=f"no Dask scheduler answers at {address}") as raised:
+    with pytest.raises(UsageError, match=f"No Dask scheduler answers at {address}") as raised:
         desk.run(address, desk.scenes("a"))
     assert "\n" not in str(raised.value)
 
@@ -248,7 +248,7 @@ def test_a_scheduler_of_another_version_is_refused(
     desk: Desk, threads: LocalCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("rrl_register.batch.dask_worker.version", lambda name: "2020.1.0")
-    with pytest.raises(UsageError, match=r"has distributed 2020\.1\.0; needed .* as its Dask scheduler has"):
+    with pytest.raises(UsageError, match=r"has distributed 2020\.1\.0, but its Dask scheduler has"):
         desk.run(threads.scheduler_address, desk.scenes("a"))
 
 
@@ -261,7 +261,7 @@ def on_worker(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_worker_of_another_version_refuses(desk: Desk, tmp_path: Path) -> None:
     (scene,) = desk.scenes("a").scenes
     for name in versions():
-        with pytest.raises(UsageError, match=f"the Dask worker tcp://node7:1 has {name}"):
+        with pytest.raises(UsageError, match=f"The Dask worker tcp://node7:1 has {name}"):
             attempt_scene(scene, desk.work, tmp_path, versions() | {name: "0"})
 
 
@@ -278,7 +278,7 @@ def test_an_image_that_a_worker_does_not_see_fails_its_scene(desk: Desk, tmp_pat
     scene.moving.unlink()
     outcome, attempt = attempt_scene(scene, desk.work, tmp_path, versions())
     assert (outcome.status, outcome.exit_code) == ("failed", 3)
-    assert f"node7:1 sees no file {scene.moving}" in outcome.reason
+    assert f"node7:1 does not see the file {scene.moving}" in outcome.reason
     assert [path.name for path in attempt.iterdir()] == ["a.json"]
 
 
@@ -290,5 +290,5 @@ def test_a_latecomer_touches_nothing(tmp_path: Path) -> None:
         keep_attempt(first, Outcome("a", "failed"), tmp_path)
         (late / "a.tif").write_text("late")
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a.json": "failed"}
-    with pytest.raises(WriteError, match="cannot write to the output folder"):
+    with pytest.raises(WriteError, match="Cannot write to the output folder"):
         begin_attempt(attempts)

@@ -84,12 +84,12 @@ def attempts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_errors_speak_of_the_output_folder_and_not_of_an_attempts(attempts: Path) -> None:
-    told = Path("out")
-    outcome, attempt = attempt_scene(SCENE, fail_all, attempts, versions(), told, distant=False)
-    assert outcome.reason == f"cannot write {told / 'a.tif'}; needed another"
+    reported = Path("out")
+    outcome, attempt = attempt_scene(SCENE, fail_all, attempts, versions(), reported, distant=False)
+    assert outcome.reason == f"cannot write {reported / 'a.tif'}; needed another"
     assert f'"{outcome.reason}"' in (attempt / "a.json").read_text()
     with pytest.raises(WriteError, match=r"^the disk of out is full$"):
-        attempt_scene(SCENE, give_up, attempts, versions(), told, distant=False)
+        attempt_scene(SCENE, give_up, attempts, versions(), reported, distant=False)
 
 
 def test_an_error_that_ends_the_batch_can_be_sent(attempts: Path) -> None:

@@ -26,7 +26,7 @@ LOST = Outcome("b", FAILED, "no overlap", 3, 0.5, {"n_inliers": None}, "Tracebac
 def left(tmp_path: Path) -> Path:
     """The folder of a batch that ended with one scene each done, failed, in work and pending."""
     with Journal(tmp_path, "scenes.csv") as journal:
-        journal.enrol(MARKS)
+        journal.add_scenes(MARKS)
         for name in "abc":
             journal.start(name)
         journal.finish(DONE)
@@ -37,7 +37,7 @@ def left(tmp_path: Path) -> Path:
 def states(folder: Path, marks: dict[str, str] = MARKS, retry_failed: bool = False) -> str:
     """First letters of the states after scenes were taken in again."""
     with Journal(folder, "scenes.csv") as journal:
-        journal.enrol(marks, retry_failed)
+        journal.add_scenes(marks, retry_failed)
         return "".join(state[0] for _, state in sorted(journal.states().items()))
 
 
@@ -79,7 +79,7 @@ def test_attempts_are_counted_until_something_changes(left: Path) -> None:
             return int(database.execute("SELECT attempts FROM scenes WHERE id = 'c'").fetchone()[0])
 
     with Journal(left, "scenes.csv") as journal:
-        journal.enrol(MARKS)
+        journal.add_scenes(MARKS)
         journal.start("c")
     assert attempts() == 2
     states(left, {**MARKS, "c": "2"})
@@ -95,14 +95,14 @@ def test_interruptions_and_lost_outputs_are_noted(left: Path) -> None:
 
 
 def test_another_manifest_is_turned_away_unless_all_begins_anew(left: Path) -> None:
-    with pytest.raises(UsageError, match=r"journal of scenes\.csv; needed that of other\.csv"):
+    with pytest.raises(UsageError, match=r"journal of scenes\.csv, not of other\.csv"):
         Journal(left, "other.csv")
     with Journal(left, "other.csv", anew=True) as journal:
         assert journal.states() == {}
 
 
 def test_two_batches_do_not_share_a_journal(left: Path) -> None:
-    with Journal(left, "scenes.csv"), pytest.raises(UsageError, match="another batch is using"):
+    with Journal(left, "scenes.csv"), pytest.raises(UsageError, match="Another batch is using"):
         Journal(left, "scenes.csv")
 
 
@@ -121,7 +121,7 @@ def test_a_journal_of_a_later_version_is_kept(left: Path) -> None:
 
 
 def test_where_no_file_can_be_there_is_no_journal(tmp_path: Path) -> None:
-    with pytest.raises(WriteError, match=f"cannot write {tmp_path}"):
+    with pytest.raises(WriteError, match=f"Cannot write {tmp_path}"):
         Journal(tmp_path / "nowhere", "scenes.csv")
 
 
@@ -138,7 +138,7 @@ def test_a_full_disk_takes_nothing_back(left: Path) -> None:
         (pages,) = journal._database.execute("PRAGMA page_count").fetchone()
         journal._database.execute(f"PRAGMA max_page_count = {pages}")
         with pytest.raises(WriteError, match=r"full.*--resume"):
-            journal.enrol({f"new {i}": "1" * 1000 for i in range(100)})
+            journal.add_scenes({f"new {i}": "1" * 1000 for i in range(100)})
     assert states(left) == "dfpp"
 
 

@@ -215,9 +215,9 @@ def test_unfinished_files_of_a_killed_run_are_cleared_away(bench: Bench) -> None
 
 def test_an_output_folder_that_cannot_be(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(UsageError, match="cannot make the output folder"):
+    with pytest.raises(UsageError, match="Cannot make the output folder"):
         run_batch(manifest("a"), tmp_path / "file" / "out")
     monkeypatch.setattr(os, "access", lambda path, mode: False)
-    with pytest.raises(UsageError, match="may not be written to"):
+    with pytest.raises(UsageError, match="cannot be written to"):
         bench.run(manifest("a"))
     assert not bench.names()

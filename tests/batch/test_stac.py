@@ -96,7 +96,7 @@ def test_all_that_is_wrong_with_items_is_told_at_once(tmp_path: Path) -> None:
         read_collection(file, PAIR)
     assert "'a' has no asset 'vv' (it has red)" in str(raised.value)
     assert "'b' has no asset 'red' (it has vv)" in str(raised.value)
-    assert "ftp://h/v.tif is not of" in str(raised.value)
+    assert "ftp://h/v.tif has an unknown scheme" in str(raised.value)
 
 
 def test_an_item_without_partner_is_refused(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_an_item_without_partner_is_refused(tmp_path: Path) -> None:
 
 
 def test_ids_name_files_once_each(tmp_path: Path) -> None:
-    for names, said in ((("a", "A"), "too"), (("a/b",), "cannot name its files")):
+    for names, said in ((("a", "A"), "is also the id of"), (("a/b",), "cannot name files")):
         file = collection(tmp_path / "c.json", *(item(name, red="r.tif", vv="v.tif") for name in names))
         with pytest.raises(UsageError, match=said):
             read_collection(file, PAIR)
@@ -115,7 +115,10 @@ def test_ids_name_files_once_each(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("assets", "fixed", "said"),
-    [(Assets("vv"), None, "needed --fixed-asset KEY"), (PAIR, Path("ref.tif"), "--fixed-asset beside the one image")],
+    [
+        (Assets("vv"), None, "pass --fixed-asset KEY"),
+        (PAIR, Path("ref.tif"), "--fixed-asset is given beside the one image"),
+    ],
 )
 def test_a_request_that_makes_no_pairs(tmp_path: Path, assets: Assets, fixed: Path | None, said: str) -> None:
     with pytest.raises(UsageError, match=said):
@@ -128,8 +131,8 @@ def test_a_request_that_makes_no_pairs(tmp_path: Path, assets: Assets, fixed: Pa
         (json.dumps(item("a")), "no STAC item collection but a Feature;"),
         (json.dumps({"type": "Collection", "id": "c"}), "no STAC item collection but a Collection;"),
         ("[1]", "no STAC item collection but something else;"),
-        ("{", "cannot read"),
-        ('{"type": "FeatureCollection", "features": [{"type": "Feature", "stac_version": "1.0.0"}]}', "cannot read"),
+        ("{", "Cannot read"),
+        ('{"type": "FeatureCollection", "features": [{"type": "Feature", "stac_version": "1.0.0"}]}', "Cannot read"),
     ],
 )
 def test_what_is_no_item_collection(tmp_path: Path, text: str, said: str) -> None:
@@ -141,7 +144,7 @@ def test_what_is_no_item_collection(tmp_path: Path, text: str, said: str) -> Non
 
 
 def test_an_empty_collection_holds_no_scene(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="holds no scene"):
+    with pytest.raises(UsageError, match="has no scene"):
         read_collection(collection(tmp_path / "c.json"), PAIR)
 
 

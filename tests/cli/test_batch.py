@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-import click
 import pytest
 from click.testing import CliRunner, Result
 
@@ -18,7 +14,8 @@ from rrl_register.batch import Manifest, Outcome, Progress, Summary, running
 from rrl_register.batch.executors import in_turn
 from rrl_register.batch.outcome import FAILED, OK
 from rrl_register.cli import main
-from rrl_register.cli.batch import INTERRUPTED, Reporter
+from rrl_register.cli.batch import INTERRUPTED, _watch
+from rrl_register.cli.progress import Bar
 from rrl_register.config import BatchConfig, Kind, ModelChoice
 from rrl_register.config.options import CONFIG_OPTIONS
 from rrl_register.errors import OutputExistsError
@@ -81,7 +78,7 @@ def test_the_summary_is_printed_and_the_rest_told_apart(desk: Desk) -> None:
     assert result.exit_code == 0, result.output
     assert result.stdout == f"{desk.folder / 'out' / 'summary.json'}\n"
     header, *rows = result.stderr.splitlines()
-    assert " ".join(header.split()) == "id status model inliers held out px confidence seconds reason"
+    assert " ".join(header.split()) == "id status model inliers check px confidence seconds reason"
     assert [row.split() for row in rows] == [[name, "ok", "affine", "30", "0.50", "0.90", "2.00"] for name in "ab"]
 
 
@@ -165,25 +162,25 @@ def test_a_series_goes_onto_one_reference(desk: Desk, arguments: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ("-o @/out", "needed either MANIFEST or both --fixed and --moving"),
+        ("-o @/out", "Pass either MANIFEST"),
         ("@/scenes.csv", "--output"),
         ("@/nowhere.csv -o @/out", "nowhere.csv"),
-        ("@/scenes.csv --moving @/sar/{id}_sar.tif -o @/out", "needed either MANIFEST or both"),
-        ("@/scenes.csv --fixed @/opt/{id}.tif -o @/out", "needed one image for all scenes"),
-        ("@/scenes.csv --fixed @/nowhere.tif -o @/out", "no file"),
-        ("@/scenes.csv --weights @/nowhere.safetensors -o @/out", "no file"),
-        ("--moving @/sar/{id}_sar.tif -o @/out", "needed either MANIFEST or both"),
-        ("--fixed @/ref.tif --moving @/sar/a_sar.tif -o @/out", "needed {id} in it"),
-        ("--fixed @/ref.tif --moving @/nir/{id}.tif -o @/out", "no file fits"),
+        ("@/scenes.csv --moving @/sar/{id}_sar.tif -o @/out", "Pass either MANIFEST"),
+        ("@/scenes.csv --fixed @/opt/{id}.tif -o @/out", "must be one image for all scenes"),
+        ("@/scenes.csv --fixed @/nowhere.tif -o @/out", "does not exist"),
+        ("@/scenes.csv --weights @/nowhere.safetensors -o @/out", "does not exist"),
+        ("--moving @/sar/{id}_sar.tif -o @/out", "Pass either MANIFEST"),
+        ("--fixed @/ref.tif --moving @/sar/a_sar.tif -o @/out", "has no {id}"),
+        ("--fixed @/ref.tif --moving @/nir/{id}.tif -o @/out", "No file matches"),
         ("@/scenes.csv -o @/out --workers 0", "--workers"),
         ("@/scenes.csv -o @/out --resume --overwrite", "choose"),
         ("@/scenes.csv -o @/out --support 65", "--support"),
-        ("@/scenes.csv -o @/out --scheduler tcp://head:8786 --workers 2", "--workers are of this machine"),
-        ("@/scenes.csv -o @/out --moving-asset vv", "needed a STAC item collection"),
-        ("--fixed @/ref.tif --moving @/sar/{id}_sar.tif --fixed-asset red -o @/out", "assets beside --moving"),
+        ("@/scenes.csv -o @/out --scheduler tcp://head:8786 --workers 2", "--workers are processes of this machine"),
+        ("@/scenes.csv -o @/out --moving-asset vv", "Assets need STAC items (.json), not "),
+        ("--fixed @/ref.tif --moving @/sar/{id}_sar.tif --fixed-asset red -o @/out", "not --moving"),
         ("@/items.json -o @/out", "--moving-asset is missing"),
-        ("@/items.json --moving-asset vv -o @/out", "needed --fixed-asset KEY"),
-        ("@/scenes.csv -o @/ref.tif", "cannot make the output folder"),
+        ("@/items.json --moving-asset vv -o @/out", "pass --fixed-asset KEY"),
+        ("@/scenes.csv -o @/ref.tif", "Cannot make the output folder"),
     ],
 )
 def test_wrong_use_is_told_in_one_line(desk: Desk, arguments: str, said: str) -> None:
@@ -196,16 +193,19 @@ def test_wrong_use_is_told_in_one_line(desk: Desk, arguments: str, said: str) ->
 
 
 def test_what_exists_is_kept(desk: Desk) -> None:
-    desk.trouble = OutputExistsError("a.tif exists; needed a free name; pass --overwrite")
+    desk.trouble = OutputExistsError("Output a.tif exists; choose another folder or pass --overwrite")
     result = desk.run("@/scenes.csv -o @/out")
-    assert (result.exit_code, result.stderr) == (5, "Error: a.tif exists; needed a free name; pass --overwrite\n")
+    assert (result.exit_code, result.stderr) == (
+        5,
+        "Error: Output a.tif exists; choose another folder or pass --overwrite\n",
+    )
 
 
 def test_ctrl_c_tells_how_to_go_on(desk: Desk) -> None:
     desk.trouble = KeyboardInterrupt()
     result = desk.run("@/scenes.csv -o @/out")
     assert result.exit_code == INTERRUPTED
-    assert result.stderr.splitlines()[-1].startswith("Interrupted:")
+    assert result.stderr.splitlines()[-1].startswith("Interrupted;")
     assert "--resume" in result.stderr
 
 
@@ -218,37 +218,37 @@ def test_help_names_every_option_of_register(desk: Desk) -> None:
 STEPS = [Progress(4, 1, 0), Progress(4, 2, 1, 1, 30.0, Outcome("b", FAILED, "no", 3)), Progress(4, 3, 1, 2, 60.0)]
 
 
-class Screen(io.StringIO):
-    def isatty(self) -> bool:
-        return True
+class BarStub(Bar):
+    """A bar that keeps its texts."""
+
+    def __init__(self) -> None:
+        super().__init__(4, "", None)
+        self.shown: list[tuple[int, str]] = []
+
+    def show(self, finished: int, text: str) -> None:
+        self.shown.append((finished, text))
 
 
-def tell(reporter: Reporter) -> None:
-    with reporter:
-        for step in STEPS:
-            reporter(step)
-
-
-def test_a_person_sees_one_line_that_changes(monkeypatch: pytest.MonkeyPatch) -> None:
-    screen = Screen()
-    monkeypatch.setattr(sys, "stderr", screen)
-    tell(Reporter(verbose=0, quiet=False))
-    assert click.unstyle(screen.getvalue()).split("\r") == [
-        "",
-        "1 of 4 scenes, 0 failed",
-        "2 of 4 scenes, 1 failed, 2.0 a minute, 0:01:00 left",
-        "3 of 4 scenes, 1 failed, 2.0 a minute, 0:00:30 left\n",
+def test_the_bar_shows_scenes_failures_and_rate(capsys: pytest.CaptureFixture[str]) -> None:
+    bar = BarStub()
+    report = _watch(bar, every_scene=False)
+    for step in STEPS:
+        report(step)
+    assert bar.shown == [
+        (1, "scenes, 0 failed"),
+        (2, "scenes, 1 failed, 2.0 a minute"),
+        (3, "scenes, 1 failed, 2.0 a minute"),
     ]
+    assert capsys.readouterr() == ("", "")
 
 
-def test_a_file_gets_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    moments = iter([0.0, 5.0, 11.0, 11.0, 12.0])
-    clock = SimpleNamespace(monotonic=lambda: next(moments))
-    monkeypatch.setattr(sys.modules[Reporter.__module__], "time", clock)
-    tell(Reporter(verbose=0, quiet=False))
-    assert capsys.readouterr().err == "2 of 4 scenes, 1 failed, 2.0 a minute, 0:01:00 left\n"
+def test_every_scene_is_printed_to_stderr_if_asked(capsys: pytest.CaptureFixture[str]) -> None:
+    report = _watch(BarStub(), every_scene=True)
+    for step in STEPS:
+        report(step)
+    assert capsys.readouterr() == ("", "b: failed: no (0.0 s)\n")
 
 
-def test_quiet_reports_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    tell(Reporter(verbose=2, quiet=True))
-    assert capsys.readouterr().err == ""
+def test_without_a_terminal_a_batch_prints_its_table_only(desk: Desk) -> None:
+    lines = desk.run("@/scenes.csv -o @/out").stderr.splitlines()
+    assert [line.split()[0] for line in lines] == ["id", "a", "b"]

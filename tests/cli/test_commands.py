@@ -214,16 +214,16 @@ def test_quiet_prints_the_paths_only(desk: Desk) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        ("{fixed} nowhere.tif -o {out}", 2, "no file nowhere.tif"),
-        ("nowhere.tif {moving} -o {out}", 2, "no file nowhere.tif"),
+        ("{fixed} nowhere.tif -o {out}", 2, "File nowhere.tif"),
+        ("nowhere.tif {moving} -o {out}", 2, "File nowhere.tif"),
         ("{fixed} {fixed} -o {out}", 2, "the same file"),
-        ("{fixed} {moving}", 2, "neither -o nor --json"),
+        ("{fixed} {moving}", 2, "Neither -o nor --json"),
         ("{fixed} -o {out}", 2, "MOVING"),
         ("{fixed} {moving} -o no/folder/out.tif", 2, "no/folder does not exist"),
         ("{fixed} {moving} -o {moving} --overwrite", 2, "the input"),
         ("{fixed} {moving} -o {out} --json {out}", 2, "the same name"),
-        ("{fixed} {moving} -o {out} --weights nowhere.safetensors", 2, "no file nowhere.safetensors"),
-        ("{fixed} {moving} -o {out} --grid nowhere.tif", 2, "no file nowhere.tif"),
+        ("{fixed} {moving} -o {out} --weights nowhere.safetensors", 2, "File nowhere.safetensors"),
+        ("{fixed} {moving} -o {out} --grid nowhere.tif", 2, "File nowhere.tif"),
         ("{fixed} {moving} -o {weights} --grid {weights} --overwrite", 2, "the input"),
         ("{fixed} {moving} -o {weights} --weights {weights} --overwrite", 2, "the input"),
         *((f"{{fixed}} {{moving}} -o {{out}} {wrong}", 2, wrong.split()[0]) for wrong in WRONG_VALUES),
@@ -289,7 +289,7 @@ def test_an_unusable_input_is_written_down_too(desk: Desk) -> None:
     assert_one_line(result, "fixed.tif is no image; needed a raster")
     written = json.loads(desk.path("result.json").read_text())
     assert set(written) == set(complete)
-    assert (written["schema"], written["status"], written["matrix"]) == (1, "failed", None)
+    assert (written["schema"], written["status"], written["matrix"]) == (2, "failed", None)
     assert "no image" in written["reason"]
 
 
@@ -297,7 +297,7 @@ def test_an_interruption_has_an_exit_code_of_its_own(desk: Desk) -> None:
     desk.answer = KeyboardInterrupt()
     result = desk.run("{fixed} {moving} -o {out} --json {json}")
     assert result.exit_code == 130
-    assert_one_line(result, "interrupted")
+    assert_one_line(result, "Interrupted")
     assert not desk.leftovers()
 
 
@@ -331,14 +331,14 @@ def test_a_bug_is_not_dressed_up(desk: Desk) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        ("apply nowhere.json {moving} -o {out}", 2, "no file nowhere.json"),
-        ("apply {weights} nowhere.tif -o {out}", 2, "no file nowhere.tif"),
+        ("apply nowhere.json {moving} -o {out}", 2, "File nowhere.json"),
+        ("apply {weights} nowhere.tif -o {out}", 2, "File nowhere.tif"),
         ("apply {weights} {moving}", 2, "--output"),
-        ("apply {weights} {moving} -o {out} --grid nowhere.tif", 2, "no file nowhere.tif"),
+        ("apply {weights} {moving} -o {out} --grid nowhere.tif", 2, "File nowhere.tif"),
         ("apply {weights} {moving} -o {moving} --overwrite", 2, "the input"),
         ("apply {weights} {moving} -o {out} --support 64", 2, "--support"),
-        ("report nowhere.json {fixed} {moving} -o {html}", 2, "no file nowhere.json"),
-        ("report {weights} {fixed} {moving} -o {html}", 3, "no result of a registration"),
+        ("report nowhere.json {fixed} {moving} -o {html}", 2, "File nowhere.json"),
+        ("report {weights} {fixed} {moving} -o {html}", 3, "is no RESULT.json of a registration"),
         ("report {weights} {fixed} {moving} -o {fixed}", 2, "the input"),
     ],
 )
@@ -350,7 +350,7 @@ def test_wrong_use_of_apply(desk: Desk, arguments: str, code: int, said: str) ->
 
 
 def test_help_tells_the_exit_codes() -> None:
-    assert "4 could not be registered" in " ".join(CliRunner().invoke(main, ["--help"]).output.split())
+    assert "4 not registered" in " ".join(CliRunner().invoke(main, ["--help"]).output.split())
 
 
 def assert_one_line(result: Result, said: str) -> None:

@@ -118,17 +118,20 @@ def test_a_stac_item_describes_the_output(desk: Desk) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("fixed.tif moving.tif -o a.tif --tie-points p.shp", "p.shp; needed one of .geojson"),
+        (
+            "fixed.tif moving.tif -o a.tif --tie-points p.shp",
+            "p.shp has no suffix of a format of tie points; choose one of .geojson, .csv",
+        ),
         ("fixed.tif moving.tif -o a.tif --tie-points no/p.csv", "does not exist"),
-        ("fixed.tif moving.tif -o a.tif --tie-points a.tif", "a.tif; needed one of"),
+        ("fixed.tif moving.tif -o a.tif --tie-points a.tif", "a.tif has no suffix of a format"),
         ("fixed.tif moving.tif -o a.tif --tie-points p.csv --tie-points p.csv", "the same name"),
-        ("fixed.tif moving.tif --json r.json --stac item.json", "--stac without -o"),
-        ("fixed.tif moving.tif -o a.tif --init-points p.csv", "there is no file"),
-        ("tie-points r.json -o p.csv", "there is no file"),
-        ("tie-points fixed.tif -o p.json", "p.json; needed one of"),
-        ("refit p.csv fixed.tif moving.tif", "neither -o nor --json"),
-        ("refit p.csv fixed.tif moving.tif -o a.tif", "there is no file"),
-        ("refit fixed.tif fixed.tif moving.tif -o a.tif", "no format of tie points"),
+        ("fixed.tif moving.tif --json r.json --stac item.json", "--stac describes an output, and -o is missing"),
+        ("fixed.tif moving.tif -o a.tif --init-points p.csv", "does not exist"),
+        ("tie-points r.json -o p.csv", "does not exist"),
+        ("tie-points fixed.tif -o p.json", "p.json has no suffix of a format"),
+        ("refit p.csv fixed.tif moving.tif", "Neither -o nor --json"),
+        ("refit p.csv fixed.tif moving.tif -o a.tif", "does not exist"),
+        ("refit fixed.tif fixed.tif moving.tif -o a.tif", "no suffix of a format of tie points"),
     ],
 )
 def test_wrong_use_is_told_before_any_work(desk: Desk, words: str, said: str) -> None:
@@ -151,7 +154,7 @@ def test_refit_finds_the_transform_in_any_format(desk: Desk, source: str) -> Non
     desk.run("fixed.tif", "moving.tif", "--json", "r.json", *(["--tie-points", source] if source[0] == "p" else []))
     done = desk.run("refit", source, "fixed.tif", "moving.tif", "--json", "again.json", "--model", "translation")
     assert done.exit_code == 0, done.output
-    assert "Registered by translation: 24 inliers of 24 tie points" in done.stderr
+    assert "Registered with translation: 24 inliers of 24 tie points" in done.stderr
     assert "confidence unknown" in done.stderr
     again = json.loads(desk.path("again.json").read_text())
     np.testing.assert_allclose(again["matrix"], SHIFT, atol=1e-3)

@@ -1,4 +1,4 @@
-"""``rrl-register info``: what is said of two images, or of one, and how it exits."""
+"""``rrl-register info``: properties of two images, or of one, and its exit codes."""
 
 from __future__ import annotations
 
@@ -47,16 +47,16 @@ def test_a_pair_is_laid_out_line_by_line(pair: tuple[str, str]) -> None:
     for line in (
         "grid 120 x 100 px of 10 m, EPSG:32632",
         "bands 3 of uint8; matched on 1, 2, 3",
-        "no data no value declared; 100.0% of the pixels hold data",
-        "no data value 0; 100.0% of the pixels hold data",
+        "no data not declared; 100.0% of the pixels are valid",
+        "no data value 0; 100.0% of the pixels are valid",
         "kind optical (3 bands that differ)",
         "kind ir (names of bands, tags or file)",
-        "matched at 120 x 100 px, as it is",
+        "matched at 120 x 100 px, not reduced",
         "resolution a moving pixel is 1 fixed px wide",
         "overlap 100% of FIXED, 100% of MOVING, 1.19 x 0.989 km",
         "search shifts up to 100 px, rotations -4 to 4 degrees, scales 0.95 to 1.05",
         "network shipped on cpu",
-        "time about 14 s on this machine; several times that before a refusal",
+        "time about 14 s on this machine; several times that before a failure",
     ):
         assert line in lines
 
@@ -94,17 +94,17 @@ def test_images_without_georeference(make_raster: Make, rng: np.random.Generator
     text = " ".join(run(str(plain), pair[1]).stdout.split())
     assert "120 x 100 px, no georeference" in text
     assert "no data alpha in band 4;" in text
-    assert "overlap not known: without two georeferences" in text
-    assert "any rotation, scales 0.50 to 2.00" in text
+    assert "overlap unknown; without two georeferences" in text
+    assert "all rotations, scales 0.50 to 2.00" in text
 
 
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (["nowhere.tif"], 2, "no file nowhere.tif"),
-        (["{fixed}", "nowhere.tif"], 2, "no file nowhere.tif"),
+        (["nowhere.tif"], 2, "File nowhere.tif"),
+        (["{fixed}", "nowhere.tif"], 2, "File nowhere.tif"),
         (["{fixed}", "{fixed}"], 2, "the same file"),
-        (["{fixed}", "{moving}", "--weights", "nowhere"], 2, "no file nowhere"),
+        (["{fixed}", "{moving}", "--weights", "nowhere"], 2, "File nowhere"),
         (["{fixed}", "--fixed-bidx", "9"], 2, "has no band 9"),
         (["{note}", "{moving}"], 3, "Cannot read"),
         (["{folder}"], 3, "is a folder"),

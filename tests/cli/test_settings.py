@@ -116,10 +116,10 @@ def test_what_was_printed_is_used_alike(used: list[RegisterConfig]) -> None:
 @pytest.mark.parametrize(
     ("text", "code", "said"),
     [
-        ("modle: affine", 2, "settings.yaml: there is no setting 'modle': is 'model' meant?"),
+        ("modle: affine", 2, "settings.yaml: unknown setting 'modle': is 'model' meant?"),
         ("keypoints: many", 2, "settings.yaml: keypoints: 'many'"),
-        ("model: [", 3, "cannot read the settings in settings.yaml"),
-        (None, 2, "no file settings.yaml"),
+        ("model: [", 3, "Cannot read the settings in settings.yaml"),
+        (None, 2, "File settings.yaml does not exist"),
     ],
 )
 def test_a_wrong_file_is_told_in_one_line(used: list[RegisterConfig], text: str | None, code: int, said: str) -> None:

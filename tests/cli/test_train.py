@@ -74,14 +74,14 @@ def test_a_run_out_of_time_says_how_to_go_on(pairs: Path, tmp_path: Path) -> Non
     output = tmp_path / "mine.safetensors"
     ran = run("--data", pairs, "-o", output, "--run", tmp_path / "run", "--seconds", 0, *SMALL)
     assert ran.exit_code == 0, ran.output
-    assert "call again to go on" in ran.stderr
+    assert "call again to continue" in ran.stderr
     assert not output.exists()
     other_data = run("--data", tmp_path, "-o", output, "--run", tmp_path / "run", *SMALL)
     assert other_data.exit_code == 2
     assert "other settings (data)" in other_data.stderr
     finished = run("--data", pairs, "-o", output, "--run", tmp_path / "run", *SMALL)
     assert finished.exit_code == 0
-    assert "Going on with the run" in finished.stderr
+    assert "Continuing the run" in finished.stderr
     assert output.is_file()
 
 
@@ -100,7 +100,7 @@ def test_the_settings_are_printed_complete_and_can_be_read_back(pairs: Path, tmp
     ("arguments", "code", "said"),
     [
         ((), 2, "Usage"),
-        (("--set", "seed=1"), 2, "try --data"),
+        (("--set", "seed=1"), 2, "such as --data"),
         (("missing.yaml",), 2, "missing.yaml"),
         (("--data", "nowhere"), 3, "nowhere"),
         (("--data", "nowhere", "--set", "losses.near_mises=false"), 2, "did you mean near_misses"),

@@ -110,21 +110,21 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("modle: affine", "there is no setting 'modle': is 'model' meant?"),
+        ("modle: affine", "unknown setting 'modle': is 'model' meant?"),
         ("max_shift: 80px", "is 'max-shift' meant?"),
         ("model:\nmodle:", "is 'model' meant?"),
-        ("zzz: 1", "try --print-config"),
-        ("1: 2", "there is no setting '1'"),
+        ("zzz: 1", "--print-config lists all"),
+        ("1: 2", "unknown setting '1'"),
         ("keypoints: many", "keypoints: 'many' is not a valid integer"),
         ("keypoints: 3", "keypoints: 3 is not in the range"),
         ("keypoints: [1, 2]", "keypoints: '1,2'"),
         ("model: rigid", "model: 'rigid' is not one of 'auto', 'translation'"),
         ("max-shift: 80", "max-shift: '80' is no distance"),
-        ("rotation: off", "rotation is False; needed a text, a number or a list"),
+        ("rotation: off", "rotation is False; use a text, a number or a list"),
         ("model: {affine: true}", "model is {'affine': True}"),
         ("co: COMPRESS", "co: 'COMPRESS' is no creation option"),
-        ("- model", "holds no settings"),
-        ("model", "holds no settings"),
+        ("- model", "has no settings such as"),
+        ("model", "has no settings such as"),
     ],
 )
 def test_what_does_not_fit_is_told_with_the_file_and_the_setting(tmp_path: Path, text: str, said: str) -> None:
@@ -137,7 +137,7 @@ def test_what_does_not_fit_is_told_with_the_file_and_the_setting(tmp_path: Path,
 
 @pytest.mark.parametrize("text", ["model: [affine", "model: a: b", "\tmodel: affine"])
 def test_what_is_no_yaml_cannot_be_read(tmp_path: Path, text: str) -> None:
-    with pytest.raises(InputError, match=r"cannot read the settings in .*settings\.yaml"):
+    with pytest.raises(InputError, match=r"Cannot read the settings in .*settings\.yaml"):
         read_settings(write(tmp_path, text))
 
 
@@ -145,5 +145,5 @@ def test_a_folder_or_another_encoding_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="Is a directory"):
         read_settings(tmp_path)
     (tmp_path / "latin.yaml").write_bytes(b"model: \xe4ffin")
-    with pytest.raises(InputError, match="cannot read"):
+    with pytest.raises(InputError, match="Cannot read"):
         read_settings(tmp_path / "latin.yaml")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,8 +13,11 @@ import pytest
 from affine import Affine
 from rasterio.crs import CRS
 
+from rrl_register.config.version import __version__
 from rrl_register.errors import InputError
-from rrl_register.exchange.registration import SCHEMA, Registration
+from rrl_register.exchange.registration import Registration, read_registration
+from rrl_register.exchange.result_json import FIELDS, SCHEMA, failure_record
+from rrl_register.exchange.table import PointTable
 from rrl_register.geometry.displacement import Displacement
 from rrl_register.geometry.tie_points import TiePoints
 from rrl_register.raster.grid import Grid
@@ -106,10 +111,78 @@ def test_a_failure_comes_back_with_its_reason(make_registration: Make) -> None:
     assert len(back.tie_points) == 0
 
 
+def schema_1(make_registration: Make) -> dict[str, Any]:
+    """RESULT.json as version 0.1.0 wrote it."""
+    points = [
+        {"fixed": [12.0, 20.0], "moving": [10.0, 20.0], "score": 0.9, "agreement_px": 0.2, "inlier": True},
+        {"fixed": [72.0, 80.0], "moving": [70.0, 80.0], "score": None, "agreement_px": None, "inlier": True},
+    ]
+    return through_text(make_registration().to_json()) | {"schema": 1, "tie_points": points}
+
+
+def test_a_result_of_schema_1_is_read(make_registration: Make, tmp_path: Path) -> None:
+    old = schema_1(make_registration)
+    (tmp_path / "result.json").write_text(json.dumps(old))
+    back = read_registration(tmp_path / "result.json")
+    assert back.tie_points.agreement_px is not None
+    assert back.tie_points.agreement_px[0] == 0.2
+    assert np.isnan(back.tie_points.score[1])
+    assert PointTable.of(back).reason == ("", "failed forward-backward check")
+    assert through_text(back.to_json()) == old | {"schema": SCHEMA}
+
+
+def test_the_fields_of_the_file_are_those_of_a_registration(make_registration: Make) -> None:
+    names = [field.name for field in fields(Registration) if field.name != "inlier"]
+    assert list(FIELDS) == names
+    assert list(make_registration().to_json()) == ["schema", *names]
+
+
+def test_a_registration_that_could_not_begin_has_all_fields_and_no_figures() -> None:
+    record = through_text(failure_record("too dark; try other bands"))
+    assert list(record) == ["schema", *FIELDS]
+    known = {name: value for name, value in record.items() if value is not None}
+    expected = {"schema": SCHEMA, "status": "failed", "reason": "too dark; try other bands", "version": __version__}
+    assert known == expected
+    with pytest.raises(InputError, match=r"could not begin .too dark; try other bands."):
+        Registration.from_json(record)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "is no RESULT.json"),
+        ("[1, 2]", "is no RESULT.json"),
+        ("null", "is no RESULT.json"),
+        ('{"schema": 2}', "is no RESULT.json"),
+        ('{"schema": 3}', "Cannot use .*: The result has schema 3"),
+        ("\xff", "is no RESULT.json"),
+    ],
+)
+def test_other_files_are_refused_by_name(tmp_path: Path, content: str, message: str) -> None:
+    path = tmp_path / "other.json"
+    path.write_bytes(content.encode("latin-1"))
+    with pytest.raises(InputError, match=message) as caught:
+        read_registration(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_and_a_folder_are_refused_by_name(tmp_path: Path) -> None:
+    for path in (tmp_path / "nowhere.json", tmp_path):
+        with pytest.raises(InputError, match=f"Cannot read {path}"):
+            read_registration(path)
+
+
+def test_a_failed_registration_has_no_transform_to_apply(make_registration: Make) -> None:
+    failed = make_registration(status="failed", reason="too dark; try other bands", matrix=None)
+    with pytest.raises(InputError, match=r"has no transform .too dark; try other bands."):
+        _ = failed.grid_transform
+
+
 @pytest.mark.parametrize("schema", [None, 0, SCHEMA + 1, str(SCHEMA)])
 def test_another_schema_is_refused(make_registration: Make, schema: object) -> None:
     data = make_registration().to_json() | {"schema": schema}
-    with pytest.raises(InputError, match=f"schema {SCHEMA} is needed") as caught:
+    with pytest.raises(InputError, match="this version reads schema 1 and 2") as caught:
         Registration.from_json(data)
     assert repr(schema) in str(caught.value)
 
@@ -128,7 +201,7 @@ def test_a_missing_field_is_an_error(make_registration: Make, missing: str) -> N
         Registration.from_json(data)
 
 
-def test_what_was_searched_back_and_what_was_rejected_come_back(make_registration: Make) -> None:
+def test_forward_backward_distances_and_rejected_candidates_come_back(make_registration: Make) -> None:
     places = np.array([(10.0, 20.0), (30.0, 40.0)])
     tied = TiePoints(places, places + 1, np.array([0.9, 0.8]), np.array([0.25, np.nan]))
     rejected = TiePoints(places[:1] + 50, places[:1] + 60, np.array([0.125]))

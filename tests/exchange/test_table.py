@@ -55,7 +55,7 @@ def test_residuals_are_those_of_the_transform(judged: Registration) -> None:
     assert table.away.tolist() == [[0, 0], [0.5, 0], [7, 0], [0, 0], [3, 0]]
 
 
-def test_points_that_were_not_searched_back_are_taken_as_they_are(make_registration: Build) -> None:
+def test_points_without_a_forward_backward_check_pass_it(make_registration: Build) -> None:
     table = PointTable.of(make_registration())
     assert table.enable.tolist() == [True, True, True, False, False]
     assert set(table.reason) == {"", Reason.OUTLIER}

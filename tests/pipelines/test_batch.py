@@ -1,4 +1,4 @@
-"""The pipelines that work off batches: on a Dask cluster of processes of this machine, and what they ask others for.
+"""Pipelines that run batches: on a Dask cluster of processes of this machine, and requests to other clusters.
 
 Registration is stood in for by something quick, and a script gets a cluster that was started once for all tests.
 """
@@ -49,7 +49,11 @@ def load(name: str) -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    sys.path.insert(0, str(FOLDER))  # as Python does for a script
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(FOLDER))
     return module
 
 
@@ -103,7 +107,7 @@ def item(name: str) -> dict[str, Any]:
         ("register_kubernetes", "--local 1 scenes.csv -o out"),
     ],
 )
-def test_a_script_works_off_a_batch_on_processes_of_this_machine(
+def test_a_script_runs_a_batch_on_processes_of_this_machine(
     script: str,
     arguments: str,
     images: Path,
@@ -121,11 +125,11 @@ def test_a_script_works_off_a_batch_on_processes_of_this_machine(
     assert (images / "out" / "b.tif").read_text() == "b_fixed.tif b_moving.tif"
 
 
-def test_without_a_cluster_a_folder_is_worked_off_by_the_local_pool(
+def test_without_a_cluster_a_folder_is_run_by_the_local_pool(
     images: Path, run: Callable[..., int], capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert run("register_folder", ". -o out --moving {id}_gone.tif") == 2
-    assert "no file fits --moving {id}_gone.tif" in capfd.readouterr().err
+    assert "No file matches --moving {id}_gone.tif" in capfd.readouterr().err
 
 
 def test_failures_keep_the_exit_code_of_the_batch(
@@ -133,7 +137,7 @@ def test_failures_keep_the_exit_code_of_the_batch(
 ) -> None:
     (images / "scenes.csv").write_text("id,fixed,moving\na,gone.tif,a_moving.tif\n")
     assert run("register_slurm", "scenes.csv -o out --local 1", local_cluster=lambda n: nullcontext(cluster)) == 4
-    assert "sees no file" in capfd.readouterr().err
+    assert "does not see the file" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from rrl_register.errors import RegistrationError
 
 
 class Cluster(Protocol):
-    """What all of Dask's clusters have."""
+    """Interface that all of Dask's clusters have."""
 
     scheduler_address: str
 
@@ -22,25 +22,25 @@ OpenCluster = Callable[[], AbstractContextManager[Cluster]]
 
 
 def batch_on(open_cluster: OpenCluster, options: Sequence[str]) -> int:
-    """Start a cluster, work off a batch on it, and end it.
+    """Start a cluster, run a batch on it, and end it.
 
     Args:
         open_cluster: Starts the cluster, which ends with the context.
-        options: Of ``rrl-register batch``, but for ``--scheduler``.
+        options: Options of ``rrl-register batch``, without ``--scheduler``.
 
     Returns:
         The exit code.
     """
     try:
         with open_cluster() as cluster:
-            return run_verb(["batch", *options, "--scheduler", cluster.scheduler_address])
+            return run_command(["batch", *options, "--scheduler", cluster.scheduler_address])
     except RegistrationError as error:
         click.echo(f"Error: {error}", err=True)
         return error.exit_code
 
 
-def run_verb(arguments: Sequence[str]) -> int:
-    """Do what ``rrl-register ARGUMENTS`` does; returns the exit code."""
+def run_command(arguments: Sequence[str]) -> int:
+    """Run ``rrl-register ARGUMENTS`` in this process, and return the exit code."""
     try:
         main.main(list(arguments), prog_name="rrl-register")
     except SystemExit as end:
