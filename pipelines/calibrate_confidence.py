@@ -31,9 +31,9 @@ from case_maker.cases import HardCase, Plan, make_case, plan_cases
 from case_maker.difficulties import DIFFICULTIES, NEGATIVE
 from case_maker.files import write_case
 from case_maker.sources import validation_scenes
+
 from confidence_fit.calibration import ReliabilityBin, calibrate, known_registrations
 from confidence_fit.diagram import draw_reliability
-
 from rrl_register import RegistrationError
 from rrl_register.config import Device, RegisterConfig
 from rrl_register.geometry.transforms import project

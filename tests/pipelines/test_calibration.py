@@ -8,12 +8,12 @@ import sys
 from contextlib import nullcontext
 from pathlib import Path
 
-import calibrate_confidence
 import numpy as np
 import pytest
 from case_maker.cases import HardCase, Plan
 from case_maker.sources import SourcePair
 
+import calibrate_confidence
 from rrl_register.estimation.acceptance import FEATURES, confidence, features
 from rrl_register.estimation.evidence import Evidence
 from rrl_register.geometry.transforms import translation

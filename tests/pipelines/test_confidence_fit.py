@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from confidence_fit import calibration
 from confidence_fit.calibration import (
     KnownRegistrations,
@@ -21,7 +22,6 @@ from confidence_fit.calibration import (
     typical,
 )
 from confidence_fit.diagram import draw_reliability
-
 from rrl_register.errors import InputError
 from rrl_register.estimation.acceptance import FEATURES
 from rrl_register.estimation.evidence import Evidence

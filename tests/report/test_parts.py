@@ -419,5 +419,5 @@ def test_a_case_is_read_from_a_result_file(case: ReportInput, tmp_path: Path) ->
     failed = read_report_input(begun, case.fixed, case.moving)
     assert (failed.ok, failed.registration, failed.reason) == (False, None, "no overlap; try others")
     assert failed.kinds == (Kind.AUTO, Kind.AUTO)
-    with pytest.raises(InputError, match="no result"):
+    with pytest.raises(InputError, match=r"no RESULT\.json"):
         read_report_input(wrong, case.fixed, case.moving)
