@@ -12,7 +12,7 @@ SCHEMAS := $(VENV)/schemas
 TORCH_INDEX ?=
 DEMO := runs/demo
 
-# The first interpreter that runs and is new enough; a name on PATH alone proves nothing (version managers leave shims).
+# The first interpreter that runs and is new enough; a name on PATH is not enough (version managers leave shims).
 PYTHON ?= $(shell for candidate in python3 python3.13 python3.12 python3.11 python; do \
 	"$$candidate" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo "$$candidate" && break; \
 	done)

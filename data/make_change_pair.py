@@ -3,7 +3,7 @@
     python data/make_change_pair.py
 
 Drawn from one seed, like the pair of ``make_synthetic_sar_pair.py``. In between, the lake has risen over fields, a
-part of the forest was felled and houses were built; ``synthetic_change_mask.tif`` says where.
+part of the forest was felled and houses were built; ``synthetic_change_mask.tif`` is 1 there.
 """
 
 from __future__ import annotations
@@ -68,20 +68,20 @@ def changed(land: Landscape) -> Landscape:
 
 
 def largest(mask: Mask) -> Mask:
-    """The largest connected part of a mask."""
+    """Return the largest connected part of a mask."""
     parts, _ = label(mask)
     return np.asarray(parts == 1 + np.argmax(np.bincount(parts.ravel())[1:]))
 
 
 def clearing(land: Landscape) -> Mask:
-    """A part of the land in the north-east, whatever is there."""
+    """Return a part of the land in the north-east, with any cover."""
     size = len(land.cover)
     y, x = np.indices((size, size)) / size
     return np.asarray(np.hypot((x - 0.75) / 0.09, (y - 0.25) / 0.08) < 1)
 
 
 def houses(land: Landscape) -> Mask:
-    """Rows of houses in a part of the land, whatever is there."""
+    """Return rows of houses in a part of the land, on any cover."""
     size = len(land.cover)
     y, x = np.indices((size, size))
     estate = (np.abs(x / size - 0.72) < 0.13) & (np.abs(y / size - 0.72) < 0.09)

@@ -34,7 +34,7 @@ class Misregistration:
     perspective: tuple[float, float]
 
     def matrix(self, fixed_shape: tuple[int, int], moving_shape: tuple[int, int]) -> FloatArray:
-        """Give the (3, 3) transform moving pixel -> fixed pixel; (0, 0) is the centre of the top-left pixel."""
+        """Return the (3, 3) transform moving pixel -> fixed pixel; (0, 0) is the centre of the top-left pixel."""
         cosine, sine = (f(math.radians(self.rotation_deg)) * self.scale for f in (math.cos, math.sin))
         about_centre = np.array([[cosine, -sine, self.shift_px[0]], [sine, cosine, self.shift_px[1]], [0, 0, 1]])
         about_centre[2, :2] = self.perspective

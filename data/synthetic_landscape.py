@@ -85,7 +85,7 @@ def _terrain(size: int, rng: np.random.Generator) -> FloatArray:
 
 
 def _water(size: int, rng: np.random.Generator) -> tuple[FloatArray, Mask]:
-    """Draw a winding river and a lake; gives the distance from the river's middle, px, and where water is."""
+    """Draw a winding river and a lake; return the distance from the river's middle, px, and the mask of water."""
     y, x = np.indices((size, size)) / size
     middle = 0.66 + 0.07 * np.sin(7 * y + 1) + 0.03 * np.sin(17 * y)
     slope = np.gradient(middle[:, 0], 1 / size)[:, None]
@@ -95,7 +95,7 @@ def _water(size: int, rng: np.random.Generator) -> tuple[FloatArray, Mask]:
 
 
 def _fields(size: int, rng: np.random.Generator) -> tuple[IntArray, FloatArray]:
-    """Divide the land into angular parcels; gives each one's random number and the distance to the next parcel, px."""
+    """Divide the land into angular parcels; return each one's random number and the distance to the next, px."""
     spacing = 62
     seeds = np.stack(np.meshgrid(*[np.arange(-size, 2 * size, spacing)] * 2), axis=-1).reshape(-1, 2)
     seeds = seeds * (1.0, 0.6) + rng.uniform(-0.33, 0.33, seeds.shape) * spacing
