@@ -1,4 +1,4 @@
-"""Threads: pools that are kept, results in order, and BLAS kept to one thread."""
+"""Threads: a shared pool for image arithmetic, ordered results for writing, and BLAS on one thread."""
 
 from __future__ import annotations
 
@@ -17,149 +17,144 @@ from threadpoolctl import ThreadpoolController
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+MAX_POOL_THREADS = 16
+"""More threads of image arithmetic would wait for memory."""
+MAX_ORDERED_THREADS = 8
+"""More threads would wait for the one that writes their results."""
+BLOCK_ROWS = 128
+"""Rows of a block; the intermediate results of so few stay near the processor's caches."""
+_RESULTS_PER_THREAD = 2
+"""Results of ``ordered_map`` in memory, for each thread."""
 
-MOST_THREADS = 16
-"""More would wait for memory."""
+
+def usable_cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def pool_threads() -> int:
+    """Return the number of threads that ``parallel_map`` uses: as many as OpenCV, at most ``MAX_POOL_THREADS``."""
+    return max(1, min(cv2.getNumThreads(), MAX_POOL_THREADS))
+
+
+def ordered_threads() -> int:
+    """Return the default number of threads of ``ordered_map``: one per core, at most ``MAX_ORDERED_THREADS``."""
+    return min(usable_cores(), MAX_ORDERED_THREADS)
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    """Return the shared pool; it starts a thread only if there is work and no other thread is free."""
+    return ThreadPoolExecutor(MAX_POOL_THREADS - 1, "rrl-pool")
+
+
+if hasattr(os, "register_at_fork"):
+    # A forked process has a copy of the executor, but none of its threads.
+    os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
 def parallel_map(work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
-    """Results of the work on each item, in the items' order; as many at a time as OpenCV has threads.
+    """Apply a function to each item in ``pool_threads()`` threads, and return the results in order.
 
-    The thread that calls does its share. So work may itself call this: where all others are busy, none is waited for.
-    When an item fails, those that were not begun are left, those that were are waited for, and the first one's error is
-    raised, as if they had been worked on in turn.
+    Hand-made because ``Executor.map`` deadlocks if its function maps in turn: here the calling thread takes items, too,
+    and a thread of the pool that is busy elsewhere is not waited for. After an error, no further item is begun, those
+    that run are waited for, and the error of the first item that failed is raised.
 
     Args:
-        work: It has to release the GIL to gain from other threads, as numpy and OpenCV do.
-        items: What to work on.
+        work: Function of an item. It gains from threads only if it releases the GIL, as numpy and OpenCV do.
+        items: Its arguments.
     """
     waiting = deque(enumerate(items))
     results: dict[int, Result] = {}
     failures: dict[int, BaseException] = {}
     n_items = len(waiting)
 
-    def work_off() -> None:
-        """Works on what is left, item by item."""
+    def take_items() -> None:
+        """Work on one item after the other until none is left."""
         while True:
             try:
-                place, item = waiting.popleft()
-            except IndexError:  # nothing is left
+                index, item = waiting.popleft()
+            except IndexError:
                 return
             try:
-                results[place] = work(item)
+                results[index] = work(item)
             except BaseException as error:
-                failures[place] = error
+                failures[index] = error
                 waiting.clear()
 
     helpers: list[Future[None]] = []
     try:
-        for _ in range(min(n_threads(), n_items) - 1):
-            helpers.append(_crew().submit(work_off))
-        work_off()
+        for _ in range(min(pool_threads(), n_items) - 1):
+            helpers.append(_pool().submit(take_items))
+        take_items()
     finally:
         waiting.clear()
-        begun = [helper for helper in helpers if not helper.cancel()]
-        wait(begun)
+        wait([helper for helper in helpers if not helper.cancel()])
     if failures:
         raise failures[min(failures)]
-    return [results[place] for place in range(n_items)]
-
-
-def n_threads() -> int:
-    """How many work at a time."""
-    return max(1, min(cv2.getNumThreads(), MOST_THREADS))
-
-
-@cache
-def _crew() -> ThreadPoolExecutor:
-    """The threads; each is started when there is work for it and no other is free."""
-    return ThreadPoolExecutor(MOST_THREADS - 1, "rrl-crew")
-
-
-if hasattr(os, "register_at_fork"):
-    # A forked process has a copy of the executor, but none of its threads.
-    os.register_at_fork(after_in_child=_crew.cache_clear)
-
-STRIP_ROWS = 128
-"""What is in between then stays near the processor's caches."""
+    return [results[index] for index in range(n_items)]
 
 
 def map_row_blocks(work: Callable[[slice], None], height: int) -> None:
-    """Calls a function with the rows of each strip of an image, in threads where there are several."""
-    parallel_map(work, [slice(first, min(first + STRIP_ROWS, height)) for first in range(0, height, STRIP_ROWS)])
-
-
-_MOST_THREADS = 8
-"""More would wait for the one that writes."""
-_AHEAD = 2
-"""Results for each thread that are under way or wait to be taken."""
+    """Call a function with the rows of each block of an image, by ``parallel_map``."""
+    parallel_map(work, [slice(top, min(top + BLOCK_ROWS, height)) for top in range(0, height, BLOCK_ROWS)])
 
 
 def ordered_map(work: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Generator[Result, None, None]:
-    """Results of the work on each item, in the items' order.
+    """Yield the results of a function of each item, in order, while threads work on the next ones.
 
-    At most twice as many results as threads are in memory. When one fails, or the generator is closed, nothing new is
-    begun, and what was begun is waited for.
+    At most twice as many results as threads are in memory; ``Executor.map`` would take all items at once. After an
+    error, or if the generator is closed, no further item is begun, and those that run are waited for.
 
     Args:
-        work: Called in a thread; it has to release the GIL to gain from that, as numpy and GDAL do.
-        items: What to work on; taken as results are taken.
-        threads: How many.
+        work: Function of an item. It gains from threads only if it releases the GIL, as numpy and GDAL do.
+        items: Its arguments; taken as results are taken.
+        threads: Number of threads.
     """
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="rrl-register")
-    under_way: deque[Future[Result]] = deque()
+    pool = ThreadPoolExecutor(threads, "rrl-ordered")
+    pending: deque[Future[Result]] = deque()
     try:
         for item in items:
-            under_way.append(pool.submit(work, item))
-            if len(under_way) >= _AHEAD * threads:
-                yield under_way.popleft().result()
-        while under_way:
-            yield under_way.popleft().result()
+            pending.append(pool.submit(work, item))
+            if len(pending) >= _RESULTS_PER_THREAD * threads:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def usable_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def default_threads() -> int:
-    """As many threads as this process has cores, within reason."""
-    return min(usable_cores(), _MOST_THREADS)
-
-
-_lock = threading.Lock()
-_limits: list[AbstractContextManager[object]] = []
-"""Of the blocks that are open, in any thread: the first one's limit, which the last one takes away."""
-_n_open = 0
+_blas_lock = threading.Lock()
+_blas_limits: list[AbstractContextManager[object]] = []
+"""The limit that the first open block has set and the last one lifts."""
+_n_open_blocks = 0
 
 
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
-    """Keeps BLAS to one thread within a block: on two, products this small take twice as long and more.
+    """Limit BLAS to one thread within a block: on two, products as small as ours take twice as long and more.
 
-    Blocks may lie within each other and overlap in other threads: the limit, which is the whole process's, holds until
-    the last of them ends.
+    Blocks may be nested and may overlap in other threads: the limit, which is the whole process's, holds until the last
+    of them ends.
     """
-    _count(1)
+    _count_blocks(1)
     try:
         yield
     finally:
-        _count(-1)
+        _count_blocks(-1)
 
 
-def _count(step: int) -> None:
-    global _n_open
-    with _lock:
-        if _n_open == 0:
-            _limits.append(_controller().limit(limits=1, user_api="blas"))
-        _n_open += step
-        if _n_open == 0:
-            _limits.pop().__exit__(None, None, None)
+def _count_blocks(step: int) -> None:
+    global _n_open_blocks
+    with _blas_lock:
+        if _n_open_blocks == 0:
+            _blas_limits.append(_blas_libraries().limit(limits=1, user_api="blas"))
+        _n_open_blocks += step
+        if _n_open_blocks == 0:
+            _blas_limits.pop().__exit__(None, None, None)
 
 
 @cache
-def _controller() -> ThreadpoolController:
-    """The libraries that are loaded at the first fit; to look for them takes longer than many a fit."""
+def _blas_libraries() -> ThreadpoolController:
+    """Return the libraries loaded at the first call; finding them takes longer than many a fit."""
     return ThreadpoolController()

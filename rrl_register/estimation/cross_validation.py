@@ -1,4 +1,4 @@
-"""Fits to the same points under several sets of weights, for points that are left out in turn."""
+"""Cross-validation: fits without parts of the tie points, and the residuals of the points left out."""
 
 from __future__ import annotations
 
@@ -6,12 +6,16 @@ from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
 
 from rrl_register.errors import NotRegisteredError
-from rrl_register.geometry.arrays import Points, Weights
+from rrl_register.geometry.arrays import Floats, Indices, Points, Weights
 from rrl_register.geometry.displacement import AnyFit, Transform, as_transform
-from rrl_register.geometry.transforms import fit_homographies, fit_homography
+from rrl_register.geometry.homography import fit_homographies, fit_homography
+from rrl_register.geometry.transforms import distances
+
+_BLOCKS = 5
+"""Blocks along each axis that the scene is cut into; as many as default folds, so that each fold meets every row."""
 
 
 @runtime_checkable
@@ -19,11 +23,11 @@ class FitsEach(Protocol):
     """A fit that is faster on many sets of weights together than on one after the other."""
 
     def each(self, moving: Points, fixed: Points, weights: Weights) -> Sequence[Transform | None]:
-        """The transforms under weights ``(B, N)``; None where the points with a weight determine none."""
+        """Fit under weights ``(B, N)``; None where the points with a weight determine no transform."""
 
 
-def fit_each(fit: AnyFit, moving: Points, fixed: Points, weights: Weights) -> list[Transform | None]:
-    """A fit under several sets of weights.
+def fit_each(fit: AnyFit, moving: Points, fixed: Points, weights: Floats) -> list[Transform | None]:
+    """Fit under several sets of weights.
 
     Args:
         fit: Weighted least-squares fit.
@@ -42,9 +46,9 @@ def fit_each(fit: AnyFit, moving: Points, fixed: Points, weights: Weights) -> li
 
 
 def fits_without(
-    fit: AnyFit, moving: Points, fixed: Points, weights: Weights, parts: NDArray[np.int64]
+    fit: AnyFit, moving: Points, fixed: Points, weights: Weights, parts: Indices
 ) -> dict[int, Transform | None]:
-    """A fit without each part of the points in turn; None where the others determine none.
+    """Fit without each part of the points in turn.
 
     Args:
         fit: Weighted least-squares fit.
@@ -52,10 +56,98 @@ def fits_without(
         fixed: ``(N, 2)`` corresponding points.
         weights: ``(N,)``, >= 0.
         parts: ``(N,)`` the part of each point.
+
+    Returns:
+        The transform without each part, by part; None where the other points determine none.
     """
     names = np.unique(parts)
     found = fit_each(fit, moving, fixed, np.where(parts == names[:, None], 0.0, weights)) if len(names) else []
     return dict(zip(names.tolist(), found, strict=True))
+
+
+def cross_validation_residuals(
+    moving: ArrayLike, fixed: ArrayLike, parts: Indices, fit: AnyFit = fit_homography, weights: ArrayLike | None = None
+) -> Floats:
+    """Return the residual of each tie point under a transform fitted without the part that it belongs to.
+
+    The points should be the inliers of a robust fit: their choice has seen all of them, which no fold can undo.
+
+    Args:
+        moving: (N, 2) points.
+        fixed: (N, 2) corresponding points.
+        parts: (N,) the part of each point; one part after the other is left out.
+        fit: Weighted least-squares fit.
+        weights: (N,) weights in the fits; None: all 1.
+
+    Returns:
+        (N,) float64, fixed pixels; NaN where the other points determine no transform.
+    """
+    m, f = (np.asarray(points, np.float64).reshape(-1, 2) for points in (moving, fixed))
+    w = np.ones(len(m)) if weights is None else np.asarray(weights, np.float64)
+    fits = list(fits_without(fit, m, f, w, parts).values())
+    _, part_of = np.unique(parts, return_inverse=True)
+    known = np.array([each is not None for each in fits], bool)[part_of]
+    # Each point by the matrix of its part, all at once, which is faster than part by part.
+    matrices = np.array([np.eye(3) if each is None else each.matrix for each in fits]).reshape(-1, 3, 3)[part_of]
+    placed = (matrices @ np.column_stack([m, np.ones(len(m))])[:, :, None])[:, :, 0]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        offsets = placed[:, :2] / placed[:, 2:] - f
+    for row, each in enumerate(fits):
+        if each is not None and each.displacement is not None:
+            out = part_of == row
+            offsets[out] += each.displacement.at(f[out])
+    return np.where(known, distances(offsets), np.nan)
+
+
+def cross_validation_rmse(
+    moving: ArrayLike, fixed: ArrayLike, fit: AnyFit = fit_homography, weights: ArrayLike | None = None
+) -> float:
+    """Return the root mean square of ``cross_validation_residuals`` over ``spatial_folds``, fixed pixels.
+
+    Points are left out by blocks of the scene because neighbours share their errors.
+
+    Args:
+        moving: (N, 2) points.
+        fixed: (N, 2) corresponding points.
+        fit: Weighted least-squares fit.
+        weights: (N,) weights in the fits; None: all 1.
+
+    Returns:
+        NaN if there are no points, or those without some fold determine no transform.
+    """
+    residual = cross_validation_residuals(moving, fixed, spatial_folds(fixed), fit, weights)
+    return float(np.sqrt(np.mean(residual**2))) if len(residual) else float("nan")
+
+
+def spatial_folds(points: ArrayLike, folds: int = 5) -> Indices:
+    """Assign points to folds by blocks of the scene.
+
+    Neighbouring blocks (see ``spatial_blocks``) get different folds, so that each fold is spread over the scene.
+
+    Args:
+        points: (N, 2) points.
+        folds: Number of folds.
+
+    Returns:
+        (N,) int64, 0..folds-1.
+    """
+    column, row = np.divmod(spatial_blocks(points), _BLOCKS)
+    return np.asarray((column + 2 * row) % folds)
+
+
+def spatial_blocks(points: ArrayLike) -> Indices:
+    """Cut the scene into 5 x 5 blocks that hold about equally many points per column and per row.
+
+    Args:
+        points: (N, 2) points.
+
+    Returns:
+        (N,) int64, the block of each point, 0..24: five times its column plus its row.
+    """
+    xy = np.asarray(points, np.float64).reshape(-1, 2)
+    ranks = np.argsort(np.argsort(xy, axis=0, kind="stable"), axis=0, kind="stable")
+    column, row = (ranks * _BLOCKS // max(len(xy), 1)).T
+    return np.asarray(_BLOCKS * column + row)
 
 
 def _fit_or_none(fit: AnyFit, moving: Points, fixed: Points, weights: Weights) -> Transform | None:

@@ -1,4 +1,4 @@
-"""Fitting a homography and a smooth displacement: for terrain and depth, which bend what a matrix keeps straight."""
+"""Displaced homographies: a homography and a smooth displacement, for terrain and depth that bend straight lines."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from rrl_register.errors import NotRegisteredError
 from rrl_register.estimation.ransac import biweight
-from rrl_register.geometry.arrays import Matrix, Points
-from rrl_register.geometry.displacement import Transform, distances, is_fold_free
+from rrl_register.geometry.arrays import Flags, Floats, Matrix, Points, Weights
+from rrl_register.geometry.displacement import Transform
+from rrl_register.geometry.homography import fit_homographies, fit_homography
 from rrl_register.geometry.thin_plate import Basis, cells, hull_of
-from rrl_register.geometry.transforms import fit_homographies, fit_homography, project
+from rrl_register.geometry.transforms import distances, project
 
 CELLS_PER_SIDE = 5
 MIN_CELLS = 13
-"""Of the 25 cells of the inliers' bounding box, those that have to hold some: more than half."""
+"""Number of the 25 cells of the inliers' bounding box that have to hold some: more than half."""
 WIDE = 2.5
 """Thresholds around the homography within which a true point may lie that the displacement is to explain."""
 _NARROWING = (WIDE, 1.8, 1.3, *(1.0,) * 5)
@@ -26,7 +27,7 @@ _NARROWING = (WIDE, 1.8, 1.3, *(1.0,) * 5)
 
 
 class DisplacedModel(StrEnum):
-    """Models that are more than a matrix, from stiff to flexible."""
+    """Models of displaced homographies, from simple to flexible."""
 
     POLYNOMIAL2 = "polynomial2"
     POLYNOMIAL3 = "polynomial3"
@@ -34,12 +35,12 @@ class DisplacedModel(StrEnum):
 
 
 @dataclass(frozen=True)
-class Displaced:
-    """A homography with a displacement of a certain stiffness.
+class DisplacedHomography:
+    """A homography with a displacement of a certain flexibility.
 
     Attributes:
-        model: What it is called.
-        degree: Of the polynomial.
+        model: Its model.
+        degree: Degree of the polynomial.
         smoothing: Weight of the thin plate's bending energy against the mean squared distance, in normalised
             coordinates; None: no thin plate.
         min_points: Inliers that it needs: three for each coefficient, and for a thin plate as many as for a cubic.
@@ -51,12 +52,12 @@ class Displaced:
     min_points: int
 
     @property
-    def fit(self) -> Displaced:
-        """Its weighted least-squares fit, as ``Model.fit`` is a matrix's: itself."""
+    def fit(self) -> DisplacedHomography:
+        """Weighted least-squares fit, as ``Model.fit`` is one of a matrix: the object itself."""
         return self
 
     def __call__(self, moving: ArrayLike, fixed: ArrayLike, weights: ArrayLike | None = None) -> Transform:
-        """Weighted least-squares homography, then penalised least-squares displacement of what it leaves.
+        """Fit a homography by weighted least squares, then a displacement to its residuals by penalised least squares.
 
         Source: a thin-plate spline on few knots, Wood, "Thin plate regression splines", 2003; its bending energy as in
         Wahba, "Spline models for observational data", 1990, section 2.4.
@@ -71,82 +72,70 @@ class Displaced:
         """
         m, f = (np.asarray(points, np.float64).reshape(-1, 2) for points in (moving, fixed))
         w = np.ones(len(m)) if weights is None else np.asarray(weights, np.float64)
-        return self.on_top_of(fit_homography(m, f, w), self.basis(f, w > 0), m, f, w)[0]
+        return self.displace(fit_homography(m, f, w), _Bases(f).of(self, w > 0), m, f, w)[0]
 
-    def each(self, moving: Points, fixed: Points, weights: NDArray[np.float64]) -> list[Transform | None]:
-        """The fits under weights ``(B, N)``; None where the points with a weight do not determine one."""
-        # A polynomial is the same in any coordinates; the knots of a thin plate are where the points are.
-        shared = None if self.smoothing is not None else _Bases(fixed).of(self, np.asarray(np.any(weights > 0, axis=0)))
+    def each(self, moving: Points, fixed: Points, weights: Floats) -> list[Transform | None]:
+        """Fit under weights ``(B, N)``; None where the points with a weight determine no transform."""
+        # A polynomial is the same in any coordinates; the knots of a thin plate lie where the points do.
+        used = (
+            weights > 0 if self.smoothing is not None else np.broadcast_to(np.any(weights > 0, axis=0), weights.shape)
+        )
+        matrices, bases = fit_homographies(moving, fixed, weights), _Bases(fixed)
         fits = (
-            _or_none(self, shared or _Bases(fixed).of(self, some > 0), matrix, moving, fixed, some, shared is not None)
-            for matrix, some in zip(fit_homographies(moving, fixed, weights), weights, strict=True)
+            _displaced_or_none(self, matrix, bases, flags, moving, fixed, some)
+            for matrix, flags, some in zip(matrices, used, weights, strict=True)
         )
         return [fit and fit[0] for fit in fits]
 
-    def basis(self, fixed: Points, used: NDArray[np.bool_]) -> Basis:
-        """What its displacements are sums of, at all points ``(N, 2)``, for a fit to those that are used.
-
-        Raises:
-            NotRegisteredError: They do not determine any.
-        """
-        return Basis.of(fixed, used, self.degree, self.smoothing is not None)
-
-    def on_top_of(
-        self,
-        matrix: Matrix,
-        basis: Basis,
-        moving: Points,
-        fixed: Points,
-        weights: NDArray[np.float64],
-        shared: bool = False,
-    ) -> tuple[Transform, NDArray[np.float64]]:
-        """A matrix with the displacement of what it leaves.
+    def displace(
+        self, matrix: Matrix, basis: Basis, moving: Points, fixed: Points, weights: Weights
+    ) -> tuple[Transform, Floats]:
+        """Add the displacement that a matrix's residuals show.
 
         Args:
             matrix: ``(3, 3)`` least-squares homography.
-            basis: Of the points, for those with a weight or more.
+            basis: For a fit to the points with a weight, or to more.
             moving: ``(N, 2)`` points.
             fixed: ``(N, 2)`` corresponding points.
             weights: ``(N,)``, >= 0.
-            shared: Whether the basis is for more points than those with a weight.
 
         Returns:
-            The transform and the residuals ``(N,)`` under it, px; of points beyond the hull of those with a weight,
-            they are the transform's only where the basis is for those with a weight alone.
+            The transform and the residuals ``(N,)`` under it, px; for points beyond the hull of those with a weight,
+            only if the basis is for exactly those.
 
         Raises:
-            NotRegisteredError: The points do not determine it.
+            NotRegisteredError: The points do not determine the displacement.
         """
-        left = fixed - project(matrix, moving)
-        hull = hull_of(fixed[weights > 0]) if shared else basis.hull
-        displacement, field = basis.fitted(left, weights, self.smoothing, hull)
-        return Transform(matrix, displacement), distances(left - field)
+        offsets, used = fixed - project(matrix, moving), weights > 0
+        hull = basis.hull if np.array_equal(basis.used, used) else hull_of(fixed[used])
+        displacement, values = basis.fit(offsets, weights, self.smoothing, hull)
+        return Transform(matrix, displacement), distances(offsets - values)
 
 
-DISPLACED = (
-    Displaced(DisplacedModel.POLYNOMIAL2, 2, None, 36),
-    Displaced(DisplacedModel.POLYNOMIAL3, 3, None, 60),
-    *(Displaced(DisplacedModel.THIN_PLATE, 1, smoothing, 60) for smoothing in (1e-2, 1e-3, 1e-4)),
+DISPLACED_HOMOGRAPHIES = (
+    DisplacedHomography(DisplacedModel.POLYNOMIAL2, 2, None, 36),
+    DisplacedHomography(DisplacedModel.POLYNOMIAL3, 3, None, 60),
+    *(DisplacedHomography(DisplacedModel.THIN_PLATE, 1, smoothing, 60) for smoothing in (1e-2, 1e-3, 1e-4)),
 )
-"""All that are tried, from stiff to flexible. The thin plates halve waves of about the scene's width, its half and a
-third of it."""
+"""All candidates, from simple to flexible. The thin plates halve waves of about the scene's width, its half and a third
+of it."""
 
 
-def robust_displaced(
-    models: Sequence[Displaced],
+def robust_displaced_homographies(
+    models: Sequence[DisplacedHomography],
     moving: Points,
     fixed: Points,
     start: Matrix,
     threshold: float,
-    weights: NDArray[np.float64],
-) -> dict[Displaced, tuple[Transform, NDArray[np.bool_]]]:
+    weights: Weights,
+) -> dict[DisplacedHomography, tuple[Transform, Flags]]:
     """Estimate displaced homographies from tie points with outliers.
 
-    Iteratively reweighted least squares with a biweight that is wide at first, for local distortion takes true points
-    off every homography, and narrows to the threshold. The models go through it side by side, which is faster.
+    Iteratively reweighted least squares with a biweight that is wide at first, because local distortion takes true
+    points off every homography, and narrows to the threshold. Each step fits the homographies of all models at once.
 
     Args:
-        models: What to fit.
+        models: The models to fit.
         moving: ``(N, 2)`` points.
         fixed: ``(N, 2)`` corresponding points.
         start: ``(3, 3)`` robust homography within ``WIDE`` thresholds.
@@ -154,70 +143,67 @@ def robust_displaced(
         weights: ``(N,)`` trust in each tie point, >= 0.
 
     Returns:
-        Transform and inliers ``(N,)`` bool of each model, but for those whose inliers are too few or too badly spread,
-        or whose displacement is too steep to be one.
+        Transform and inliers ``(N,)`` bool of each model, except those whose inliers are too few or too badly spread,
+        or whose displacement fails the fold check.
     """
     residual = Transform(start).residuals(moving, fixed)
     within = int((residual <= WIDE * threshold).sum())
     bases = _Bases(fixed)
-    now = {model: (Transform(start), residual) for model in models if within >= model.min_points}
-    for width in _NARROWING if now else ():
-        near = np.stack([weights * biweight(residual, width * threshold) for _, residual in now.values()])
-        matrices = fit_homographies(moving, fixed, near)
-        tried = zip(now, matrices, near, strict=True)
-        fits = {
-            model: _or_none(model, bases.of(model, some > 0), matrix, moving, fixed, some)
-            for model, matrix, some in tried
-        }
-        now = {model: fit for model, fit in fits.items() if fit}
-        if not now:
+    fits = {model: (Transform(start), residual) for model in models if within >= model.min_points}
+    for width in _NARROWING:
+        if not fits:
             break
-    found = {model: (transform, residual <= threshold) for model, (transform, residual) in now.items()}
+        near = np.stack([weights * biweight(residual, width * threshold) for _, residual in fits.values()])
+        tried = zip(fits, fit_homographies(moving, fixed, near), near, strict=True)
+        fits = {
+            model: fit
+            for model, matrix, some in tried
+            if (fit := _displaced_or_none(model, matrix, bases, some > 0, moving, fixed, some))
+        }
+    found = {model: (transform, residual <= threshold) for model, (transform, residual) in fits.items()}
     return {model: fit for model, fit in found.items() if _is_sound(model, *fit, fixed)}
 
 
-def _is_sound(model: Displaced, transform: Transform, inliers: NDArray[np.bool_], fixed: Points) -> bool:
-    """Whether there are inliers enough all over, and a displacement that does not come near to folding the image."""
-    enough = inliers.sum() >= model.min_points and _is_spread(fixed[inliers])
-    return bool(enough) and transform.displacement is not None and is_fold_free(transform.displacement)
+def _is_sound(model: DisplacedHomography, transform: Transform, inliers: Flags, fixed: Points) -> bool:
+    """Return true if the inliers are enough and well spread, and the displacement passes the fold check."""
+    if inliers.sum() < model.min_points:
+        return False
+    points = fixed[inliers]
+    low, high = points.min(axis=0), points.max(axis=0)
+    occupied = np.unique(cells((points - low) / np.maximum(high - low, 1), CELLS_PER_SIDE))
+    return len(occupied) >= MIN_CELLS and transform.displacement is not None and transform.displacement.fold_free
 
 
 class _Bases:
-    """Bases of the same points ``(N, 2)``: models and steps that leave out the same points share one."""
+    """Bases of the same points ``(N, 2)``: models and steps that use the same ones of them share one."""
 
     def __init__(self, fixed: Points) -> None:
         self._fixed = fixed
-        self._known: dict[tuple[int, bool, bytes], Basis | None] = {}
+        self._known: dict[tuple[int, bool, bytes], Basis] = {}
 
-    def of(self, model: Displaced, used: NDArray[np.bool_]) -> Basis | None:
-        """``Displaced.basis``; None where the points that are used determine none."""
+    def of(self, model: DisplacedHomography, used: Flags) -> Basis:
+        """Return the basis of a model for a fit to the points used, ``(N,)``.
+
+        Raises:
+            NotRegisteredError: Those points determine none.
+        """
         key = model.degree, model.smoothing is not None, used.tobytes()
         if key not in self._known:
-            try:
-                self._known[key] = model.basis(self._fixed, used)
-            except NotRegisteredError:
-                self._known[key] = None
+            self._known[key] = Basis.of(self._fixed, used, model.degree, model.smoothing is not None)
         return self._known[key]
 
 
-def _or_none(
-    model: Displaced,
-    basis: Basis | None,
+def _displaced_or_none(
+    model: DisplacedHomography,
     matrix: Matrix | None,
+    bases: _Bases,
+    used: Flags,
     moving: Points,
     fixed: Points,
-    weights: NDArray[np.float64],
-    shared: bool = False,
-) -> tuple[Transform, NDArray[np.float64]] | None:
-    """``Displaced.on_top_of`` where there are a matrix and a basis, and the points determine the displacement."""
-    if matrix is None or basis is None:
-        return None
+    weights: Weights,
+) -> tuple[Transform, Floats] | None:
+    """Call ``displace``; return None without a matrix, or if the points do not determine the displacement."""
     try:
-        return model.on_top_of(matrix, basis, moving, fixed, weights, shared)
+        return None if matrix is None else model.displace(matrix, bases.of(model, used), moving, fixed, weights)
     except NotRegisteredError:
         return None
-
-
-def _is_spread(points: Points) -> bool:
-    low, high = points.min(axis=0), points.max(axis=0)
-    return len(np.unique(cells((points - low) / np.maximum(high - low, 1), CELLS_PER_SIDE))) >= MIN_CELLS

@@ -1,31 +1,31 @@
-"""A first estimate out of a few points that a person has set: as rich as they allow, and refused where they mislead."""
+"""Manual start: the initial transform from tie points that a person gives, and refusals of points that mislead."""
 
 from __future__ import annotations
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from rrl_register.errors import InputError, NotRegisteredError
 from rrl_register.geometry.arrays import Matrix, Points
-from rrl_register.geometry.transforms import fit_affine, fit_homography, fit_similarity, implausibility, residuals
+from rrl_register.geometry.homography import fit_homography
+from rrl_register.geometry.transforms import fit_affine, fit_similarity, implausibility, residuals
 
 MIN_POINTS = 2
 WELL_SPREAD = 0.25
 """Share of an image that the points' hull covers, from which four and more make a homography: beyond the hull, where
 the error of a click grows fast, there is then not much left."""
-_LEAST_DISTANCE = 0.05
-"""Of two points, as a share of the longer side: nearer ones leave the rotation open."""
-_THINNEST = 0.05
+_MIN_DISTANCE = 0.05
+"""Distance of two points, as a share of the longer side: nearer ones leave the rotation open."""
+_MIN_THICKNESS = 0.05
 """Extent of points across the line along which they lie, over the extent along it, from which they lie off it."""
-_MOST_AWAY = 0.05
-"""Share of the longer side by which a point may be off what all points together say; a search from there reaches it."""
+_MAX_RESIDUAL = 0.05
+"""Largest residual of a point, as a share of the longer side; a search from there reaches it."""
 
 Shape = tuple[int, int]
 
 
-def first_estimate(moving: Points, fixed: Points, moving_shape: Shape, fixed_shape: Shape) -> Matrix:
-    """A similarity through 2 points, an affine transform of 3, a homography of 4 and more that are well spread.
+def initial_transform(moving: Points, fixed: Points, moving_shape: Shape, fixed_shape: Shape) -> Matrix:
+    """Fit a similarity to 2 points, an affine transform to 3, a homography to 4 and more that are well spread.
 
     Args:
         moving: ``(N, 2)`` px.
@@ -37,15 +37,21 @@ def first_estimate(moving: Points, fixed: Points, moving_shape: Shape, fixed_sha
         ``(3, 3)`` transform moving -> fixed.
 
     Raises:
-        InputError: There are too few points, they lie in one place or on one line, contradict each other, or tie the
-            images in a way that no two images of one place lie.
+        InputError: There are too few points, they lie in one place or on one line, contradict each other, or make a
+            transform that no two images of one place show.
     """
     if len(fixed) < MIN_POINTS:
         raise InputError(f"{len(fixed)} points are enabled; needed {MIN_POINTS}, better 4 and more; add some")
     _require_spread("fixed", fixed, fixed_shape)
     _require_spread("moving", moving, moving_shape)
     matrix = _fitted(moving, fixed, moving_shape, fixed_shape)
-    _require_agreement(residuals(matrix, moving, fixed), max(fixed_shape))
+    residual, largest = residuals(matrix, moving, fixed), _MAX_RESIDUAL * max(fixed_shape)
+    worst = int(np.argmax(residual))
+    if residual[worst] > largest:
+        raise InputError(
+            f"enabled point {worst + 1} has a residual of {residual[worst]:.0f} px under the transform of all points; "
+            f"needed at most {largest:.0f} px; check that point"
+        )
     implausible = implausibility(matrix, moving_shape)
     if implausible:
         raise InputError(f"by the points {implausible}; needed points of one place in both; check which is which")
@@ -61,7 +67,7 @@ def require_inside(name: str, points: Points, shape: Shape) -> None:
         shape: ``(H, W)`` of the file.
 
     Raises:
-        InputError: One lies outside, or nowhere.
+        InputError: A point lies outside, or is not finite.
     """
     height, width = shape
     outside = np.flatnonzero(~np.all((points >= -1) & (points <= [width, height]), axis=1))
@@ -74,6 +80,7 @@ def require_inside(name: str, points: Points, shape: Shape) -> None:
 
 
 def _fitted(moving: Points, fixed: Points, moving_shape: Shape, fixed_shape: Shape) -> Matrix:
+    """Fit the most flexible model that the points support."""
     if len(fixed) == MIN_POINTS:
         return fit_similarity(moving, fixed)
     if len(fixed) > 3 and max(_cover(moving, moving_shape), _cover(fixed, fixed_shape)) >= WELL_SPREAD:
@@ -87,28 +94,19 @@ def _fitted(moving: Points, fixed: Points, moving_shape: Shape, fixed_shape: Sha
 
 
 def _cover(points: Points, shape: Shape) -> float:
-    """Area of the points' hull over the image's."""
+    """Return the area of the points' hull over the image's."""
     return float(cv2.contourArea(cv2.convexHull(points.astype(np.float32)))) / (shape[0] * shape[1])
 
 
 def _require_spread(name: str, points: Points, shape: Shape) -> None:
     along, across = np.linalg.svd(points - points.mean(axis=0), compute_uv=False)[:2]
     apart = np.linalg.norm(np.ptp(points, axis=0))
-    if apart < _LEAST_DISTANCE * max(shape):
+    if apart < _MIN_DISTANCE * max(shape):
         raise InputError(
             f"the points lie within {apart:.1f} px of each other in the {name} image; needed "
-            f"{_LEAST_DISTANCE * max(shape):.0f} px and more; set them far apart"
+            f"{_MIN_DISTANCE * max(shape):.0f} px and more; set them far apart"
         )
-    if len(points) > MIN_POINTS and across < _THINNEST * along:
+    if len(points) > MIN_POINTS and across < _MIN_THICKNESS * along:
         raise InputError(
             f"the {len(points)} points lie almost on one line in the {name} image; needed points off it; add one"
-        )
-
-
-def _require_agreement(away: NDArray[np.float64], side: int) -> None:
-    worst = int(np.argmax(away))
-    if away[worst] > _MOST_AWAY * side:
-        raise InputError(
-            f"enabled point {worst + 1} lies {away[worst]:.0f} px from where all points together put it; needed "
-            f"{_MOST_AWAY * side:.0f} px at most; check that point"
         )

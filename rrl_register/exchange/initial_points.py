@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from rrl_register.errors import InputError
-from rrl_register.estimation.manual_start import first_estimate, require_inside
+from rrl_register.estimation.manual_start import initial_transform, require_inside
 from rrl_register.exchange.formats import read_points
 from rrl_register.exchange.table import Grids
 from rrl_register.geometry.arrays import Matrix
@@ -17,12 +17,12 @@ def start_from_points(path: Path, pair: ImagePair) -> Matrix:
     """Fit an initial transform ``(3, 3)``, reduced moving px -> reduced fixed px, to the enabled points of a file.
 
     Raises:
-        InputError: The file cannot be read, or its points determine no transform; see ``first_estimate``.
+        InputError: The file cannot be read, or its points determine no transform; see ``initial_transform``.
     """
     given = read_points(path, Grids(pair.fixed_grid, pair.moving_grid)).enabled
     try:
         points = reduced_points(given, pair)
-        return first_estimate(points.moving, points.fixed, pair.moving.shape, pair.fixed.shape)
+        return initial_transform(points.moving, points.fixed, pair.moving.shape, pair.fixed.shape)
     except InputError as error:
         raise InputError(f"Cannot start from the points of {path}: {error}") from error
 

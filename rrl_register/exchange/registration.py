@@ -17,6 +17,7 @@ from rrl_register.errors import InputError
 from rrl_register.exchange.result_json import decode, encode
 from rrl_register.geometry.arrays import Matrix
 from rrl_register.geometry.displacement import Displacement, Transform
+from rrl_register.geometry.pixel_frame import Frame, Frames
 from rrl_register.geometry.tie_points import TiePoints, no_tie_points
 from rrl_register.geometry.transforms import rescale_matrix
 from rrl_register.raster.grid import Grid
@@ -177,7 +178,7 @@ class Registration:
         """
         if fixed_factor == moving_factor == 1:
             return replace(self, fixed_grid=fixed_grid, moving_grid=moving_grid)
-        spread = self.uncertainty_px
+        frames, spread = Frames(Frame(fixed_factor), Frame(moving_factor)), self.uncertainty_px
         return replace(
             self,
             matrix=None if self.matrix is None else rescale_matrix(self.matrix, 1 / fixed_factor, 1 / moving_factor),
@@ -185,8 +186,8 @@ class Registration:
             covariance=None,
             fixed_grid=fixed_grid,
             moving_grid=moving_grid,
-            tie_points=self.tie_points.enlarged(fixed_factor, moving_factor),
-            rejected=self.rejected.enlarged(fixed_factor, moving_factor),
+            tie_points=frames.tie_points_to_files(self.tie_points),
+            rejected=frames.tie_points_to_files(self.rejected),
             rmse_px=self.rmse_px and self.rmse_px * fixed_factor,
             check_rmse_px=self.check_rmse_px and self.check_rmse_px * fixed_factor,
             uncertainty_px=spread and {name: length * fixed_factor for name, length in spread.items()},

@@ -7,6 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+Floats = NDArray[np.float64]
+"""Numbers of any shape."""
+Flags = NDArray[np.bool_]
+"""Booleans of any shape."""
 Points = NDArray[np.float64]
 """``(N, 2)`` places (x, y) = (column, row), px."""
 Matrix = NDArray[np.float64]

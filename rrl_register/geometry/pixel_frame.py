@@ -1,46 +1,15 @@
-"""Where the pixels of working images lie in their files: reduced, cut out, or both."""
+"""Pixel frames: place and size, in the file, of the pixels of an image that is reduced, cut out, or both."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import NamedTuple
-
-import numpy as np
 
 from rrl_register.geometry.arrays import Matrix, Points
 from rrl_register.geometry.displacement import Transform
 from rrl_register.geometry.tie_points import TiePoints
 from rrl_register.geometry.transforms import compose, rescale_matrix, translation
-
-
-class Rectangle(NamedTuple):
-    """A part of an image, px: its left and top edge, and its size."""
-
-    left: float
-    top: float
-    width: float
-    height: float
-
-    @classmethod
-    def around(cls, points: Points, shape: tuple[int, int]) -> Rectangle | None:
-        """The whole pixels of an image that hold all points ``(N, 2)``; None where they lie outside.
-
-        Args:
-            points: Places, px.
-            shape: Rows and columns of the image.
-        """
-        low = np.maximum(np.floor(points.min(axis=0)), 0)
-        high = np.minimum(np.ceil(points.max(axis=0)) + 1, shape[::-1])
-        if not np.all(high > low):
-            return None
-        return cls(*(int(each) for each in (*low, *(high - low))))
-
-    @property
-    def corners(self) -> Points:
-        """Centres of the corner pixels, ``(4, 2)``."""
-        right, bottom = self.left + self.width - 1, self.top + self.height - 1
-        return np.array([(self.left, self.top), (right, self.top), (right, bottom), (self.left, bottom)], np.float64)
+from rrl_register.geometry.window import Rectangle
 
 
 @dataclass(frozen=True)
@@ -57,20 +26,20 @@ class Frame:
     top: float = 0.0
 
     def to_file(self, points: Points) -> Points:
-        """Points ``(N, 2)`` as pixels of the file."""
+        """Return points ``(N, 2)`` of the image as pixels of the file."""
         return (points + 0.5) * self.factor - 0.5 + (self.left, self.top)
 
     def from_file(self, points: Points) -> Points:
-        """Pixels ``(N, 2)`` of the file as points of the image."""
+        """Return pixels ``(N, 2)`` of the file as points of the image."""
         return (points - (self.left, self.top) + 0.5) / self.factor - 0.5
 
     def in_file(self, part: Rectangle) -> Rectangle:
-        """A part of the image as a part of the file."""
+        """Return a part of the image as a part of the file."""
         left, top = self.left + part.left * self.factor, self.top + part.top * self.factor
         return Rectangle(left, top, part.width * self.factor, part.height * self.factor)
 
     def of(self, part: Rectangle) -> Frame:
-        """The frame of a part of the image, cut out."""
+        """Return the frame of a part that is cut out of the image."""
         left, top, _, _ = self.in_file(part)
         return Frame(self.factor, left, top)
 
@@ -83,7 +52,7 @@ class Frames:
     moving: Frame
 
     def to_files(self, transform: Transform) -> Transform:
-        """A transform of working pixels as one of the files' pixels."""
+        """Return a transform of working pixels as one of the files' pixels."""
         fixed, moving = self.fixed, self.moving
         matrix = rescale_matrix(transform.matrix, 1 / fixed.factor, 1 / moving.factor)
         whole = compose(translation(fixed.left, fixed.top), matrix, translation(-moving.left, -moving.top))
@@ -93,22 +62,22 @@ class Frames:
         return Transform(whole, displacement.moved((fixed.left, fixed.top)))
 
     def tie_points_to_files(self, points: TiePoints) -> TiePoints:
-        """Tie points of working pixels as those of the files' pixels."""
+        """Return tie points of working pixels as those of the files' pixels."""
         agreement = None if points.agreement_px is None else points.agreement_px * self.fixed.factor
         return TiePoints(self.fixed.to_file(points.fixed), self.moving.to_file(points.moving), points.score, agreement)
 
     def in_file_px(self, length: float | None) -> float | None:
-        """A length of fixed working px in px of the fixed file, to three digits; None for what is not known."""
+        """Return a length of fixed working px in px of the fixed file, to three digits; None if it is not known."""
         return None if length is None or not math.isfinite(length) else round(length * self.fixed.factor, 3)
 
     def from_files(self, matrix: Matrix) -> Matrix:
-        """A matrix of the files' pixels as one of working pixels, ``(3, 3)``."""
+        """Return a matrix ``(3, 3)`` of the files' pixels as one of working pixels."""
         fixed, moving = self.fixed, self.moving
         cut = compose(translation(-fixed.left, -fixed.top), matrix, translation(moving.left, moving.top))
         return compose(rescale_matrix(cut, fixed.factor, moving.factor))
 
     def finer(self, step: float) -> Frames:
-        """The same parts of the files in pixels ``step`` times smaller."""
+        """Return the frames of the same parts of the files in pixels ``step`` times smaller."""
         return Frames(
             replace(self.fixed, factor=self.fixed.factor / step), replace(self.moving, factor=self.moving.factor / step)
         )

@@ -1,4 +1,4 @@
-"""Tie points: corresponding points that the network has accepted, and what tells them from chance."""
+"""Tie points: corresponding points that the network has accepted, and the control points scored beside them."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from numpy.typing import NDArray
+
+from rrl_register.geometry.arrays import Flags, Floats, Indices, Points
 
 AGREEMENT_PX = 1.0
-"""Tie points that are found back farther than this from where they started are not fitted: on pairs kept for
-validation that lowers the error; a limit of 2 px gains half as much."""
+"""Largest forward-backward error of a tie point that is fitted: on validation pairs the limit lowers the error of the
+transform; a limit of 2 px gains half as much."""
 _LEAST_ODDS = 1e-3
-"""Probabilities are kept this far from 0 and 1, where log-odds have no end."""
+"""Probabilities are kept this far from 0 and 1, where log-odds are infinite."""
 
 
 @dataclass(frozen=True)
@@ -22,94 +23,81 @@ class TiePoints:
     Attributes:
         fixed: ``(N, 2)`` (x, y) in the fixed image.
         moving: ``(N, 2)`` (x, y) in the moving image.
-        score: ``(N,)`` probability by RRL-Net that they match; NaN where it was not asked.
-        agreement_px: ``(N,)`` distance, fixed px, between the fixed point and where the search from the moving point
-            back into the fixed image ends; NaN where that search finds nothing; None where it was not made.
+        score: ``(N,)`` probability by RRL-Net that they match; NaN for unscored points.
+        agreement_px: ``(N,)`` forward-backward error: distance, fixed px, between the fixed point and the end of the
+            backward search from the moving point; NaN if that search finds nothing; None without backward search.
     """
 
-    fixed: NDArray[np.float64]
-    moving: NDArray[np.float64]
-    score: NDArray[np.float64]
-    agreement_px: NDArray[np.float64] | None = None
+    fixed: Points
+    moving: Points
+    score: Floats
+    agreement_px: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.score)
 
     @classmethod
     def joined(cls, parts: Sequence[TiePoints]) -> TiePoints:
-        """The points of several searches, of which either all or none were searched back."""
+        """Join the points of several searches, of which either all or none include a backward search."""
         if not parts:
             return no_tie_points()
-        back = [part.agreement_px for part in parts if part.agreement_px is not None]
+        agreement = [part.agreement_px for part in parts if part.agreement_px is not None]
         return cls(
             np.concatenate([part.fixed for part in parts]),
             np.concatenate([part.moving for part in parts]),
             np.concatenate([part.score for part in parts]),
-            np.concatenate(back) if back else None,
+            np.concatenate(agreement) if agreement else None,
         )
 
     def moved(self, fixed: tuple[float, float], moving: tuple[float, float]) -> TiePoints:
-        """The same points of images that theirs are cut out of, ``fixed`` and ``moving`` px (x, y) from the corner."""
+        """Return the points in the images that theirs are cut out of at ``fixed`` and ``moving`` (x, y), px."""
         return replace(self, fixed=self.fixed + fixed, moving=self.moving + moving)
 
     def forward_backward_consistent(self, within: float = AGREEMENT_PX) -> TiePoints:
-        """Those whose forward and backward search agree to ``within`` px; all where none was searched back."""
-        if self.agreement_px is None:
-            return self
-        return self.at(self.agreement_px <= within)
+        """Return the points whose forward-backward error is at most ``within`` px; all without backward search."""
+        return self if self.agreement_px is None else self.at(self.agreement_px <= within)
 
-    def at(self, chosen: NDArray[np.int64] | NDArray[np.bool_]) -> TiePoints:
-        """Those at some indices, or where a mask holds."""
+    def at(self, chosen: Indices | Flags) -> TiePoints:
+        """Return the points at some indices, or where a mask is true."""
         agreement = None if self.agreement_px is None else self.agreement_px[chosen]
         return TiePoints(self.fixed[chosen], self.moving[chosen], self.score[chosen], agreement)
 
-    def enlarged(self, fixed_factor: float, moving_factor: float) -> TiePoints:
-        """The same places in images whose pixels are 1 / factor as wide."""
-        return TiePoints(
-            (self.fixed + 0.5) * fixed_factor - 0.5,
-            (self.moving + 0.5) * moving_factor - 0.5,
-            self.score,
-            None if self.agreement_px is None else self.agreement_px * fixed_factor,
-        )
-
 
 def no_tie_points() -> TiePoints:
-    """None at all."""
+    """Return an empty set of tie points."""
     return TiePoints(np.empty((0, 2)), np.empty((0, 2)), np.empty(0))
 
 
 @dataclass(frozen=True)
 class Controls:
-    """Wrong places that the network was asked about beside the candidates: what it gives by chance on this very pair.
+    """Control points: wrong places that are scored beside the candidates, to measure what scores mean on this pair.
 
     Attributes:
-        candidate: ``(M,)`` probabilities of the best candidates of some keypoints, whether accepted or not.
+        candidate: ``(M,)`` probabilities of the best candidates of some keypoints, accepted or not.
         control: ``(M,)`` probabilities of places that are wrong for the same keypoints.
-        min_score: Probability from which the network's word is taken for a match.
+        min_score: Probability from which the network accepts a pair.
     """
 
-    candidate: NDArray[np.float64]
-    control: NDArray[np.float64]
+    candidate: Floats
+    control: Floats
     min_score: float
 
     @classmethod
     def joined(cls, parts: Sequence[Controls]) -> Controls | None:
-        """The controls of several searches on one pair; None if there were none."""
+        """Join the controls of several searches on one pair; None if there are none."""
         if not parts:
             return None
-        candidate, control = (
-            np.concatenate(each) for each in zip(*((p.candidate, p.control) for p in parts), strict=True)
-        )
-        return cls(candidate, control, parts[0].min_score)
+        candidate = np.concatenate([part.candidate for part in parts])
+        return cls(candidate, np.concatenate([part.control for part in parts]), parts[0].min_score)
 
     @property
     def acceptance(self) -> float:
-        """Share of the wrong places that the network accepts, 0-1; NaN without any."""
+        """Share of the control points that the network accepts, 0-1; NaN without any."""
         return float(np.mean(self.control >= self.min_score)) if len(self.control) else float("nan")
 
     @property
     def margin(self) -> float:
-        """How far the network prefers the candidates, mean difference of log-odds; NaN without any."""
+        """Mean difference in log-odds between candidates and control points; NaN without any."""
         if not len(self.control):
             return float("nan")
         return float(np.mean(_log_odds(self.candidate) - _log_odds(self.control)))
@@ -117,16 +105,16 @@ class Controls:
 
 @dataclass(frozen=True)
 class Matches:
-    """What a pass over the scene gave.
+    """The result of one search over the scene.
 
     Attributes:
         tie_points: Accepted ones, at most one for each fixed keypoint.
-        n_fixed, n_moving: Keypoints looked at.
-        n_candidates: Pairs that the network scored, controls not counted.
-        controls: Wrong places scored beside them; None where there are none.
-        rejected: The best candidates of the fixed keypoints for which the network accepted none.
-        unscored: Tie points of further keypoints, found back, that the network was not asked about.
-        n_unscored: Those further keypoints, with a place or without.
+        n_fixed, n_moving: Keypoints searched.
+        n_candidates: Pairs that the network scored, without control points.
+        controls: Control points; None if there are none.
+        rejected: The best candidates of the fixed keypoints that have no accepted one.
+        unscored: Tie points of further keypoints that passed the forward-backward check and were not scored.
+        n_unscored: Number of those further keypoints, with a tie point or without.
     """
 
     tie_points: TiePoints
@@ -140,24 +128,23 @@ class Matches:
 
     @property
     def all_points(self) -> TiePoints:
-        """Tie points accepted by the network, then those unscored for."""
+        """The accepted tie points, then the unscored ones."""
         return TiePoints.joined([points for points in (self.tie_points, self.unscored) if len(points)])
 
     @property
     def fitted(self) -> TiePoints:
         """The tie points that a transform is fitted to, all with a score.
 
-        Those that the network was not asked about have the score to be expected of them: the mean of all that it was
-        asked about, refused ones included.
+        Unscored ones get the expected score: the mean of all scored candidates, rejected ones included.
         """
         points = self.all_points.forward_backward_consistent()
-        asked = np.concatenate([self.tie_points.score, self.rejected.score])
-        expected = float(asked.mean()) if len(asked) else 1.0
+        scored = np.concatenate([self.tie_points.score, self.rejected.score])
+        expected = float(scored.mean()) if len(scored) else 1.0
         return replace(points, score=np.nan_to_num(points.score, nan=expected))
 
     @classmethod
     def joined(cls, parts: Sequence[Matches]) -> Matches:
-        """What several passes over parts of one scene gave together."""
+        """Join the results of searches over parts of one scene."""
         return cls(
             TiePoints.joined([part.tie_points for part in parts if len(part.tie_points)]),
             sum(part.n_fixed for part in parts),
@@ -170,7 +157,7 @@ class Matches:
         )
 
     def moved(self, fixed: tuple[float, float], moving: tuple[float, float]) -> Matches:
-        """The same of images that those of the pass were cut out of; see ``TiePoints.moved``."""
+        """Return the result in the images that the searched ones were cut out of; see ``TiePoints.moved``."""
         return replace(
             self,
             tie_points=self.tie_points.moved(fixed, moving),
@@ -179,6 +166,6 @@ class Matches:
         )
 
 
-def _log_odds(probability: NDArray[np.float64]) -> NDArray[np.float64]:
+def _log_odds(probability: Floats) -> Floats:
     bounded = np.clip(probability, _LEAST_ODDS, 1 - _LEAST_ODDS)
     return np.asarray(np.log(bounded / (1 - bounded)))

@@ -1,4 +1,4 @@
-"""Rectangles of pixels, and how a raster is cut into them."""
+"""Windows: boxes of whole pixels that a raster is cut into, and rectangles in pixels of any size."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from collections.abc import Iterator
 from itertools import product
 from typing import NamedTuple
 
+import numpy as np
 from rasterio.windows import Window
+
+from rrl_register.geometry.arrays import Points
 
 
 class Box(NamedTuple):
@@ -19,7 +22,7 @@ class Box(NamedTuple):
 
     @classmethod
     def of_shape(cls, shape: tuple[int, int]) -> Box:
-        """All of a raster of that shape (rows, columns)."""
+        """Return the box of a whole raster of a shape (rows, columns)."""
         return cls(0, shape[0], 0, shape[1])
 
     @property
@@ -29,48 +32,73 @@ class Box(NamedTuple):
 
     @property
     def empty(self) -> bool:
-        """Whether it holds no pixel."""
+        """True if the box holds no pixel."""
         return self.bottom <= self.top or self.right <= self.left
 
     def window(self, origin: tuple[int, int] = (0, 0)) -> Window:
-        """The same as rasterio has it, in a raster that begins at an origin (row, column)."""
+        """Return rasterio's window of the box, in a raster that begins at an origin (row, column)."""
         return Window(self.left - origin[1], self.top - origin[0], self.right - self.left, self.bottom - self.top)
 
     def within(self, other: Box) -> Box:
-        """The part that lies in another box."""
+        """Return the part that lies in another box."""
         top, left = max(self.top, other.top), max(self.left, other.left)
         return Box(top, max(top, min(self.bottom, other.bottom)), left, max(left, min(self.right, other.right)))
 
     def around(self, other: Box) -> Box:
-        """The smallest box that holds both."""
-        return Box(
-            min(self.top, other.top),
-            max(self.bottom, other.bottom),
-            min(self.left, other.left),
-            max(self.right, other.right),
-        )
+        """Return the smallest box that holds both."""
+        top, left = min(self.top, other.top), min(self.left, other.left)
+        return Box(top, max(self.bottom, other.bottom), left, max(self.right, other.right))
 
     def slices_from(self, origin: Box) -> tuple[slice, slice]:
-        """Index of this box in an array that starts where ``origin`` does."""
+        """Return the index of the box in an array that covers ``origin``."""
         top, left = self.top - origin.top, self.left - origin.left
         return slice(top, top + self.shape[0]), slice(left, left + self.shape[1])
 
     def blocks(self, size: int) -> Iterator[Box]:
-        """Cut into squares, row by row; the last ones are smaller."""
+        """Cut the box into squares, row by row; the last ones are smaller."""
         for top, left in product(range(self.top, self.bottom, size), range(self.left, self.right, size)):
             yield Box(top, top + size, left, left + size).within(self)
 
     def strips(self, n_pixels: int) -> Iterator[Box]:
-        """Cut into bands of whole rows, of about that many pixels each."""
+        """Cut the box into bands of whole rows, of about ``n_pixels`` each."""
         height = max(1, n_pixels // max(1, self.shape[1]))
         for top in range(self.top, self.bottom, height):
             yield self._replace(top=top, bottom=min(top + height, self.bottom))
 
     def quarters(self) -> Iterator[Box]:
-        """Cut in halves along both sides, as far as that is possible."""
+        """Cut the box in halves along both sides; halves that hold no pixel are left out."""
         middle, centre = (self.top + self.bottom + 1) // 2, (self.left + self.right + 1) // 2
         for top, bottom in ((self.top, middle), (middle, self.bottom)):
             for left, right in ((self.left, centre), (centre, self.right)):
                 part = Box(top, bottom, left, right)
                 if not part.empty:
                     yield part
+
+
+class Rectangle(NamedTuple):
+    """A part of an image, px: its left and top edge, and its size."""
+
+    left: float
+    top: float
+    width: float
+    height: float
+
+    @classmethod
+    def around(cls, points: Points, shape: tuple[int, int]) -> Rectangle | None:
+        """Return the whole pixels of an image that hold all points; None if the points lie outside.
+
+        Args:
+            points: ``(N, 2)`` px.
+            shape: (rows, columns) of the image.
+        """
+        low = np.maximum(np.floor(points.min(axis=0)), 0)
+        high = np.minimum(np.ceil(points.max(axis=0)) + 1, shape[::-1])
+        if not np.all(high > low):
+            return None
+        return cls(*(int(each) for each in (*low, *(high - low))))
+
+    @property
+    def corners(self) -> Points:
+        """Centres of the corner pixels, ``(4, 2)``."""
+        right, bottom = self.left + self.width - 1, self.top + self.height - 1
+        return np.array([(self.left, self.top), (right, self.top), (right, bottom), (self.left, bottom)], np.float64)

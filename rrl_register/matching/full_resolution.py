@@ -25,9 +25,11 @@ from rrl_register.config import EstimateConfig
 from rrl_register.estimation.model_selection import Candidate
 from rrl_register.geometry.arrays import Image, Mask, Matrix
 from rrl_register.geometry.displacement import Transform
-from rrl_register.geometry.pixel_frame import Frames, Rectangle
+from rrl_register.geometry.homography import fit_homography
+from rrl_register.geometry.pixel_frame import Frames
 from rrl_register.geometry.tie_points import Matches
-from rrl_register.geometry.transforms import compose, fit_homography, rescale_matrix, translation
+from rrl_register.geometry.transforms import compose, rescale_matrix, translation
+from rrl_register.geometry.window import Rectangle
 from rrl_register.matching.descriptor_matching import MatchingContext
 from rrl_register.matching.estimate import Estimate, estimate_from
 from rrl_register.matching.features.keypoints import corner_response

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rrl_register.geometry.arrays import Image, Mask
 from rrl_register.matching.features import fft
 from rrl_register.matching.features.oriented_gradients import Series, direction_series
-from rrl_register.parallel import map_row_blocks, n_threads, parallel_map
+from rrl_register.parallel import map_row_blocks, parallel_map, pool_threads
 
 N_ORIENTATIONS = 6
 """Directions of the gradients that are correlated; fewer than CFOG's nine, for the cost grows with them."""
@@ -177,7 +177,7 @@ def _surfaces(
     surfaces = np.empty((len(rows), lags, lags), np.float32)
     corners = np.stack([rows, columns], axis=1) + fixed.margin - fixed.half
     searched_corners = np.stack([rows, columns], axis=1) + moving.margin - moving.half - reach
-    n_parts = min(n_threads(), len(rows))  # each with its memory, a megabyte or two
+    n_parts = min(pool_threads(), len(rows))  # each with its memory, a megabyte or two
 
     def fill(first: int) -> None:
         """The surfaces of each ``n_parts``-th point."""

@@ -20,7 +20,8 @@ from rasterio.warp import transform as reproject_xy
 
 from rrl_register.errors import InputError, NotRegisteredError
 from rrl_register.geometry.arrays import Matrix, Points
-from rrl_register.geometry.transforms import fit_affine, fit_homography, project
+from rrl_register.geometry.homography import fit_homography
+from rrl_register.geometry.transforms import fit_affine, project
 
 _EARTH_RADIUS_M = 6_371_008.8
 _LATTICE = 17

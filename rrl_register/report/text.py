@@ -163,7 +163,7 @@ def evidence(registration: Registration, threshold: float) -> list[Piece]:
     observed, pieces = _at_matching_resolution(registration, threshold), []
     for name, aspect in ASPECTS.items():
         strength, typical = aspect.of(observed), aspect.of(typical_figures())
-        text = aspect.said.format(aspect.shown(observed))
+        text = aspect.stated(observed)
         pieces.append(Piece(_NAMES.get(name, name), text, strength, typical, strength < _WEAK * typical))
     return pieces
 

@@ -19,7 +19,7 @@ from rrl_register.errors import UsageError
 from rrl_register.geometry.arrays import Array, Mask
 from rrl_register.geometry.displacement import Displacement
 from rrl_register.geometry.window import Box
-from rrl_register.parallel import default_threads, ordered_map
+from rrl_register.parallel import ordered_map, ordered_threads
 from rrl_register.raster.geotiff import NodataPolicy, choose_nodata
 from rrl_register.raster.grid import Grid, grid_of
 from rrl_register.raster.reader import open_info
@@ -194,7 +194,7 @@ def _write_blocks(
 ) -> None:
     resampling = Resampling.NEAREST if source.has_palette else config.resampling
     warp = InverseMap.onto(layout.matrix, source.shape, resampling, layout.displacements)
-    threads, frame = config.threads or default_threads(), layout.frame
+    threads, frame = config.threads or ordered_threads(), layout.frame
 
     def warped(piece: _Piece) -> tuple[_Piece, Array, Mask]:
         """Return a piece, its values and where it has data."""

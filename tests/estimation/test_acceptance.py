@@ -1,4 +1,4 @@
-"""When the evidence proves a transform, how surely, and what is said when it does not."""
+"""Acceptance and refusal of a transform by its evidence, and the confidence in it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rrl_register.config.options import CONFIG_OPTIONS
-from rrl_register.estimation import acceptance as verdict
+from rrl_register.estimation import acceptance
 from rrl_register.estimation.acceptance import (
     ASPECTS,
     FEATURES,
@@ -60,7 +60,7 @@ POOR = Evidence(
 )
 MIN_INLIERS = 12
 MAX_CHECK_RMSE_PX = 3.0
-TOLD = {
+EVEN_MODEL = {
     "intercept": -5.5,
     "coefficients": dict.fromkeys(FEATURES, 1.0),
     "typical": GOOD.figures(),
@@ -70,10 +70,10 @@ TOLD = {
 
 @pytest.fixture
 def even_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verdict, "_confidence_model", lambda: TOLD)
+    monkeypatch.setattr(acceptance, "_confidence_model", lambda: EVEN_MODEL)
 
 
-def judged(evidence: Evidence) -> str:
+def reason_for(evidence: Evidence) -> str:
     return refusal(evidence, MIN_INLIERS, MAX_CHECK_RMSE_PX) or ""
 
 
@@ -83,26 +83,30 @@ def test_good_evidence_is_not_refused() -> None:
 
 
 def test_poor_evidence_is_refused_by_the_confidence_alone() -> None:
-    assert "the evidence is weak" in judged(POOR)
+    assert "the evidence is weak" in reason_for(POOR)
 
 
 @pytest.mark.parametrize(
     ("change", "seen", "needed"),
     [
-        ({"n_tie_points": 3, "n_inliers": 3}, "accepted 3 of 100 places", "12 are needed"),
-        ({"n_inliers": 8}, "8 of 60 tie points", "12 are needed"),
-        ({"implausible": "mirrored"}, "mirrored", "one place"),
-        ({"control_acceptance": 0.5}, "accepts 50% of places that are wrong and 60%", "0.5 times"),
-        ({"over_chance": 1.23}, "1.2 times", "3 times"),
-        ({"check_rmse_px": 4.44}, "miss it by 4.4 px, at most", "3 px is needed"),
-        ({"check_rmse_px": NAN}, "inliers are too few", "test it"),
-        ({"coverage": 0.031}, "3% of the overlap", "8% is needed"),
+        ({"n_tie_points": 3, "n_inliers": 3}, "accepted 3 of 100 candidates", "at least 12 are needed"),
+        ({"n_inliers": 8}, "8 inliers among 60 tie points", "at least 12 are needed"),
+        ({"implausible": "mirrored"}, "mirrored", "same place"),
+        (
+            {"control_acceptance": 0.5},
+            "accepts 50% of the control points, which are wrong, and 60%",
+            "at most 0.5 times",
+        ),
+        ({"over_chance": 1.23}, "1.2 times as frequent as by chance", "at least 3 times"),
+        ({"check_rmse_px": 4.44}, "cross-validation RMSE is 4.4 px", "at most 3 px"),
+        ({"check_rmse_px": NAN}, "50 inliers are too few for cross-validation", "at least 10 are needed"),
+        ({"coverage": 0.031}, "3% of the overlap", "at least 8%"),
     ],
 )
-def test_a_refusal_says_what_was_seen_what_is_needed_and_what_to_try(
+def test_a_refusal_reports_what_was_seen_what_is_needed_and_what_to_try(
     change: dict[str, float], seen: str, needed: str
 ) -> None:
-    reason = judged(replace(GOOD, **change))
+    reason = reason_for(replace(GOOD, **change))
     assert seen in reason
     assert needed in reason
     assert "try " in reason.partition(": ")[2]
@@ -112,62 +116,64 @@ def test_a_refusal_says_what_was_seen_what_is_needed_and_what_to_try(
 @pytest.mark.parametrize(
     ("change", "seen", "usual"),
     [
-        ({"agreeing": 0.24}, "24% of the inliers are found back within 1 px", "95%"),
-        ({"agreement_px": 1.8}, "end within 1.8 px", "0.2"),
+        ({"agreeing": 0.24}, "24% of the inliers pass the forward-backward check", "95%"),
+        ({"agreement_px": 1.8}, "forward-backward error of the inliers is 1.8 px", "0.2"),
         ({"score_margin": 0.3}, "log-odds of 0.3", "6.5"),
         ({"score_margin": NAN}, "log-odds of unknown", "6.5"),
         ({"occupied": 0.12}, "12% of the blocks", "90%"),
-        ({"check_ratio": 0.99}, "miss it by 99% of the inlier threshold", "33%"),
-        ({"mean_score": 0.2}, "gives the inliers 0.20", "0.90"),
-        ({"n_points": 1000}, "5% of the keypoints tried", "50%"),
+        ({"check_ratio": 0.99}, "cross-validation RMSE is 99% of the inlier threshold", "33%"),
+        ({"mean_score": 0.2}, "mean score of the inliers is 0.20", "0.90"),
+        ({"n_points": 1000}, "5% of the keypoints are inliers", "50%"),
     ],
 )
-def test_a_lack_of_confidence_names_the_weakest_evidence(
+def test_low_confidence_names_the_weakest_evidence(
     monkeypatch: pytest.MonkeyPatch, even_model: None, change: dict[str, float], seen: str, usual: str
 ) -> None:
-    monkeypatch.setattr(verdict, "MIN_CONFIDENCE", 1.0)
-    reason = judged(replace(GOOD, **change))
+    monkeypatch.setattr(acceptance, "MIN_CONFIDENCE", 1.0)
+    reason = reason_for(replace(GOOD, **change))
     assert seen in reason
-    assert f"{usual} is typical of right ones" in reason
+    assert f"(typical of right registrations: {usual})" in reason
     assert reason.count("try ") == 1
     assert "\n" not in reason
 
 
-def test_the_weakest_is_weighed_by_what_it_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_weakest_aspect_is_weighed_by_its_coefficient(monkeypatch: pytest.MonkeyPatch) -> None:
     lacking = replace(GOOD, agreeing=0.1, occupied=0.5)
     for counts, name in ((1.0, "agreeing"), (0.1, "occupied")):
         coefficients = dict.fromkeys(FEATURES, 1.0) | {"agreeing": counts}
-        monkeypatch.setattr(verdict, "_confidence_model", lambda c=coefficients: TOLD | {"coefficients": c})
+        monkeypatch.setattr(acceptance, "_confidence_model", lambda c=coefficients: EVEN_MODEL | {"coefficients": c})
         assert weakest(lacking) == name
 
 
-def test_without_a_transform_the_refusal_says_what_was_accepted() -> None:
+def test_without_a_transform_the_refusal_reports_what_was_accepted() -> None:
     reason = refusal_without_transform(640, 5)
-    assert "accepted 5 of 640 pairs" in reason
+    assert "accepted 5 of 640 candidates" in reason
     assert "try --keypoints" in reason
     assert "\n" not in reason
 
 
-def test_what_the_network_says_comes_before_what_is_made_of_it() -> None:
-    """All is missing: told is the first cause, that nothing was accepted, not that nothing could be held out."""
+def test_the_first_cause_is_reported() -> None:
+    """All is missing: the cause is that nothing was accepted, not that nothing could be cross-validated."""
     nothing = replace(POOR, n_tie_points=2, n_inliers=2, over_chance=0.1, coverage=0.0, check_rmse_px=NAN)
-    assert "the network accepted 2 of 100 places" in judged(nothing)
-    assert "agree on a transform" in judged(replace(nothing, n_tie_points=40))
-    assert "as often as by chance" in judged(replace(nothing, n_tie_points=40, n_inliers=12))
+    assert "the network accepted 2 of 100 candidates" in reason_for(nothing)
+    assert "2 inliers among 40 tie points" in reason_for(replace(nothing, n_tie_points=40))
+    assert "as frequent as by chance" in reason_for(replace(nothing, n_tie_points=40, n_inliers=12))
 
 
-def test_tie_points_that_leave_the_transform_open_are_told() -> None:
-    assert "a stiffer --model" in judged(replace(GOOD, uncertainty_ratio=1.4))
+def test_an_uncertain_transform_is_refused() -> None:
+    assert "standard error of the transform over the overlap is 1.4 times" in reason_for(
+        replace(GOOD, uncertainty_ratio=1.4)
+    )
     assert refusal(replace(GOOD, uncertainty_ratio=0.9), 12, 3.0) is None
 
 
 def test_remedies_are_options_that_exist() -> None:
     flags = {option.flag for option in CONFIG_OPTIONS}
-    told = [aspect.remedy for aspect in ASPECTS.values()] + [
-        judged(replace(GOOD, **change))
+    texts = [aspect.remedy for aspect in ASPECTS.values()] + [
+        reason_for(replace(GOOD, **change))
         for change in ({"n_tie_points": 3}, {"n_inliers": 8}, {"control_acceptance": 0.5}, {"check_rmse_px": 9.0})
     ]
-    words = {word.strip(",.:;()") for text in told for word in text.split() if "--" in word}
+    words = {word.strip(",.:;()") for text in texts for word in text.split() if "--" in word}
     assert words
     assert words <= flags
 
@@ -183,24 +189,24 @@ def test_features_lie_between_0_and_1_whatever_is_known(figures: dict[str, float
 
 
 @given(st.sampled_from(list(ASPECTS.values())), st.floats(0, 30), st.floats(0, 30))
-def test_features_are_monotone(aspect: verdict.Aspect, one: float, other: float) -> None:
+def test_features_are_monotone(aspect: acceptance.Aspect, one: float, other: float) -> None:
     """Figures of which less is better fall, all others rise."""
     falls = aspect.figure in ("control_acceptance", "check_ratio", "agreement_px", "uncertainty_ratio")
     low, high = sorted((one, other), reverse=falls)
     assert aspect.of({aspect.figure: low}) <= aspect.of({aspect.figure: high})
 
 
-def test_what_is_unknown_speaks_for_nothing() -> None:
+def test_unknown_figures_have_no_strength() -> None:
     assert features(dict.fromkeys(GOOD.figures())) == [0.0] * len(FEATURES)
     assert features({}) == [0.0] * len(FEATURES)
 
 
-def test_no_inlier_and_no_camera_prove_nothing() -> None:
+def test_without_inliers_or_a_plausible_transform_there_is_no_confidence() -> None:
     assert confidence(replace(GOOD, n_inliers=0)) == 0
     assert confidence(replace(GOOD, implausible="mirrored")) == 0
 
 
-def test_better_evidence_is_never_less_sure() -> None:
+def test_better_evidence_never_lowers_the_confidence() -> None:
     certain = confidence(GOOD)
     assert 0.5 < certain <= 1
     worse = {
@@ -222,8 +228,8 @@ def test_better_evidence_is_never_less_sure() -> None:
     assert confidence(POOR) < 0.5
 
 
-def test_the_model_that_ships_knows_the_features_and_what_is_typical() -> None:
-    model = verdict._confidence_model()
+def test_the_model_that_ships_has_the_features_and_typical_figures() -> None:
+    model = acceptance._confidence_model()
     assert set(model["coefficients"]) == set(FEATURES)
     assert min(model["coefficients"].values()) >= 0
     assert set(model["typical"]) == {aspect.figure for aspect in ASPECTS.values()}

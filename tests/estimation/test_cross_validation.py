@@ -6,21 +6,22 @@ import numpy as np
 import pytest
 
 from rrl_register.errors import NotRegisteredError
-from rrl_register.estimation.cross_validation import fit_each, fits_without
-from rrl_register.estimation.displaced_models import DISPLACED
+from rrl_register.estimation.cross_validation import fit_each, fits_without, spatial_blocks
+from rrl_register.estimation.displaced_models import DISPLACED_HOMOGRAPHIES
 from rrl_register.estimation.model_selection import FitAfter
-from rrl_register.estimation.ransac import Model, spatial_blocks
+from rrl_register.estimation.ransac import Model
 from rrl_register.geometry.displacement import AnyFit, as_transform
-from rrl_register.geometry.transforms import fit_affine, fit_homographies, fit_homography, project, similarity
+from rrl_register.geometry.homography import fit_homographies, fit_homography
+from rrl_register.geometry.transforms import fit_affine, project, similarity
 
 SIDE = 500.0
 TILTED = np.array([[1.02, 0.05, -8], [-0.04, 0.97, 12], [5e-5, -4e-5, 1]])
 FITS: list[AnyFit] = [
     fit_affine,
     fit_homography,
-    DISPLACED[0],
-    DISPLACED[3],
-    FitAfter(similarity(1.1, 9), DISPLACED[0]),
+    DISPLACED_HOMOGRAPHIES[0],
+    DISPLACED_HOMOGRAPHIES[3],
+    FitAfter(similarity(1.1, 9), DISPLACED_HOMOGRAPHIES[0]),
 ]
 
 
@@ -58,11 +59,11 @@ def test_points_that_determine_nothing_spoil_no_other_fit() -> None:
         assert found is not None
         alone = fit_homography(moving[kept], fixed[kept])
         np.testing.assert_allclose(project(found, moving[:60]), project(alone, moving[:60]), atol=1e-6)
-    bent = fit_each(DISPLACED[0], moving, fixed, weights)
+    bent = fit_each(DISPLACED_HOMOGRAPHIES[0], moving, fixed, weights)
     assert [fit is None for fit in bent] == [False, True, True, False]
 
 
-@pytest.mark.parametrize("fit", [fit_homography, DISPLACED[0], DISPLACED[3]])
+@pytest.mark.parametrize("fit", [fit_homography, DISPLACED_HOMOGRAPHIES[0], DISPLACED_HOMOGRAPHIES[3]])
 def test_a_point_that_is_nowhere_and_left_out_does_no_harm(fit: AnyFit) -> None:
     moving, fixed, _ = noisy(240)
     weights = np.ones((2, 241))

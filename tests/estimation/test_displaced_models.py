@@ -8,15 +8,22 @@ import numpy as np
 import pytest
 
 from rrl_register.errors import NotRegisteredError
-from rrl_register.estimation.displaced_models import DISPLACED, WIDE, Displaced, DisplacedModel, robust_displaced
-from rrl_register.estimation.ransac import robust_homography
+from rrl_register.estimation.displaced_models import (
+    DISPLACED_HOMOGRAPHIES,
+    WIDE,
+    DisplacedHomography,
+    DisplacedModel,
+    robust_displaced_homographies,
+)
+from rrl_register.estimation.ransac import robust_fit
 from rrl_register.geometry.displacement import Displacement, Transform
-from rrl_register.geometry.transforms import fit_homography, invert, project, residuals
+from rrl_register.geometry.homography import fit_homography
+from rrl_register.geometry.transforms import invert, project, residuals
 
 SIDE = 512
 TRUE = np.array([[1.02, 0.05, -8], [-0.04, 0.97, 12], [5e-5, -4e-5, 1]])
 LATTICE = np.stack(np.meshgrid(np.linspace(10, SIDE - 10, 12), np.linspace(10, SIDE - 10, 12)), -1).reshape(-1, 2)
-POLYNOMIAL2, POLYNOMIAL3, *THIN_PLATES = DISPLACED
+POLYNOMIAL2, POLYNOMIAL3, *THIN_PLATES = DISPLACED_HOMOGRAPHIES
 Field = Callable[[np.ndarray], np.ndarray]
 
 
@@ -51,22 +58,26 @@ def error(transform: Transform, field: Field) -> np.ndarray:
     return transform.residuals(project(invert(TRUE), LATTICE - field(LATTICE)), LATTICE)
 
 
-def robust(displaced: Displaced, moving: np.ndarray, fixed: np.ndarray) -> tuple[Transform, np.ndarray] | None:
-    start = robust_homography(moving, fixed, WIDE * 3)
+def robust(
+    displaced: DisplacedHomography, moving: np.ndarray, fixed: np.ndarray
+) -> tuple[Transform, np.ndarray] | None:
+    start = robust_fit(moving, fixed, WIDE * 3)
     assert start is not None
-    return robust_displaced([displaced], moving, fixed, start.matrix, 3.0, np.ones(len(moving))).get(displaced)
+    return robust_displaced_homographies([displaced], moving, fixed, start.matrix, 3.0, np.ones(len(moving))).get(
+        displaced
+    )
 
 
 @pytest.mark.parametrize(("displaced", "degree"), [(POLYNOMIAL2, 2), (POLYNOMIAL3, 2), (POLYNOMIAL3, 3)])
-def test_a_polynomial_is_found(displaced: Displaced, degree: int) -> None:
+def test_a_polynomial_is_found(displaced: DisplacedHomography, degree: int) -> None:
     moving, fixed, _ = tie_points(bent(degree), 200)
     found = displaced.fit(moving, fixed)
     assert residuals(fit_homography(moving, fixed), moving, fixed).max() > 0.5
     assert np.median(error(found, bent(degree))) < 0.01  # the homography bends it by a little more than a polynomial
 
 
-@pytest.mark.parametrize("displaced", DISPLACED)
-def test_the_matrix_is_the_best_homography(displaced: Displaced) -> None:
+@pytest.mark.parametrize("displaced", DISPLACED_HOMOGRAPHIES)
+def test_the_matrix_is_the_best_homography(displaced: DisplacedHomography) -> None:
     moving, fixed, _ = tie_points(hills, 200, 0.5)
     weights = np.random.default_rng(0).uniform(0, 1, 200)
     found = displaced.fit(moving, fixed, weights)
@@ -100,16 +111,16 @@ def test_points_without_weight_count_for_nothing() -> None:
     np.testing.assert_allclose(error(one, hills), error(other, hills), atol=1e-6)
 
 
-@pytest.mark.parametrize("displaced", DISPLACED)
-def test_too_few_inliers_are_refused(displaced: Displaced) -> None:
+@pytest.mark.parametrize("displaced", DISPLACED_HOMOGRAPHIES)
+def test_too_few_inliers_are_refused(displaced: DisplacedHomography) -> None:
     moving, fixed, _ = tie_points(bent(2), displaced.min_points - 1)
     assert robust(displaced, moving, fixed) is None
     moving, fixed, _ = tie_points(bent(2), displaced.min_points + 20)
     assert robust(displaced, moving, fixed) is not None
 
 
-@pytest.mark.parametrize("displaced", DISPLACED)
-def test_inliers_in_three_corners_are_too_badly_spread(displaced: Displaced) -> None:
+@pytest.mark.parametrize("displaced", DISPLACED_HOMOGRAPHIES)
+def test_inliers_in_three_corners_are_too_badly_spread(displaced: DisplacedHomography) -> None:
     moving, fixed, _ = tie_points(bent(2), 3000)
     corners = np.array([(0, 0), (SIDE, 0), (0, SIDE)])
     near = np.linalg.norm(fixed[:, None] - corners, axis=2).min(axis=1) < 60
@@ -117,8 +128,8 @@ def test_inliers_in_three_corners_are_too_badly_spread(displaced: Displaced) -> 
     assert robust(displaced, moving[near], fixed[near]) is None
 
 
-@pytest.mark.parametrize("displaced", DISPLACED)
-def test_points_on_a_line_determine_nothing(displaced: Displaced) -> None:
+@pytest.mark.parametrize("displaced", DISPLACED_HOMOGRAPHIES)
+def test_points_on_a_line_determine_nothing(displaced: DisplacedHomography) -> None:
     line = np.column_stack([np.arange(80.0), 2 * np.arange(80.0)])
     with pytest.raises(NotRegisteredError):
         displaced.fit(line, line)
@@ -136,9 +147,9 @@ def test_what_would_fold_the_image_is_refused() -> None:
         return np.stack([12 * np.sin(places[:, 0] / 20), 0 * places[:, 0]], axis=1)
 
     moving, fixed, _ = tie_points(fold, 3000)
-    soft = Displaced(DisplacedModel.THIN_PLATE, 1, 1e-9, 60)
+    soft = DisplacedHomography(DisplacedModel.THIN_PLATE, 1, 1e-9, 60)
     start = np.asarray(TRUE)
-    assert not robust_displaced([soft], moving, fixed, start, 20.0, np.ones(3000))
+    assert not robust_displaced_homographies([soft], moving, fixed, start, 20.0, np.ones(3000))
 
 
 def test_repeated_fits_agree_to_the_last_bit() -> None:

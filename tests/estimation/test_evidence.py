@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from rrl_register.estimation.evidence import Evidence, gather_evidence
+from rrl_register.geometry.homography import fit_homography
 from rrl_register.geometry.tie_points import Controls, Matches, TiePoints
-from rrl_register.geometry.transforms import Fit, fit_homography, fit_translation, project, similarity
+from rrl_register.geometry.transforms import Fit, fit_translation, project, similarity
 
 OVERLAP = np.ones((300, 400), bool)
 

@@ -1,4 +1,4 @@
-"""First estimates out of a few points, and what they are refused for."""
+"""Initial transforms from a few points, and refusals of points that mislead."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from rrl_register.config import Kind
 from rrl_register.errors import InputError
-from rrl_register.estimation.manual_start import first_estimate, require_inside
+from rrl_register.estimation.manual_start import initial_transform, require_inside
 from rrl_register.exchange.initial_points import start_from_points
 from rrl_register.geometry.transforms import compose, corners_of, project, similarity
 from rrl_register.matching.image_pair import ImagePair
@@ -27,7 +27,7 @@ CLOSE = np.array([(150.0, 100), (220, 110), (210, 170), (160, 160)])
 
 
 def estimated(true: np.ndarray, moving: np.ndarray) -> np.ndarray:
-    return first_estimate(moving, project(true, moving), SHAPE, SHAPE)
+    return initial_transform(moving, project(true, moving), SHAPE, SHAPE)
 
 
 def is_same(found: np.ndarray, true: np.ndarray) -> bool:
@@ -56,7 +56,7 @@ def test_similarities_are_found_from_any_number(scale: float, angle: float, x: f
 def test_four_points_close_together_make_an_affine() -> None:
     """A homography would be exact on them, and anything elsewhere."""
     fixed = project(SHEARED, CLOSE) + np.array([(1.0, 0), (0, 1), (-1, 0), (0, -1)])
-    assert np.allclose(first_estimate(CLOSE, fixed, SHAPE, SHAPE)[2], [0, 0, 1])
+    assert np.allclose(initial_transform(CLOSE, fixed, SHAPE, SHAPE)[2], [0, 0, 1])
 
 
 def test_three_of_four_on_one_line_make_an_affine() -> None:
@@ -84,13 +84,13 @@ def test_points_that_determine_nothing_are_refused(moving: np.ndarray, said: str
 def test_a_point_that_contradicts_the_others_is_named() -> None:
     fixed = project(TURNED, SPREAD)
     fixed[1] += 150
-    with pytest.raises(InputError, match="enabled point 2 lies"):
-        first_estimate(np.vstack([SPREAD, CLOSE]), np.vstack([fixed, project(TURNED, CLOSE)]), SHAPE, SHAPE)
+    with pytest.raises(InputError, match=r"enabled point 2 has a residual of .* px"):
+        initial_transform(np.vstack([SPREAD, CLOSE]), np.vstack([fixed, project(TURNED, CLOSE)]), SHAPE, SHAPE)
 
 
 def test_images_in_the_wrong_order_of_their_points_are_no_transform() -> None:
     with pytest.raises(InputError, match="by the points the transform turns the image over"):
-        first_estimate(SPREAD[:3], SPREAD[[1, 0, 2]] * [1, 1], SHAPE, SHAPE)
+        initial_transform(SPREAD[:3], SPREAD[[1, 0, 2]] * [1, 1], SHAPE, SHAPE)
 
 
 @pytest.mark.parametrize("place", [(-2.0, 5.0), (5.0, 301.0), (np.nan, 5.0)])

@@ -9,7 +9,7 @@ import pytest
 
 from rrl_register.config import ModelChoice
 from rrl_register.estimation import model_selection as selection
-from rrl_register.estimation.displaced_models import Displaced, DisplacedModel
+from rrl_register.estimation.displaced_models import DisplacedHomography, DisplacedModel
 from rrl_register.estimation.model_selection import FitAfter, candidates, choose_model
 from rrl_register.estimation.ransac import Model, robust_fit
 from rrl_register.geometry.displacement import Transform, as_transform
@@ -137,7 +137,7 @@ def test_no_displacement_is_fitted_where_matrices_leave_too_little(monkeypatch: 
     def refuse(*arguments: object) -> None:
         raise AssertionError("a displacement was fitted")
 
-    monkeypatch.setattr(selection, "robust_displaced", refuse)
+    monkeypatch.setattr(selection, "robust_displaced_homographies", refuse)
     chosen = choose_model(*tie_points(TURN, 200, 0.7, 0, wrong=0.02))
     assert chosen is not None and chosen.model is Model.SIMILARITY
     with pytest.raises(AssertionError, match="was fitted"):  # what the matrices miss could be displaced
@@ -178,7 +178,9 @@ def test_candidates_go_by_their_model_s_name() -> None:
     assert candidates(None)[:4] == tuple(Model)
     assert [model.value for model in Model] == [c.value for c in candidates(None) if isinstance(c, Model)]
     assert candidates("affine") == (Model.AFFINE,)
-    assert {c.model for c in candidates("thin-plate") if isinstance(c, Displaced)} == {DisplacedModel.THIN_PLATE}
+    assert {c.model for c in candidates("thin-plate") if isinstance(c, DisplacedHomography)} == {
+        DisplacedModel.THIN_PLATE
+    }
     names = {*Model, *DisplacedModel}
     assert names | {"auto"} == {choice.value for choice in ModelChoice}
 

@@ -1,28 +1,24 @@
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rrl_register.estimation.ransac import (
-    Model,
-    RobustFit,
-    held_out_residuals,
-    held_out_rmse,
-    left_out_residuals,
-    refit,
-    robust_fit,
-    robust_homography,
-    robust_similarity,
-    robust_translation,
+from rrl_register.estimation.cross_validation import (
+    cross_validation_residuals,
+    cross_validation_rmse,
     spatial_blocks,
     spatial_folds,
 )
+from rrl_register.estimation.ransac import (
+    Model,
+    RobustFit,
+    refit,
+    robust_fit,
+)
+from rrl_register.geometry.homography import fit_homography
 from rrl_register.geometry.transforms import (
-    fit_homography,
     fit_similarity,
     fit_translation,
     project,
@@ -63,7 +59,7 @@ def test_the_transform_is_found_among_twice_as_many_outliers(model: Model) -> No
 @settings(max_examples=15, deadline=None)
 def test_a_similarity_is_found_from_few_points(seed: int) -> None:
     moving, fixed = contaminated(Model.SIMILARITY, 10, 20, noise=0.3, seed=seed)
-    fit = robust_similarity(moving, fixed, 2.0)
+    fit = robust_fit(moving, fixed, 2.0, Model.SIMILARITY)
     assert fit is not None
     assert fit.inliers[:10].all()
 
@@ -72,7 +68,7 @@ def test_a_similarity_is_found_from_few_points(seed: int) -> None:
 @settings(max_examples=15, deadline=None)
 def test_a_translation_is_found_from_few_points(seed: int) -> None:
     moving, fixed = contaminated(Model.TRANSLATION, 5, 20, noise=0.3, seed=seed)
-    fit = robust_translation(moving, fixed, 2.0)
+    fit = robust_fit(moving, fixed, 2.0, Model.TRANSLATION)
     assert fit is not None
     assert fit.inliers[:5].all()
     np.testing.assert_allclose(fit.matrix, TRUTH[Model.TRANSLATION], atol=1.0)
@@ -80,18 +76,18 @@ def test_a_translation_is_found_from_few_points(seed: int) -> None:
 
 def test_a_translation_of_more_points_than_are_tried() -> None:
     moving, fixed = contaminated(Model.TRANSLATION, 2000, 1500)
-    fit = robust_translation(moving, fixed)
+    fit = robust_fit(moving, fixed, model=Model.TRANSLATION)
     assert fit is not None
     np.testing.assert_allclose(fit.matrix, TRUTH[Model.TRANSLATION], atol=0.1)
 
 
-@pytest.mark.parametrize("robust", [robust_translation, robust_similarity])
-def test_weights_decide_between_two_motions(robust: Callable[..., RobustFit | None]) -> None:
+@pytest.mark.parametrize("model", [Model.TRANSLATION, Model.SIMILARITY])
+def test_weights_decide_between_two_motions(model: Model) -> None:
     rng = np.random.default_rng(0)
     moving = rng.uniform(0, 800, (60, 2))
     fixed = moving + np.where(np.arange(60)[:, None] < 25, (30, 0), (0, -30))
     trust = np.where(np.arange(60) < 25, 1.0, 0.2)
-    unweighted, weighted = robust(moving, fixed), robust(moving, fixed, weights=trust)
+    unweighted, weighted = (robust_fit(moving, fixed, model=model, weights=each) for each in (None, trust))
     assert unweighted is not None and not unweighted.inliers[:25].any()
     assert weighted is not None and weighted.inliers[:25].all()
 
@@ -119,7 +115,7 @@ def test_points_on_one_spot_determine_a_translation_at_most(model: Model, n: int
 @pytest.mark.parametrize("n", [0, 1, 2, 3])
 def test_too_few_points_for_a_homography_give_none(n: int) -> None:
     points = np.random.default_rng(0).uniform(0, 100, (n, 2))
-    assert robust_homography(points, points) is None
+    assert robust_fit(points, points) is None
 
 
 @pytest.mark.parametrize("model", [Model.AFFINE, Model.HOMOGRAPHY])
@@ -180,30 +176,30 @@ def test_each_part_is_predicted_by_the_others() -> None:
     moving = np.random.default_rng(2).uniform(0, 100, (10, 2))
     part = np.arange(10) % 2
     fixed = moving + np.where(part, 7, 4)[:, None] * [1, 0]
-    np.testing.assert_allclose(left_out_residuals(moving, fixed, part, fit_translation), 3)
-    assert np.isnan(left_out_residuals(moving, fixed, np.zeros(10, np.int64), fit_translation)).all()
+    np.testing.assert_allclose(cross_validation_residuals(moving, fixed, part, fit_translation), 3)
+    assert np.isnan(cross_validation_residuals(moving, fixed, np.zeros(10, np.int64), fit_translation)).all()
 
 
 def test_check_error_of_exact_points_is_zero() -> None:
     moving, fixed = contaminated(Model.HOMOGRAPHY, 60, 0, noise=0)
-    assert held_out_rmse(moving, fixed) < 1e-6
+    assert cross_validation_rmse(moving, fixed) < 1e-6
 
 
 def test_check_error_exceeds_the_fit_error_and_meets_the_noise() -> None:
     moving, fixed = contaminated(Model.HOMOGRAPHY, 60, 0, noise=1.0)
     matrix = fit_homography(moving, fixed)
     fit_rmse = np.sqrt((residuals(matrix, moving, fixed) ** 2).mean())
-    assert fit_rmse < held_out_rmse(moving, fixed) < 2.0
+    assert fit_rmse < cross_validation_rmse(moving, fixed) < 2.0
 
 
 def test_a_point_does_not_vouch_for_itself() -> None:
     moving, fixed = contaminated(Model.SIMILARITY, 60, 0, noise=0.0)
     fixed[3] += 40
-    held_out = held_out_residuals(moving, fixed, fit=fit_similarity)
+    held_out = cross_validation_residuals(moving, fixed, spatial_folds(fixed), fit_similarity)
     assert held_out[3] == pytest.approx(np.hypot(40, 40), rel=1e-6)
 
 
 def test_check_error_of_too_few_points_is_nan() -> None:
     points = np.random.default_rng(0).uniform(0, 100, (4, 2))
-    assert np.isnan(held_out_rmse(points, points))
-    assert np.isnan(held_out_rmse(points[:0], points[:0]))
+    assert np.isnan(cross_validation_rmse(points, points))
+    assert np.isnan(cross_validation_rmse(points[:0], points[:0]))

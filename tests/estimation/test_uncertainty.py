@@ -5,18 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rrl_register.estimation.displaced_models import DISPLACED
+from rrl_register.estimation.displaced_models import DISPLACED_HOMOGRAPHIES
 from rrl_register.estimation.uncertainty import Uncertainty, matrix_covariance, replicates, uncertainty
 from rrl_register.geometry.displacement import AnyFit, Transform, as_transform
-from rrl_register.geometry.transforms import (
-    fit_affine,
-    fit_homography,
-    fit_translation,
-    invert,
-    project,
-    similarity,
-    translation,
-)
+from rrl_register.geometry.homography import fit_homography
+from rrl_register.geometry.transforms import fit_affine, fit_translation, invert, project, similarity, translation
 
 SIDE = 400
 EVERYWHERE = np.ones((SIDE, SIDE), bool)
@@ -49,7 +42,12 @@ def scatter_and_claim(fit: AnyFit, n: int, repeats: int, shared: float = 0.0) ->
 
 @pytest.mark.parametrize(
     ("fit", "n"),
-    [(fit_affine, 60), (fit_homography, 60), (DISPLACED[0].fit, 150), (DISPLACED[3].fit, 150)],
+    [
+        (fit_affine, 60),
+        (fit_homography, 60),
+        (DISPLACED_HOMOGRAPHIES[0].fit, 150),
+        (DISPLACED_HOMOGRAPHIES[3].fit, 150),
+    ],
 )
 def test_the_standard_error_is_what_repeated_fits_scatter_by(fit: AnyFit, n: int) -> None:
     scatter, claim = scatter_and_claim(fit, n, 12)

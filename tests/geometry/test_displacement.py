@@ -16,7 +16,6 @@ from rrl_register.geometry.displacement import (
     Displacement,
     Transform,
     as_transform,
-    is_fold_free,
     monomials,
     nearest_in_hull,
 )
@@ -111,9 +110,9 @@ def test_a_polynomial_is_what_its_coefficients_say() -> None:
 
 
 def test_what_comes_near_to_folding_is_refused() -> None:
-    assert is_fold_free(random_displacement(0))
-    assert not is_fold_free(random_displacement(0, size=60.0))
-    assert not is_fold_free(replace(random_displacement(0), weights=np.full((12, 2), np.nan)))
+    assert random_displacement(0).fold_free
+    assert not random_displacement(0, size=60.0).fold_free
+    assert not replace(random_displacement(0), weights=np.full((12, 2), np.nan)).fold_free
 
 
 def test_without_displacement_a_transform_is_its_matrix() -> None:

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rrl_register.errors import NotRegisteredError
+from rrl_register.geometry.homography import fit_homography
 from rrl_register.geometry.transforms import (
     Fit,
     centre_of,
@@ -14,7 +15,6 @@ from rrl_register.geometry.transforms import (
     corners_of,
     decompose,
     fit_affine,
-    fit_homography,
     fit_similarity,
     fit_translation,
     from_complex,
@@ -181,7 +181,6 @@ def test_decompose_names_what_similarity_was_made_of(scale: float, angle: float,
     assert parts.anisotropy == pytest.approx(1)
     assert not parts.mirrored
     assert parts.perspective == pytest.approx(0, abs=1e-9)
-    assert parts.corner_displacements.mean(axis=0) == pytest.approx([dx, dy], abs=1e-6)
 
 
 def test_rotation_runs_from_x_to_y() -> None:
@@ -212,8 +211,3 @@ def test_plausible_transforms_are_sane(matrix: np.ndarray) -> None:
 )
 def test_implausible_transforms_are_named(matrix: np.ndarray, reason: str) -> None:
     assert reason in (implausibility(matrix, SHAPE) or "")
-
-
-def test_bounds_of_plausibility_can_be_chosen() -> None:
-    assert implausibility(similarity(0.2), SHAPE, scale_range=(0.1, 5)) is None
-    assert implausibility(similarity(1.2), SHAPE, scale_range=(0.9, 1.1)) is not None

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from rrl_register.parallel import default_threads, ordered_map
+from rrl_register.parallel import ordered_map, ordered_threads
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
@@ -56,4 +56,4 @@ def test_nothing_to_do_is_done_at_once() -> None:
 
 
 def test_there_is_a_thread_for_each_core_within_reason() -> None:
-    assert 1 <= default_threads() <= 8
+    assert 1 <= ordered_threads() <= 8

@@ -8,7 +8,7 @@ import threading
 import cv2
 import pytest
 
-from rrl_register.parallel import MOST_THREADS, n_threads, parallel_map
+from rrl_register.parallel import MAX_POOL_THREADS, parallel_map, pool_threads
 
 
 @pytest.fixture(autouse=True)
@@ -37,12 +37,12 @@ def test_threads_are_kept() -> None:
         return threading.get_ident()
 
     found = {ident for _ in range(40) for ident in parallel_map(work, range(3))}
-    assert len(found) <= MOST_THREADS
+    assert len(found) <= MAX_POOL_THREADS
 
 
 def test_one_thread_is_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cv2, "getNumThreads", lambda: 0)
-    assert n_threads() == 1
+    assert pool_threads() == 1
     assert set(parallel_map(lambda _: threading.get_ident(), range(9))) == {threading.get_ident()}
 
 
@@ -50,7 +50,7 @@ def test_work_may_share_out_its_own() -> None:
     def deep(level: int) -> int:
         return 1 if level == 0 else sum(parallel_map(deep, [level - 1] * 4))
 
-    assert sum(parallel_map(deep, [3] * (2 * MOST_THREADS))) == 2 * MOST_THREADS * 4**3
+    assert sum(parallel_map(deep, [3] * (2 * MAX_POOL_THREADS))) == 2 * MAX_POOL_THREADS * 4**3
 
 
 def test_an_error_is_raised_and_stops_what_was_not_begun() -> None:

@@ -3,22 +3,22 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rrl_register.parallel import STRIP_ROWS, map_row_blocks
+from rrl_register.parallel import BLOCK_ROWS, map_row_blocks
 
 
-@pytest.mark.parametrize("height", [0, 1, STRIP_ROWS, STRIP_ROWS + 1, 5 * STRIP_ROWS - 3])
+@pytest.mark.parametrize("height", [0, 1, BLOCK_ROWS, BLOCK_ROWS + 1, 5 * BLOCK_ROWS - 3])
 def test_every_row_is_worked_on_once(height: int) -> None:
     counts = np.zeros(height, int)
 
     def work(rows: slice) -> None:
-        assert 0 < rows.stop - rows.start <= STRIP_ROWS
+        assert 0 < rows.stop - rows.start <= BLOCK_ROWS
         counts[rows] += 1
 
     map_row_blocks(work, height)
     assert (counts == 1).all()
 
 
-@pytest.mark.parametrize("height", [1, 3 * STRIP_ROWS])
+@pytest.mark.parametrize("height", [1, 3 * BLOCK_ROWS])
 def test_what_goes_wrong_in_a_strip_is_raised(height: int) -> None:
     def work(rows: slice) -> None:
         raise ValueError(rows)

@@ -143,7 +143,7 @@ def test_no_thread_works_on_after_an_error(
     monkeypatch.setattr(warping, "groupby", fail)
     with pytest.raises(ZeroDivisionError):
         warp(moving, TILTED, block_size=16, threads=3)
-    assert not any(thread.name.startswith("rrl-register") for thread in threading.enumerate())
+    assert not any(thread.name.startswith("rrl-ordered") for thread in threading.enumerate())
     assert files_of(moving) == ["image.tif"]
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from rrl_register.config import Kind, ReadConfig
 from rrl_register.errors import InputError, NotRegisteredError
 from rrl_register.geometry.arrays import Matrix, Points
-from rrl_register.geometry.transforms import fit_homography
+from rrl_register.geometry.homography import fit_homography
 from rrl_register.matching.features.keypoints import detect
 from rrl_register.nn.patches import PATCH_SIZE, PatchCutter
 from rrl_register.training.evaluation.image_pairs import PairPaths

@@ -13,7 +13,7 @@ from rrl_register.matching.features.oriented_gradients import (
     orientation_harmonics,
     oriented_gradients,
 )
-from rrl_register.parallel import STRIP_ROWS
+from rrl_register.parallel import BLOCK_ROWS
 
 
 def texture(shape: tuple[int, int] = (120, 160), seed: int = 0, sigma: float = 2.0) -> np.ndarray:
@@ -58,9 +58,9 @@ def test_the_strongest_channel_is_the_gradients_direction(angle: float, channel:
 @pytest.mark.parametrize("hole", [False, True])
 def test_the_series_keeps_the_products_of_the_channels(n: int, hole: bool) -> None:
     """In images of several strips, too, whose borders leave no mark."""
-    shape = (2 * STRIP_ROWS + 30, 90)
+    shape = (2 * BLOCK_ROWS + 30, 90)
     valid = np.ones(shape, bool)
-    valid[STRIP_ROWS - 20 : STRIP_ROWS + 10, 30:60] = not hole
+    valid[BLOCK_ROWS - 20 : BLOCK_ROWS + 10, 30:60] = not hole
     one, other = texture(shape), texture(shape, seed=1)
     channels = [oriented_gradients(image, valid, n) for image in (one, other)]
     channels = [each - each.mean(axis=-1, keepdims=True) for each in channels]
