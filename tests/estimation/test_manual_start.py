@@ -126,8 +126,8 @@ def test_a_file_gives_an_estimate_in_reduced_pixels(tmp_path: Path, reduced_pair
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda points: points[:1], "cannot start from .*mine.csv: 1 points"),
-        (lambda points: points + 200, "cannot start from .*mine.csv: enabled point 2 lies at"),
+        (lambda points: points[:1], "Cannot start from the points of .*mine.csv: 1 points"),
+        (lambda points: points + 200, "Cannot start from the points of .*mine.csv: enabled point 2 lies at"),
     ],
     ids=["too few", "outside"],
 )
