@@ -16,7 +16,7 @@ from rrl_register.config import Resampling, WarpConfig
 from rrl_register.errors import UsageError
 from rrl_register.fusion.stack_result import StackMember
 from rrl_register.geometry.window import Box
-from rrl_register.raster.geotiff import create_empty, layout, storage_options
+from rrl_register.raster.geotiff import create, layout, storage_options
 from rrl_register.raster.grid import Grid
 from rrl_register.raster.image_array import ImageArray
 from rrl_register.raster.reader import open_info
@@ -87,7 +87,7 @@ def write_layers(layers: Sequence[Layer], grid: Grid, output: Path, config: Warp
     require_block_size(config.block_size)
     dtype, names = _dtype(layers), [name for layer in layers for name in layer.names.values()]
     profile = layout(grid, len(names), dtype.name, math.nan) | storage_options(len(names), dtype.name, config)
-    with atomic_path(output, overwrite) as temporary, create_empty(temporary, output, profile) as target:
+    with atomic_path(output, overwrite) as temporary, create(temporary, output, profile) as target:
         target.descriptions = names
         for block in Box.of_shape(grid.shape).blocks(config.block_size):
             target.write(_read(layers, block, dtype), window=block.window())

@@ -150,31 +150,16 @@ def _with_predictor(options: dict[str, str], predictor: str, none: str, dtype: s
 
 
 @contextmanager
-def create(path: Path, output: Path, source: DatasetReader, profile: dict[str, Any]) -> Iterator[DatasetWriter]:
-    """Create a file with the source's metadata; check that it is complete when the block ends.
-
-    Args:
-        path: Where to write.
-        output: The name to use in errors.
-        source: The raster whose names, tags, colours, scales and units are taken over.
-        profile: As from ``create_profile``.
-
-    Raises:
-        WriteError, UsageError: As ``create_empty``.
-    """
-    with create_empty(path, output, profile) as target:
-        _inherit(source, target)
-        yield target
-
-
-@contextmanager
-def create_empty(path: Path, output: Path, profile: dict[str, Any]) -> Iterator[DatasetWriter]:
+def create(
+    path: Path, output: Path, profile: dict[str, Any], source: DatasetReader | None = None
+) -> Iterator[DatasetWriter]:
     """Create a file; check that it is complete when the block ends.
 
     Args:
         path: Where to write.
         output: The name to use in errors.
         profile: As from ``create_profile``.
+        source: The raster whose names, tags, colours, scales and units are taken over; None: none.
 
     Raises:
         WriteError: The file could not be written completely.
@@ -184,6 +169,8 @@ def create_empty(path: Path, output: Path, profile: dict[str, Any]) -> Iterator[
         with refused_options("GTiff"):
             target = rasterio.open(path, "w", **profile)
         with target:
+            if source is not None:
+                _inherit(source, target)
             yield target
         require_complete(path, output)
 

@@ -17,6 +17,7 @@ from rasterio.errors import NotGeoreferencedWarning
 from rasterio.io import MemoryFile
 
 from rrl_register.errors import RegistrationError, UsageError
+from rrl_register.raster.geotiff import layout
 from rrl_register.raster.grid import Grid
 
 _STORED_AS = {"bool": "uint8", "float16": "float32"}
@@ -121,23 +122,12 @@ def as_path(image: ImageLike, called: str) -> Iterator[Path]:
 
 
 def _write(memory: MemoryFile, image: ImageArray) -> None:
-    bands, grid = image.bands, image.known_grid
-    profile = {
-        "driver": "GTiff",
-        "width": grid.width,
-        "height": grid.height,
-        "count": len(bands),
-        "dtype": bands.dtype,
-        "crs": grid.crs,
-        "BIGTIFF": "IF_SAFER",
-        # Else GDAL takes the first bands for colours.
-        "PHOTOMETRIC": "MINISBLACK",
-    }
-    if grid.transform is not None:
-        profile["transform"] = grid.transform
+    bands = image.bands
+    # Without a photometric interpretation GDAL takes the first bands for colours.
+    stored = {"BIGTIFF": "IF_SAFER", "PHOTOMETRIC": "MINISBLACK"}
     with warnings.catch_warnings(), rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        with memory.open(**profile) as target:
+        with memory.open(**layout(image.known_grid, len(bands), bands.dtype.name, None), **stored) as target:
             target.write(bands)
             if image.names:
                 target.descriptions = image.names

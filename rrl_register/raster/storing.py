@@ -52,11 +52,11 @@ def stored_raster(
             options = cog_options(source.dtypes[0], config) | {"OVERVIEW_RESAMPLING": resampling.name.upper()}
             _try_cog(profile, options, output)
             with scratch_path(output) as tiles:
-                with create(tiles, output, source, profile) as target:
+                with create(tiles, output, profile, source) as target:
                     yield target
                 _copy_to_cog(tiles, temporary, options, output)
         else:
-            with create(temporary, output, source, profile) as target:
+            with create(temporary, output, profile, source) as target:
                 yield target
             if config.overviews:
                 _add_overviews(temporary, resampling, output)

@@ -34,7 +34,15 @@ def to_grey(bands: npt.NDArray[np.float32], valid: npt.NDArray[np.bool_], kind: 
         InputError: No valid pixel, or one value everywhere.
     """
     mean = bands.mean(axis=0, dtype=np.float32)
-    low, high = _stretch_limits(mean.ravel() if valid.all() else mean[valid])
+    known = mean.ravel() if valid.all() else mean[valid]
+    if known.size == 0:
+        raise InputError("The image has no valid pixel; try other bands")
+    low, high = (percentile(known, share) for share in _PERCENTILES)
+    if high <= low:
+        # Content in less than 1 % of the pixels is still content.
+        low, high = float(known.min()), float(known.max())
+    if high <= low:
+        raise InputError(f"The image has the value {low:g} in all its valid pixels; try other bands")
     grey = (mean - low) / (high - low)
     np.clip(grey, 0, 1, out=grey)
     if kind is Kind.SAR and low >= 0:
@@ -66,15 +74,3 @@ def percentile(values: npt.NDArray[np.floating], percent: float) -> float:
     above = min(below + 1, len(values) - 1)
     first, second = np.partition(tail, (below, above))[[below, above]].astype(np.float64)
     return float(first + (place - below) * (second - first))
-
-
-def _stretch_limits(values: npt.NDArray[np.float32]) -> tuple[float, float]:
-    if values.size == 0:
-        raise InputError("The image has no valid pixel; try other bands")
-    low, high = (percentile(values, share) for share in _PERCENTILES)
-    if high <= low:
-        # Content in less than 1 % of the pixels is still content.
-        low, high = float(values.min()), float(values.max())
-    if high <= low:
-        raise InputError(f"The image has the value {low:g} in all its valid pixels; try other bands")
-    return low, high

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
@@ -128,6 +129,17 @@ def scene_work(
     desk.names = lambda: sorted(path.name for path in desk.folder.iterdir())
     desk.result = lambda: json.loads((desk.folder / "a.json").read_text())
     return desk
+
+
+def test_a_scene_takes_no_more_threads_than_its_share(scene_work: SimpleNamespace) -> None:
+    """OpenCV would take all cores in each of the workers."""
+    before = cv2.getNumThreads()
+    try:
+        cv2.setNumThreads(4)
+        scene_work.run()
+        assert cv2.getNumThreads() == 1
+    finally:
+        cv2.setNumThreads(before)
 
 
 def test_a_scene_leaves_raster_and_result(

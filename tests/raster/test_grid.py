@@ -1,22 +1,34 @@
-"""Where pixels lie on the ground, and the first guess of how two grids map onto each other."""
+"""Georeferences of pixel grids, and the prior that relates two of them."""
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
 from affine import Affine
 from hypothesis import given
 from hypothesis import strategies as st
+from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
 from rasterio.warp import calculate_default_transform
 from rasterio.warp import transform as reproject
 
 from rrl_register.errors import InputError
 from rrl_register.geometry.transforms import project, reduction_matrix, rescale_matrix
-from rrl_register.raster.grid import Grid, prior_matrix
+from rrl_register.raster.grid import (
+    Grid,
+    between,
+    crs_text,
+    grid_from_control,
+    grid_of,
+    overlap_box,
+    prior_matrix,
+)
 
 UTM31 = CRS.from_epsg(32631)
 UTM32 = CRS.from_epsg(32632)
@@ -214,3 +226,81 @@ def test_one_projection_may_cross_the_antimeridian_two_may_not() -> None:
         prior_matrix(utm60, utm1)
     with pytest.raises(InputError, match="antimeridian"):
         prior_matrix(utm1, Grid(500, 400, CRS.from_epsg(4326), Affine(0.001, 0, -179.9, 0, -0.001, -17)))
+
+
+CONTROL = np.array([(0.0, 0.0), (400.0, 0.0), (0.0, 300.0), (400.0, 300.0), (130.0, 210.0)])
+
+
+@given(turn=st.floats(-180, 180), gsd=st.floats(0.5, 50), mirrored=st.booleans())
+def test_control_points_of_an_affine_image_give_its_geotransform(turn: float, gsd: float, mirrored: bool) -> None:
+    place = Affine.translation(5e5, 5e6) * Affine.rotation(turn) * Affine.scale(gsd, gsd if mirrored else -gsd)
+    places = np.array([place * tuple(point) for point in CONTROL])
+    grid = grid_from_control(400, 300, UTM31, CONTROL, places)
+    assert grid.georeferenced
+    assert grid.error_px < 1e-4
+    assert np.allclose(grid.map_to_pixel(places), CONTROL - 0.5, atol=1e-4)
+
+
+@given(off=st.floats(2, 200), at=st.integers(0, len(CONTROL) - 1))
+def test_the_error_of_fitted_control_points_is_their_largest_residual(off: float, at: int) -> None:
+    places = CONTROL * (10, -10) + (5e5, 5e6)
+    places[at, 0] += 10 * off
+    grid = grid_from_control(400, 300, UTM31, CONTROL, places)
+    residuals = np.hypot(*(grid.map_to_pixel(places) + 0.5 - CONTROL).T)
+    assert grid.error_px == pytest.approx(residuals.max(), rel=1e-6)
+    assert 0 < grid.error_px < off
+
+
+def test_control_points_on_a_line_or_in_one_place_are_no_georeference() -> None:
+    for pixels in (CONTROL * (1, 0), np.ones_like(CONTROL)):
+        assert grid_from_control(400, 300, UTM31, pixels, CONTROL) == Grid(400, 300)
+
+
+def with_control(make_raster: Callable[..., Path], count: int, **place: object) -> Grid:
+    points = [GroundControlPoint(row=y, col=x, x=5e5 + 10 * x, y=5e6 - 10 * y) for x, y in CONTROL[:count]]
+    path = make_raster(np.ones((300, 400), np.uint8), **place)
+    with rasterio.open(path, "r+") as dataset:
+        dataset.gcps = points, UTM31
+    with rasterio.open(path) as dataset:
+        return grid_of(dataset)
+
+
+def test_a_file_with_control_points_alone_is_placed_by_them(make_raster: Callable[..., Path]) -> None:
+    assert np.allclose(with_control(make_raster, 4).pixel_to_map([(0, 0)]), [(5e5 + 5, 5e6 - 5)], atol=1e-3)
+    assert not with_control(make_raster, 3).georeferenced
+
+
+def test_a_geotransform_is_read_as_it_is_and_the_identity_is_none(make_raster: Callable[..., Path]) -> None:
+    place = Affine(10, 0, 5e5, 0, -10, 5e6)
+    with rasterio.open(make_raster(np.ones((30, 40), np.uint8), crs=UTM31, transform=place)) as dataset:
+        assert grid_of(dataset) == Grid(40, 30, UTM31, place)
+    with rasterio.open(make_raster(np.ones((30, 40), np.uint8))) as dataset:
+        assert grid_of(dataset) == Grid(40, 30)
+
+
+@given(left=st.floats(-3500, 3500), gsd=st.floats(5, 20), margin=st.floats(0, 50))
+def test_the_box_of_the_overlap_holds_what_both_show(left: float, gsd: float, margin: float) -> None:
+    fixed, moving = utm_grid(), utm_grid(gsd=gsd, left=500_000 + left)
+    (x0, y0), (x1, y1) = overlap_box(fixed, moving, margin)
+    assert x0 == pytest.approx(max(-0.5, left / 10 - 0.5 - margin), abs=1e-6)
+    assert x1 == pytest.approx(min(399.5, (left + 400 * gsd) / 10 - 0.5 + margin), abs=1e-6)
+    assert (y0, y1) == pytest.approx((-0.5, min(299.5, 30 * gsd - 0.5 + margin)), abs=1e-6)
+
+
+@given(turn=st.floats(-180, 180), gsd=st.floats(1, 50))
+def test_pixels_go_to_another_grid_and_back(turn: float, gsd: float) -> None:
+    one, other = utm_grid(), Grid(300, 300, UTM32, Affine.translation(3e4, 5e6) * Affine.scale(gsd, -gsd))
+    turned = utm_grid(turn=turn)
+    for grid in (other, turned):
+        assert np.allclose(between(between(points_of(one), one, grid), grid, one), points_of(one), atol=1e-4)
+
+
+@pytest.mark.parametrize("text", ["EPSG:32631", "EPSG:4326", "ESRI:54030"])
+def test_a_crs_that_has_a_code_is_written_by_it(text: str) -> None:
+    assert crs_text(CRS.from_user_input(text)) == text
+
+
+def test_a_crs_without_a_code_is_written_in_full() -> None:
+    own = CRS.from_proj4("+proj=laea +lat_0=47 +lon_0=11 +datum=WGS84")
+    assert CRS.from_user_input(crs_text(own)) == own
+    assert len(crs_text(own)) > 40

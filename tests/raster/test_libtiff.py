@@ -11,7 +11,7 @@ import rasterio
 
 from rrl_register.errors import WriteError
 from rrl_register.raster import libtiff, write_guard
-from rrl_register.raster.geotiff import create_empty
+from rrl_register.raster.geotiff import create
 from rrl_register.raster.libtiff import libtiff_silent
 
 FULL = Path("/dev/full")
@@ -40,7 +40,7 @@ def handlers(monkeypatch: pytest.MonkeyPatch) -> list[int | None]:
 
 
 def write(path: Path) -> None:
-    with create_empty(path, path, PROFILE) as target:
+    with create(path, path, PROFILE) as target:
         target.write(NOISE)
 
 

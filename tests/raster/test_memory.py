@@ -9,7 +9,7 @@ from rasterio import _env
 
 from rrl_register.config import ReadConfig, ResourceConfig
 from rrl_register.errors import UsageError
-from rrl_register.raster.memory import LEAST_MEMORY, bounded_block_cache, cache_bytes, working_side
+from rrl_register.raster.memory import LEAST_MEMORY, bounded_block_cache, cache_bytes, limited_block_cache, working_side
 
 DEFAULT = ResourceConfig().max_memory
 
@@ -41,3 +41,11 @@ def test_gdals_cache_is_bounded_and_set_back() -> None:
     with bounded_block_cache(DEFAULT):
         assert _env.get_gdal_config("GDAL_CACHEMAX") == cache_bytes(DEFAULT)
     assert _env.get_gdal_config("GDAL_CACHEMAX") == before
+
+
+def test_the_lowest_of_the_bounds_around_holds() -> None:
+    with limited_block_cache(50 << 20):
+        for own, held in ((20 << 20, 20 << 20), (90 << 20, 50 << 20)):
+            with limited_block_cache(own):
+                assert _env.get_gdal_config("GDAL_CACHEMAX") == held
+        assert _env.get_gdal_config("GDAL_CACHEMAX") == 50 << 20
