@@ -34,16 +34,16 @@ TIMED_BY_THE_PROGRAM = ("load", "read", "prepare", "coarse", "estimate")
 STAGES = {
     "import": "import the program and its libraries",
     "load": "load and prepare the network",
-    "read": "read both images, find what they are",
+    "read": "read both images, detect their kinds",
     "prepare": "oriented gradients of the fixed image",
-    "coarse": "first proposals by correlation",
+    "coarse": "coarse search",
     "detect": "find keypoints",
     "cut": "cut patches",
     "describe": "network: descriptors, for candidates",
     "encode": "network: encode patches of candidates",
     "score": "network: score candidates (integers: encode them, too)",
-    "refine": "places of keypoints by correlation, there and back",
-    "estimate": "fit and judge",
+    "refine": "template matching, forward and backward",
+    "estimate": "fit and test",
     "write": "warp and write",
 }
 
