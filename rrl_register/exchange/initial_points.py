@@ -19,7 +19,7 @@ def start_from_points(path: Path, pair: ImagePair) -> Matrix:
     Raises:
         InputError: The file cannot be read, or its points determine no transform; see ``initial_transform``.
     """
-    given = read_points(path, Grids(pair.fixed_grid, pair.moving_grid)).enabled
+    given = read_points(path, Grids(pair.fixed.grid, pair.moving.grid)).enabled
     try:
         points = reduced_points(given, pair)
         return initial_transform(points.moving, points.fixed, pair.moving.shape, pair.fixed.shape)
@@ -33,7 +33,7 @@ def reduced_points(points: TiePoints, pair: ImagePair) -> TiePoints:
     Raises:
         InputError: One lies outside its image.
     """
-    require_inside("fixed", points.fixed, pair.fixed_grid.shape)
-    require_inside("moving", points.moving, pair.moving_grid.shape)
+    require_inside("fixed", points.fixed, pair.fixed.grid.shape)
+    require_inside("moving", points.moving, pair.moving.grid.shape)
     frames = pair.frames
     return TiePoints(frames.fixed.from_file(points.fixed), frames.moving.from_file(points.moving), points.score)

@@ -138,8 +138,9 @@ class Matches:
         Unscored ones get the expected score: the mean of all scored candidates, rejected ones included.
         """
         points = self.all_points.forward_backward_consistent()
-        scored = np.concatenate([self.tie_points.score, self.rejected.score])
-        expected = float(scored.mean()) if len(scored) else 1.0
+        scores = np.concatenate([self.tie_points.score, self.rejected.score])
+        known = scores[np.isfinite(scores)]
+        expected = float(known.mean()) if len(known) else 1.0
         return replace(points, score=np.nan_to_num(points.score, nan=expected))
 
     @classmethod

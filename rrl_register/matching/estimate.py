@@ -1,7 +1,8 @@
-"""From tie points to an estimate: the transform, what speaks for it, and how far off it may be."""
+"""From tie points to an estimate: the transform, the evidence for it, and its uncertainty."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,45 +10,40 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rrl_register.config import EstimateConfig
-from rrl_register.estimation.acceptance import confidence, refusal
+from rrl_register.estimation import acceptance
 from rrl_register.estimation.displaced_models import DisplacedModel
 from rrl_register.estimation.evidence import Evidence, gather_evidence
-from rrl_register.estimation.model_selection import Candidate, ModelFit, choose_model
+from rrl_register.estimation.model_selection import Candidate, choose_model
 from rrl_register.estimation.ransac import Model, biweight
 from rrl_register.estimation.uncertainty import Uncertainty, replicates, uncertainty
-from rrl_register.geometry.arrays import Mask, Matrix
+from rrl_register.geometry.arrays import Matrix
 from rrl_register.geometry.displacement import Transform
 from rrl_register.geometry.pixel_frame import Frames
-from rrl_register.geometry.tie_points import Matches, TiePoints
+from rrl_register.geometry.tie_points import Matches
 from rrl_register.geometry.transforms import rescale_matrix
-from rrl_register.matching.descriptor_matching import MatchingContext
-
-PROVEN_INLIERS = (10, 15)
-PROVEN_SHARE = 0.3
-PROVEN_PRECISION = 0.5
-"""Inliers, at least and at most, their share of the keypoints that the network was asked about, and of the tie points,
-at which a glance is enough: a wrong start reaches a third of either."""
+from rrl_register.matching.image_pair import ImagePair
+from rrl_register.matching.search_config import SEARCH, Certainty
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A transform with the search that speaks for it.
+    """A transform with the evidence for it.
 
-    All lengths are in the pixels that the tie points were measured in: those of the scene, or smaller ones.
+    All lengths are in the pixels in which the tie points were measured: those of the pair, or smaller ones.
 
     Attributes:
-        scene: The pair, at the resolution that the search began at.
-        model: What was fitted, on top of the pair's prior.
+        pair: The images, at the resolution at which the search began.
+        model: Model that was fitted, on top of the pair's prior.
         transform: Moving px -> fixed px.
-        matches: The last pass.
-        residual: ``(N,)`` of all its tie points, fixed px.
-        evidence: What the pass says of the transform.
-        replicates: The same model fitted without each block of the scene; empty where that cannot be done.
-        uncertainty: How far off the transform may put a point, fixed px; None where it is not known.
-        step: Pixels of the estimate along one of the scene.
+        matches: The tie points and rejected candidates that it was fitted to and tested on.
+        residual: ``(N,)`` residuals of all tie points, fixed px.
+        evidence: Figures for and against the transform.
+        replicates: The model fitted without each block of the scene; empty if that is impossible.
+        uncertainty: Standard error of the transform, fixed px; None if unknown.
+        step: Pixels of the estimate along one pixel of the pair.
     """
 
-    scene: MatchingContext
+    pair: ImagePair
     model: Model | DisplacedModel
     transform: Transform
     matches: Matches
@@ -64,59 +60,66 @@ class Estimate:
 
     @property
     def frames(self) -> Frames:
-        """Where the estimate's pixels lie in the files."""
-        return self.scene.pair.frames.finer(self.step)
+        """Positions of the estimate's pixels in the files."""
+        return self.pair.frames.finer(self.step)
 
     @property
     def confidence(self) -> float:
-        """Probability that the transform is right."""
-        return confidence(self.evidence)
-
-    def accepted(self, config: EstimateConfig) -> bool:
-        """Whether the evidence is enough for the verdict."""
-        return refusal(self.evidence, config.min_inliers, config.threshold) is None
+        """Probability that the transform is right, 0-1."""
+        return acceptance.confidence(self.evidence)
 
     @property
-    def proven(self) -> bool:
-        """Whether no other start needs to be tried."""
+    def certainty(self) -> Certainty:
+        """How sure the estimate is while the search goes on."""
         evidence = self.evidence
-        needed = np.clip(PROVEN_SHARE * evidence.n_points, *PROVEN_INLIERS)
-        enough = evidence.n_inliers >= needed and evidence.precision >= PROVEN_PRECISION
-        return bool(enough and not evidence.implausible)
+        needed = np.clip(SEARCH.supported_share * evidence.n_points, *SEARCH.supported_inliers)
+        enough = evidence.n_inliers >= needed and evidence.precision >= SEARCH.supported_precision
+        if not enough or evidence.implausible:
+            return Certainty.WEAK
+        if self.confidence < SEARCH.confident:
+            return Certainty.SUPPORTED
+        return Certainty.CERTAIN if self.confidence >= SEARCH.certain else Certainty.CONFIDENT
+
+    def refusal(self, config: EstimateConfig) -> str | None:
+        """Return the reason for which the evidence is too weak to accept the transform; None if it is accepted."""
+        return acceptance.refusal(self.evidence, config.min_inliers, config.threshold)
 
 
-def estimate_from(
-    scene: MatchingContext,
+def estimate_transform(
+    pair: ImagePair,
     matches: Matches,
     config: EstimateConfig,
     models: Sequence[Candidate],
-    radius: int,
+    radius: float,
+    window_half: int = 0,
     step: float = 1.0,
 ) -> Estimate | None:
-    """Fits the tie points of a pass and gathers what speaks for the fit.
+    """Fit a transform to tie points, and gather the evidence for it.
 
     Args:
-        scene: The pair.
-        matches: What the pass gave.
-        config: Of the estimation.
-        models: Candidates, from stiff to flexible.
-        radius: How far along x and y the pass searched, px of the tie points.
-        step: Pixels that the tie points are measured in along one pixel of the scene.
+        pair: The images.
+        matches: The tie points, px of the pair, or px ``step`` times smaller.
+        config: Settings of the estimation.
+        models: Candidate models, from simple to flexible.
+        radius: Radius along x and y that was searched for each tie point, px of the tie points.
+        window_half: Half the side of the window that was correlated for each, px of the pair; 0: no window.
+        step: Pixels of the tie points along one pixel of the pair.
 
     Returns:
         The estimate; None if the points determine none of the models.
     """
-    points = matches.fitted
-    prior = rescale_matrix(scene.pair.prior, 1 / step, 1 / step)
-    fit = choose_model(points.moving, points.fixed, config.threshold, models, points.score, prior, config.seed)
+    fitted, tied = matches.fitted, matches.all_points
+    prior = rescale_matrix(pair.prior, 1 / step, 1 / step)
+    fit = choose_model(fitted.moving, fitted.fixed, config.threshold, models, fitted.score, prior, config.seed)
     if fit is None:
         return None
-    tied = matches.all_points
-    residual = fit.transform.residuals(tied.moving, tied.fixed)
-    overlap = _overlap(scene, rescale_matrix(fit.matrix, step, step))
-    fits = _replicates(fit, points, config.threshold)
+    weights = fitted.score * biweight(fit.transform.residuals(fitted.moving, fitted.fixed), config.threshold)
+    kept = fit.inliers
+    fits = replicates(fitted.moving[kept], fitted.fixed[kept], weights[kept], fit.fit)
+    overlap = pair.overlap(rescale_matrix(fit.matrix, step, step))
     spread = uncertainty(fit.transform, fits, overlap, step)
-    height, width = scene.pair.moving.shape
+    residual = fit.transform.residuals(tied.moving, tied.fixed)
+    height, width = pair.moving.shape
     evidence = gather_evidence(
         fit.matrix,
         matches,
@@ -126,21 +129,8 @@ def estimate_from(
         radius=radius,
         overlap=overlap,
         moving_shape=(round(height * step), round(width * step)),
-        window_half=scene.correlation_half,
-        uncertainty_px=spread.mean if spread else float("nan"),
+        window_half=window_half,
+        uncertainty_px=spread.mean if spread else math.nan,
         overlap_factor=step,
     )
-    return Estimate(scene, fit.model, fit.transform, matches, residual, evidence, fits, spread, step)
-
-
-def _overlap(scene: MatchingContext, matrix: Matrix) -> Mask:
-    """Where both images hold data, on the fixed image's pixels."""
-    return scene.pair.covered(matrix) & scene.pair.fixed_valid
-
-
-def _replicates(fit: ModelFit, fitted: TiePoints, threshold: float) -> tuple[Transform, ...]:
-    """The fit without each block of the scene, on its inliers among the points that it was made on."""
-    residual = fit.transform.residuals(fitted.moving, fitted.fixed)
-    weights = fitted.score * biweight(residual, threshold)
-    kept = fit.inliers
-    return replicates(fitted.moving[kept], fitted.fixed[kept], weights[kept], fit.fit)
+    return Estimate(pair, fit.model, fit.transform, matches, residual, evidence, fits, spread, step)

@@ -1,187 +1,162 @@
-"""The second way to tie points: around a first estimate, where the structure of both images correlates best.
+"""Guided matching: keypoints of the fixed image, located in the moving one by correlation around an estimate.
 
-The network says which of the places are right. It need not see them all: asked about a part that is spread over the
-scene, it shows what the places of this pair are worth, and the search back into the fixed image vouches for the others.
+The network then scores the located candidates. It need not score all of them: the scores of a sample that is spread
+over the scene show what the candidates of this pair are worth, and the forward-backward check admits the others.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl_register.geometry.arrays import Indices, Matrix
+from rrl_register.geometry.arrays import Indices, Matrix, Points
 from rrl_register.geometry.tie_points import Controls, Matches, TiePoints, no_tie_points
 from rrl_register.geometry.transforms import invert, project
-from rrl_register.matching.descriptor_matching import MatchingContext, best_of_left
+from rrl_register.matching.context import MatchingContext
+from rrl_register.matching.descriptor_matching import best_of_left
 from rrl_register.matching.features.keypoints import detect
 from rrl_register.matching.local_correlation import Structure, peaks_between
 from rrl_register.nn.patches import PATCH_SIZE, PatchCutter
 
 BACK_RADIUS = 8
-"""How far tie points are searched back at most, px: enough to show that the two searches disagree."""
+"""Largest radius of the backward search, px: enough to show that both searches disagree."""
 MAX_CONTROLS = 64
 KEYPOINTS_PER_CONTROL = 6
-"""One in six keypoints shows how the network errs, and costs it less than a tenth of the pass."""
+"""One control for six keypoints shows how the network errs, and costs it less than a tenth of the scores."""
 CONTROL_OFFSET = 10.0
-"""Patch px between a candidate and its control: beyond what a right match may be off, within one neighbourhood."""
+"""Distance of a control from its candidate, patch px: beyond the error of a right match, within one neighbourhood."""
 LEAST_ACCEPTED = 0.3
-"""Of a sample, for the others to be searched back: less proves nothing whatever they may be."""
+"""Share of a sample that the network must accept before the other candidates are checked forward-backward."""
 _GOLDEN_ANGLE = np.pi * (3 - np.sqrt(5))
 
 
-def guided_pass(
-    scene: MatchingContext, matrix: Matrix, radius: int, n_points: int, n_peaks: int = 2, margin: int | None = None
-) -> Matches:
-    """Ties keypoints of the fixed image to places of the moving one, each accepted by the network; see ``locate``."""
-    return locate(scene, matrix, radius, n_points, n_peaks, margin).judged()
-
-
 def locate(
-    scene: MatchingContext, matrix: Matrix, radius: int, n_points: int, n_peaks: int = 2, margin: int | None = None
-) -> Located:
-    """Looks for keypoints of the fixed image in the moving one, to a fraction of a pixel.
+    context: MatchingContext, matrix: Matrix, radius: int, n_points: int, n_peaks: int, margin: int | None = None
+) -> GuidedCandidates:
+    """Locate keypoints of the fixed image in the moving one, to a fraction of a pixel.
 
-    Around where the estimate puts each keypoint, the peaks of the correlation of oriented gradients are the candidates.
+    The candidates of a keypoint are the peaks of the correlation of oriented gradients, around where the estimate
+    puts the keypoint.
 
     Args:
-        scene: The pair.
-        matrix: ``(3, 3)`` estimate so far, reduced moving px -> reduced fixed px.
-        radius: How far the estimate may be off along x and y, px; ``MAX_RADIUS`` at most.
-        n_points: Keypoints at most.
-        n_peaks: Candidates for each keypoint.
-        margin: Least distance of keypoints from the edge of the data, px; None: the scene's.
+        context: The pair.
+        matrix: ``(3, 3)`` estimate, reduced moving px -> reduced fixed px.
+        radius: Largest error of the estimate along x and y, px; ``MAX_RADIUS`` at most.
+        n_points: Largest number of keypoints.
+        n_peaks: Candidates per keypoint.
+        margin: Least distance of keypoints from the edge of the data, px; None: the context's.
     """
-    placed, valid = scene.pair.placed(matrix)
-    margin = scene.margin if margin is None else margin
-    points = detect(scene.pair.fixed, scene.pair.fixed_valid & valid, n_points, margin)
-    structure = scene.structure_of(placed, valid)
-    peaks = peaks_between(scene.fixed_structure, structure, points, radius, n_peaks)
+    placed, valid = context.pair.placed(matrix)
+    fixed = context.pair.fixed
+    points = detect(fixed.values, fixed.valid & valid, n_points, context.margin if margin is None else margin)
+    structure = context.structure_of(placed, valid)
+    peaks = peaks_between(context.fixed_structure, structure, points, radius, n_peaks)
     left, rank = np.nonzero(peaks.valid & np.isfinite(peaks.positions).all(axis=2))
-    return Located(
-        scene,
-        matrix,
-        radius,
-        PatchCutter(placed, valid, scene.support),
-        structure,
-        points,
-        left,
-        peaks.positions[left, rank],
-        peaks.correlation[left, rank],
-    )
+    cutter = PatchCutter(placed, valid, context.support)
+    positions, correlation = peaks.positions[left, rank], peaks.correlation[left, rank]
+    return GuidedCandidates(context, matrix, radius, cutter, structure, points, left, positions, correlation)
 
 
 @dataclass(frozen=True)
-class Located:
-    """Candidates for ``N`` keypoints of the fixed image, before the network has seen them.
+class GuidedCandidates:
+    """``M`` candidates for ``N`` keypoints of the fixed image, not scored yet.
 
     Attributes:
-        scene: The pair.
-        matrix: ``(3, 3)`` the estimate that they were searched around.
-        radius: How far, px.
+        context: The pair.
+        matrix: ``(3, 3)`` estimate around which they were located.
+        radius: Search radius, px.
         cutter: Cuts patches of the moving image as the estimate places it on the fixed grid.
-        structure: Its oriented gradients.
-        points: ``(N, 2)`` the keypoints, in an order of which each beginning is spread over the scene.
-        left: ``(M,)`` the keypoint of each candidate, ascending, its best candidate first.
-        places: ``(M, 2)`` the candidates, on the fixed grid.
-        correlation: ``(M,)`` of the structure there.
+        structure: Oriented gradients of the moving image there.
+        points: ``(N, 2)`` keypoints, ordered so that each leading part is spread over the scene.
+        left: ``(M,)`` keypoint of each candidate, ascending, its best candidate first.
+        positions: ``(M, 2)`` candidates, on the fixed grid.
+        correlation: ``(M,)`` correlation at the candidates.
     """
 
-    scene: MatchingContext
+    context: MatchingContext
     matrix: Matrix
     radius: int
     cutter: PatchCutter
     structure: Structure
-    points: NDArray[np.float64]
+    points: Points
     left: Indices
-    places: NDArray[np.float64]
+    positions: Points
     correlation: NDArray[np.float32]
 
-    def rounds(self, sample: int | None) -> Iterator[Matches]:
-        """Asks the network about some keypoints, then, if more is asked for, about all.
+    def score(self, first: int = 0, last: int | None = None) -> Matches:
+        """Score the candidates of some keypoints, and controls beside some of them.
+
+        The best accepted candidate of a keypoint becomes a tie point, with the result of its forward-backward check.
 
         Args:
-            sample: Keypoints of the first round, whose answer comes with those of the others that the search back
-                vouches for; None: there is one round with all.
-        """
-        if sample is None or sample >= len(self.points):
-            yield self.judged()
-            return
-        asked = self.judged(0, sample)
-        promising = len(asked.tie_points) >= LEAST_ACCEPTED * sample
-        unscored = self._vouched(sample) if promising else no_tie_points()
-        yield replace(asked, unscored=unscored, n_unscored=len(self.points) - sample)
-        yield Matches.joined([asked, self.judged(sample)])
-
-    def judged(self, first: int = 0, last: int | None = None) -> Matches:
-        """Asks the network about the candidates of some keypoints, and beside some of them about controls.
-
-        Those accepted are searched back into the fixed image.
-
-        Args:
-            first: The first of the keypoints.
-            last: The one after the last; None: to the end.
+            first: First of the keypoints.
+            last: One after the last; None: to the end.
         """
         last = len(self.points) if last is None else last
         rows = np.flatnonzero((self.left >= first) & (self.left < last))
         left = self.left[rows]
         score, controls = self._scored_with_controls(rows)
         rating = score * np.clip(self.correlation[rows], 0, 1)
-        kept = best_of_left(left, rating, score >= self.scene.config.min_score)
+        kept = best_of_left(left, rating, score >= self.context.config.min_score)
         refused = best_of_left(left, rating, ~np.isin(left, left[kept]))
-        tie_points = replace(self._tied(rows[kept], score[kept]), agreement_px=self._agreement(rows[kept]))
-        rejected = self._tied(rows[refused], score[refused])
+        tie_points = replace(self._tie_points(rows[kept], score[kept]), agreement_px=self._disagreement(rows[kept]))
+        rejected = self._tie_points(rows[refused], score[refused])
         return Matches(tie_points, last - first, len(rows), len(rows), controls, rejected)
 
-    def _vouched(self, first: int) -> TiePoints:
-        """The best candidates of the keypoints from one on that the search back finds where they started."""
-        rows = np.flatnonzero(self.left >= first)
-        _, best = np.unique(self.left[rows], return_index=True)
-        rows = rows[best]
-        tied = self._tied(rows, np.full(len(rows), np.nan, np.float32))
-        return replace(tied, agreement_px=self._agreement(rows)).forward_backward_consistent()
+    def score_sample(self, n: int) -> Matches:
+        """Score the first ``n`` keypoints; if enough are accepted, admit others that pass the forward-backward check.
 
-    def _tied(self, rows: Indices, score: NDArray[np.float32]) -> TiePoints:
-        moving = project(invert(self.matrix), self.places[rows])
+        Tie points of the others have no score (NaN). With ``n`` keypoints or fewer in all, this is ``score``.
+        """
+        if n >= len(self.points):
+            return self.score()
+        scored = self.score(0, n)
+        unscored = no_tie_points()
+        if len(scored.tie_points) >= LEAST_ACCEPTED * n:
+            rows = np.flatnonzero(self.left >= n)
+            _, best = np.unique(self.left[rows], return_index=True)
+            rows = rows[best]
+            located = self._tie_points(rows, np.full(len(rows), np.nan, np.float32))
+            unscored = replace(located, agreement_px=self._disagreement(rows)).forward_backward_consistent()
+        return replace(scored, unscored=unscored, n_unscored=len(self.points) - n)
+
+    def score_rest(self, sample: Matches) -> Matches:
+        """Score the keypoints that ``score_sample`` left out, and join both."""
+        scored = replace(sample, unscored=no_tie_points(), n_unscored=0)
+        return Matches.joined([scored, self.score(sample.n_fixed)])
+
+    def _tie_points(self, rows: Indices, score: NDArray[np.float32]) -> TiePoints:
+        moving = project(invert(self.matrix), self.positions[rows])
         return TiePoints(self.points[self.left[rows]], moving, score.astype(np.float64))
 
     def _scored_with_controls(self, rows: Indices) -> tuple[NDArray[np.float32], Controls]:
-        """Scores of candidates, and of controls beside the best ones of some keypoints.
+        """Score candidates, and controls beside the best ones of some keypoints.
 
-        All go to the network at once, so that a keypoint's patch is encoded once for its candidates and its control.
+        One call scores them all, so that a keypoint's patch is encoded once for its candidates and its control.
         """
         points, left = np.unique(self.left[rows], return_inverse=True)
-        places = self.places[rows]
-        sampled = _sample_of_best(left)
-        control_places = places[sampled] + _control_offsets(len(sampled)) * (self.scene.support / PATCH_SIZE)
-        score = self.scene.scored(
-            self.scene.fixed_cutter.cut(self.points[points]),
-            self.cutter.cut(np.concatenate([places, control_places])),
+        positions = self.positions[rows]
+        _, best = np.unique(left, return_index=True)
+        n = min(MAX_CONTROLS, math.ceil(len(best) / KEYPOINTS_PER_CONTROL))
+        sampled = best[np.linspace(0, len(best) - 1, n).round().astype(np.int64)]
+        angle = _GOLDEN_ANGLE * np.arange(n)  # directions that cover the circle evenly
+        offset = CONTROL_OFFSET * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+        controls = positions[sampled] + offset * (self.context.support / PATCH_SIZE)
+        score = self.context.score(
+            self.context.fixed_cutter.cut(self.points[points]),
+            self.cutter.cut(np.concatenate([positions, controls])),
             np.concatenate([left, left[sampled]]),
-            np.arange(len(left) + len(sampled)),
+            np.arange(len(left) + n),
         )
-        candidates, control = score[: len(left)], score[len(left) :]
-        min_score = self.scene.config.min_score
-        return candidates, Controls(candidates[sampled].astype(np.float64), control.astype(np.float64), min_score)
+        candidate, control = score[: len(left)], score[len(left) :]
+        min_score = self.context.config.min_score
+        return candidate, Controls(candidate[sampled].astype(np.float64), control.astype(np.float64), min_score)
 
-    def _agreement(self, rows: Indices) -> NDArray[np.float64]:
-        """How far from its keypoint the search from each place back into the fixed image ends, px; or NaN."""
-        radius, places = min(self.radius, BACK_RADIUS), self.places[rows]
-        back = peaks_between(self.structure, self.scene.fixed_structure, places, radius, 1)
+    def _disagreement(self, rows: Indices) -> NDArray[np.float64]:
+        """Return the distances ``(N,)`` between keypoint and end of the backward search, px; NaN if it ends nowhere."""
+        radius = min(self.radius, BACK_RADIUS)
+        back = peaks_between(self.structure, self.context.fixed_structure, self.positions[rows], radius, 1)
         return np.asarray(np.linalg.norm(back.positions[:, 0] - self.points[self.left[rows]], axis=1))
-
-
-def _sample_of_best(left: Indices) -> Indices:
-    """Indices of the best candidates of some keypoints, evenly taken out of the order that those are in."""
-    _, best = np.unique(left, return_index=True)
-    n = min(MAX_CONTROLS, math.ceil(len(best) / KEYPOINTS_PER_CONTROL))
-    return best[np.linspace(0, len(best) - 1, n).round().astype(np.int64)]
-
-
-def _control_offsets(n: int) -> NDArray[np.float64]:
-    """Steps ``(n, 2)`` from candidates to controls, patch px, in directions that cover the circle evenly."""
-    angle = _GOLDEN_ANGLE * np.arange(n)
-    return CONTROL_OFFSET * np.stack([np.cos(angle), np.sin(angle)], axis=1)

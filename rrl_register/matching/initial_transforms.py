@@ -1,4 +1,4 @@
-"""Where the search for tie points may start from: what the coarse search finds, and at last the prior itself."""
+"""Initial transforms: hypotheses of the coarse search, a transform that the user gives, and the prior itself."""
 
 from __future__ import annotations
 
@@ -8,83 +8,76 @@ from dataclasses import dataclass
 
 from rrl_register.geometry.arrays import Matrix
 from rrl_register.geometry.transforms import compose, decompose, rescale_matrix
-from rrl_register.matching.coarse import Hypothesis, SearchGrid, coarse_hypotheses, search_grids
-from rrl_register.matching.descriptor_matching import MatchingContext
+from rrl_register.matching.coarse import SearchGrid, coarse_hypotheses, search_grids
+from rrl_register.matching.context import MatchingContext
+from rrl_register.matching.search_config import SEARCH
 
 logger = logging.getLogger(__name__)
 
-N_PROPOSALS = 2
-"""Coarse hypotheses of a grid that are looked at; a true one is hardly ever the third."""
-COARSE_ERROR = 0.05
-"""Share of the longer side that a coarse hypothesis may be off."""
-
 
 @dataclass(frozen=True)
-class Proposal:
-    """A start.
+class InitialTransform:
+    """A transform from which the search starts.
 
     Attributes:
-        scene: The pair, at the resolution that suits the proposed scale.
+        context: The pair, at the resolution that suits the transform's scale.
         matrix: ``(3, 3)`` its reduced moving px -> its reduced fixed px.
-        radius: How far that may be off, its reduced fixed px.
+        radius: Largest error of the transform, its reduced fixed px.
     """
 
-    scene: MatchingContext
+    context: MatchingContext
     matrix: Matrix
     radius: float
 
     @classmethod
-    def of(cls, scene: MatchingContext, matrix: Matrix, radius: float) -> Proposal:
-        """Takes the scene to the resolution that suits the matrix's scale; both are in the pixels of ``scene``."""
-        suited = scene.at_scale(decompose(matrix, scene.pair.moving.shape).scale)
-        fixed_factor = suited.pair.fixed_factor / scene.pair.fixed_factor
-        moving_factor = suited.pair.moving_factor / scene.pair.moving_factor
+    def of(cls, context: MatchingContext, matrix: Matrix, radius: float | None = None) -> InitialTransform:
+        """Bring a matrix and its context to the resolution that suits its scale.
+
+        Args:
+            context: The pair; ``matrix`` and ``radius`` are in its pixels.
+            matrix: ``(3, 3)``.
+            radius: Largest error; None: that of a coarse search.
+        """
+        pair = context.pair
+        radius = SEARCH.coarse_error * max(pair.fixed.shape) if radius is None else radius
+        suited = context.at_scale(decompose(matrix, pair.moving.shape).scale)
+        fixed_factor = suited.pair.fixed.factor / pair.fixed.factor
+        moving_factor = suited.pair.moving.factor / pair.moving.factor
         return cls(suited, compose(rescale_matrix(matrix, fixed_factor, moving_factor)), radius / fixed_factor)
 
 
-def proposals(scene: MatchingContext, max_shift: float) -> Iterator[list[Proposal]]:
-    """Groups of proposals by the coarse search, each the best first; a group is made when it is asked for.
+def initial_transforms(context: MatchingContext, max_shift: float) -> Iterator[list[InitialTransform]]:
+    """Search coarsely, grid by grid; each grid is searched when its result is requested.
 
     Args:
-        scene: The pair.
-        max_shift: How far the prior may be off, reduced fixed px.
+        context: The pair.
+        max_shift: Largest error of the prior, reduced fixed px.
+
+    Yields:
+        The initial transforms of a grid, best first.
     """
-    pair, config = scene.pair, scene.config
-    error = COARSE_ERROR * max(pair.fixed.shape)
-    for grid in search_grids(config.rotation, config.scale, pair.georeferenced):
-        yield [Proposal.of(scene, matrix, error) for matrix in _coarse(scene, grid, max_shift)]
+    config = context.config
+    for grid in search_grids(config.rotation, config.scale, context.pair.georeferenced):
+        yield [InitialTransform.of(context, matrix) for matrix in _coarse_matrices(context, grid, max_shift)]
 
 
-def given_proposal(scene: MatchingContext, matrix: Matrix) -> Proposal:
-    """A start that is known from elsewhere, about as good as one of the coarse search."""
-    return Proposal.of(scene, matrix, COARSE_ERROR * max(scene.pair.fixed.shape))
+def _coarse_matrices(context: MatchingContext, grid: SearchGrid, max_shift: float) -> list[Matrix]:
+    """Return the matrices of a coarse search, best first.
 
-
-def prior_proposal(scene: MatchingContext, max_shift: float) -> Proposal:
-    """What georeferences or sizes say, for want of anything better."""
-    return Proposal.of(scene, scene.pair.prior, max_shift)
-
-
-def _coarse(scene: MatchingContext, grid: SearchGrid, max_shift: float) -> list[Matrix]:
-    """What the coarse search finds, best first.
-
-    Georeferences may turn and shear the moving image, so that it is put on the fixed grid first. Without them it is
-    searched as it is: nothing of it is cut off that way.
+    Georeferences may rotate and shear the moving image, so it is first placed on the fixed grid. Without them it is
+    searched as it is, so that nothing is cut off.
     """
-    pair = scene.pair
+    pair, fixed = context.pair, context.pair.fixed
     if pair.georeferenced:
         moving, moving_valid = pair.placed(pair.prior)
-        start, searched = pair.prior, grid
     else:
-        moving, moving_valid, start = pair.moving, pair.moving_valid, None
-        searched = grid.times(decompose(pair.prior, pair.moving.shape).scale)
+        moving, moving_valid = pair.moving.values, pair.moving.valid
+        grid = grid.times(decompose(pair.prior, pair.moving.shape).scale)
     found = coarse_hypotheses(
-        pair.fixed, pair.fixed_valid, moving, moving_valid, grid=searched, max_shift=max_shift, n=N_PROPOSALS
+        fixed.values, fixed.valid, moving, moving_valid, grid=grid, max_shift=max_shift, n=SEARCH.n_initial
     )
     for hypothesis in found:
-        logger.info("proposal: %s", hypothesis)
-    return [_after(hypothesis, start) for hypothesis in found]
-
-
-def _after(hypothesis: Hypothesis, start: Matrix | None) -> Matrix:
-    return hypothesis.matrix if start is None else compose(hypothesis.matrix, start)
+        logger.info("coarse hypothesis: %s", hypothesis)
+    if pair.georeferenced:
+        return [compose(hypothesis.matrix, pair.prior) for hypothesis in found]
+    return [hypothesis.matrix for hypothesis in found]

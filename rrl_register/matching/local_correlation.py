@@ -14,6 +14,8 @@ from rrl_register.matching.features import fft
 from rrl_register.matching.features.oriented_gradients import Series, direction_series
 from rrl_register.parallel import map_row_blocks, parallel_map, pool_threads
 
+MAX_RADIUS = 20
+"""Largest search radius that images are prepared for, px."""
 N_ORIENTATIONS = 6
 """Directions of the gradients that are correlated; fewer than CFOG's nine, for the cost grows with them."""
 
@@ -42,22 +44,11 @@ class LocalPeaks:
         positions: (N, k, 2) float64, (x, y) on the moving image; NaN where there is no such peak.
         correlation: (N, k) float32, normalised correlation at the peak, -1..1; 0 where there is none.
         valid: (N, k) bool, whether the peak exists and its window holds enough structure in both images.
-        prominence: (N,) float32, height of the highest correlation above the mean of its search area, in standard
-            deviations of it.
     """
 
     positions: NDArray[np.float64]
     correlation: NDArray[np.float32]
     valid: NDArray[np.bool_]
-    prominence: NDArray[np.float32]
-
-    @property
-    def ratio(self) -> NDArray[np.float32]:
-        """(N,) second peak over first, 0 (alone) to 1 (ambiguous); 0 where there is no second peak."""
-        if self.correlation.shape[1] < 2:
-            return np.zeros(len(self.correlation), np.float32)
-        first, second = self.correlation[:, 0], self.correlation[:, 1]
-        return np.where(first > 0, np.maximum(second, 0) / np.maximum(first, 1e-6), 0).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -159,7 +150,6 @@ def peaks_between(fixed: Structure, moving: Structure, points: NDArray[np.float6
         positions=xy[:, None, :] + shift,
         correlation=np.where(exists, correlation, 0).astype(np.float32),
         valid=exists & (enough[0] & enough[1])[:, None],
-        prominence=_prominence(surfaces),
     )
 
 
@@ -258,9 +248,3 @@ def _subpixel(surfaces: NDArray[np.float32], row: NDArray[np.int64], column: NDA
     safe = np.where(peaked, determinant, 1.0)
     offset = np.stack([dxy * dy - dyy * dx, dxy * dx - dxx * dy], axis=-1) / safe[..., None]
     return np.where(peaked[..., None], np.clip(offset, -1, 1), 0.0)
-
-
-def _prominence(surfaces: NDArray[np.float32]) -> NDArray[np.float32]:
-    flat = surfaces.reshape(len(surfaces), surfaces.shape[1] * surfaces.shape[2])
-    spread = np.maximum(flat.std(axis=1), 1e-6)
-    return np.asarray((flat.max(axis=1) - flat.mean(axis=1)) / spread, np.float32)

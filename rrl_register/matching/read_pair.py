@@ -1,4 +1,4 @@
-"""The files of a pair, and what is read of them: the whole at a bounded size, windows at full resolution."""
+"""Read a pair for matching: whole images at a bounded size, and windows at full resolution."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import numpy as np
 
 from rrl_register.config import Kind, ReadConfig
 from rrl_register.errors import InputError, UsageError
-from rrl_register.geometry.arrays import Image, Mask, Matrix
+from rrl_register.geometry.arrays import Matrix
 from rrl_register.geometry.pixel_frame import Frame, Frames
 from rrl_register.geometry.transforms import decompose
 from rrl_register.geometry.window import Rectangle
-from rrl_register.matching.image_pair import SAME_RESOLUTION, ImagePair
+from rrl_register.matching.image_pair import SAME_RESOLUTION, ImagePair, MatchingImage
 from rrl_register.parallel import parallel_map
 from rrl_register.raster.grid import Grid, overlap_box, prior_matrix
 from rrl_register.raster.radiometry import guess_kind, pair_kinds
@@ -28,30 +28,30 @@ Result = TypeVar("Result")
 
 MIN_SIDE = 48
 _KEPT_BYTES = 16 * 2**20
-"""Of an image that is not read a second time: more is not worth the memory."""
+"""Largest image that is kept after its kind was guessed; reading a larger one again costs less than the memory."""
 _FEW_VALUES = 8 * 2**20
-"""Of all bands of two images that are read at a time: more is not worth the memory."""
+"""Largest number of values of all bands of both images that are read at the same time, to bound the memory."""
 REACH_PX = 100.0
-"""How far georeferences may be off, px at the resolution that both images share."""
+"""Largest error assumed of georeferences, px at the resolution that both images share."""
 TURN = 0.1
-"""Share of the longer side that georeferences' errors of rotation and scale (4 degrees, 5 %) move a corner by."""
+"""Share of the longer side by which the georeferences' errors of rotation and scale (4 degrees, 5 %) move a corner."""
 EDGE_TO_CENTRE = np.array([[0.5], [-0.5]])
-"""From a box's first and last edge to the centres of the pixels there."""
+"""Step from a box's first and last edge to the centres of the pixels there."""
 MOVING_SIDES = 2
-"""The moving image may be so many times as long as the fixed one: it is only resampled."""
+"""Largest length of the moving image over that of the fixed one: the moving image is only resampled."""
 
 
 @dataclass(frozen=True)
 class ImageFile:
-    """One of the two files.
+    """One file of a pair.
 
     Attributes:
-        path: Where it is.
-        bands: Those to match on, 1-based; empty: all but alpha.
-        kind: What it shows; never ``auto``.
-        grid: Its size and georeference.
-        n_bands: How many are read.
-        known: All of it at full resolution, where it was read to tell what it shows and is small; None: it was not.
+        path: Path of the file.
+        bands: Bands to match on, 1-based; empty: all but alpha.
+        kind: What the image shows; never ``auto``.
+        grid: Size and georeference.
+        n_bands: Number of bands that are read.
+        known: The whole image at full resolution, if it was read to guess its kind and is small.
     """
 
     path: Path
@@ -63,29 +63,34 @@ class ImageFile:
 
     @classmethod
     def of(cls, info: RasterInfo, bands: tuple[int, ...], kind: Kind, seen: Bands | None) -> ImageFile:
-        """A file of which the middle, or all, was seen."""
+        """Describe a file; ``seen`` is what was read to guess its kind: the middle of the image, all of it, or None."""
         whole = seen is not None and seen.valid.shape == info.grid.shape and seen.values.nbytes <= _KEPT_BYTES
         return cls(info.path, bands, kind, info.grid, len(bands or info.data_bands), seen if whole else None)
 
+    @property
+    def whole(self) -> Rectangle:
+        """All of the image."""
+        return Rectangle(0, 0, self.grid.width, self.grid.height)
+
     def read(self, factor: float, part: Rectangle | None = None) -> Bands:
-        """Its bands, averaged down by a factor; all of it or a part, in px of the file."""
+        """Read the bands, averaged down by a factor; all of the image or a part, px of the file."""
         if self.known is None or factor > 1 or part is not None:
             return read_bands(self.path, self.bands, factor=factor, part=part)
         require_content(self.path, self.known)
         return self.known
 
-    def grey(self, bands: Bands) -> tuple[Image, Mask]:
-        """Bands as the one grey image that is matched, and where it holds data."""
-        return to_grey(bands.values, bands.valid, self.kind), bands.valid
+    def image(self, bands: Bands, frame: Frame) -> MatchingImage:
+        """Turn bands that were read in a frame into the grey image that is matched."""
+        return MatchingImage(to_grey(bands.values, bands.valid, self.kind), bands.valid, self.kind, self.grid, frame)
 
 
 @dataclass(frozen=True)
 class PairFiles:
-    """Both files, before any of their pixels is matched on.
+    """Both files of a pair, before their pixels are matched.
 
     Attributes:
         fixed, moving: The files.
-        prior: What georeferences or sizes say, ``(3, 3)``, moving px -> fixed px of the files.
+        prior: ``(3, 3)`` moving px -> fixed px of the files, from the georeferences or from the sizes.
     """
 
     fixed: ImageFile
@@ -94,24 +99,21 @@ class PairFiles:
 
     @classmethod
     def of(cls, fixed: Path, moving: Path, config: ReadConfig) -> PairFiles:
-        """Looks at both files.
+        """Open both files and guess what they show.
 
         Raises:
-            InputError: If one cannot be read, or their georeferences say that they share no ground.
-            UsageError: If both are the same file, or a band does not exist.
+            InputError: A file cannot be read, or the georeferences share no ground.
+            UsageError: Both are the same file, or a band does not exist.
         """
         if fixed.exists() and moving.exists() and fixed.samefile(moving):
             raise UsageError(f"FIXED and MOVING are the same file ({fixed}): two images of one place are needed")
         infos = open_info(fixed), open_info(moving)
-        grids = infos[0].grid, infos[1].grid
-        prior = prior_matrix(*grids)
+        prior = prior_matrix(infos[0].grid, infos[1].grid)
         chosen = config.fixed_bands, config.moving_bands
-        told = config.fixed_kind, config.moving_kind
-        asked = list(zip(infos, chosen, told, strict=True))
-        n_values = sum(len(bands or info.data_bands) * math.prod(info.grid.shape) for info, bands, _ in asked)
-        guesses, seen = zip(*_both(lambda each: guess_kind(*each), asked, n_values), strict=True)
-        kinds = pair_kinds(*guesses)
-        first, second = map(ImageFile.of, infos, chosen, kinds, seen)
+        requests = list(zip(infos, chosen, (config.fixed_kind, config.moving_kind), strict=True))
+        n_values = sum(len(bands or info.data_bands) * math.prod(info.grid.shape) for info, bands, _ in requests)
+        guesses, seen = zip(*_of_both(lambda request: guess_kind(*request), requests, n_values), strict=True)
+        first, second = map(ImageFile.of, infos, chosen, pair_kinds(*guesses), seen)
         return cls(first, second, prior)
 
     @property
@@ -121,117 +123,99 @@ class PairFiles:
 
     @property
     def n_bands(self) -> int:
-        """Bands read of the file that more are read of."""
+        """Number of bands read of the file with more of them."""
         return max(self.fixed.n_bands, self.moving.n_bands)
 
     def overview(self, max_side: int, reach: float | None = None) -> ImagePair:
-        """Both images on a bounded number of pixels, for matching from nothing.
+        """Read both images at a bounded number of pixels, for matching without a starting point.
 
-        The coarser one sets the resolution. Where that leaves too many pixels, georeferenced images are cut to what
-        they can share first; what is still too large is reduced.
+        The coarser one sets the resolution. If that leaves too many pixels, georeferenced images are cut to the ground
+        that they can share; what is still too large is reduced.
 
         Args:
-            max_side: Longest side of the working images, px.
-            reach: How far georeferences may be off, px of the fixed file; None: 100 px of the shared resolution; inf:
-                by any distance, so that nothing is cut.
+            max_side: Longest side of the reduced images, px.
+            reach: Largest error of the georeferences, px of the fixed file; None: 100 px at the shared resolution;
+                inf: unknown, so that nothing is cut.
 
         Raises:
-            InputError: If a file cannot be read, or holds nothing to be matched.
+            InputError: A file cannot be read, or holds nothing to match.
         """
-        fixed_factor, moving_factor = _shared_factors(self.fixed.grid, self.moving.grid, self.prior)
-        parts = _whole(self.fixed.grid), _whole(self.moving.grid)
-        if self.georeferenced and _excess(parts, (fixed_factor, moving_factor), max_side) > 1:
-            parts = self._shared_parts(REACH_PX * fixed_factor if reach is None else reach)
-        further = max(1.0, _excess(parts, (fixed_factor, moving_factor), max_side))
-        factors = fixed_factor * further, moving_factor * further
-        reads = list(zip((self.fixed, self.moving), factors, parts, strict=True))
-        for file, factor, part in sorted(reads, key=lambda each: min(each[0].grid.shape)):
-            _require_size(file.path, part, factor)
+        files = self.fixed, self.moving
+        scale = decompose(self.prior, self.moving.grid.shape).scale
+        factors = [ratio if ratio > SAME_RESOLUTION else 1.0 for ratio in (scale, 1 / scale)]
+        parts = self.fixed.whole, self.moving.whole
+        if self.georeferenced and _excess(parts, factors, max_side) > 1:
+            parts = self._shared_parts(REACH_PX * factors[0] if reach is None else reach)
+        further = max(1.0, _excess(parts, factors, max_side))
+        frames = [Frame(further * factor, part.left, part.top) for factor, part in zip(factors, parts, strict=True)]
+        requests = list(zip(files, frames, parts, strict=True))
+        for file, frame, part in sorted(requests, key=lambda request: min(request[0].grid.shape)):
+            _require_size(file.path, part, frame.factor)
 
-        def grey(read: tuple[ImageFile, float, Rectangle]) -> tuple[Image, Mask]:
-            """The part of a file that is asked for, as one grey image."""
-            file, factor, part = read
-            return file.grey(file.read(factor, None if part == _whole(file.grid) else part))
+        def read(request: tuple[ImageFile, Frame, Rectangle]) -> MatchingImage:
+            """Read the requested part of a file."""
+            file, frame, part = request
+            return file.image(file.read(frame.factor, None if part == file.whole else part), frame)
 
-        n_values = sum(file.n_bands * part.width * part.height / factor**2 for file, factor, part in reads)
-        images = _both(grey, reads, n_values)
-        frames = Frames(*(Frame(factor, part.left, part.top) for _, factor, part in reads))
-        return self._pair(frames, images)
+        n_values = sum(file.n_bands * part.width * part.height / frame.factor**2 for file, frame, part in requests)
+        return self._pair(*_of_both(read, requests, n_values))
 
     def window(self, frames: Frames, fixed: Rectangle, moving: Rectangle) -> ImagePair | None:
-        """Windows of both images.
+        """Read windows of both images.
 
         Args:
-            frames: The pixels that the windows are given and read in.
+            frames: The pixels in which the windows are given and read.
             fixed: Part of the fixed image, within it.
             moving: Part of the moving image, within it.
 
         Returns:
-            The pair, ``prior`` included, in pixels of the windows; None where one of them holds nothing.
+            The pair, ``prior`` included, in pixels of the windows; None if one of them holds no data.
 
         Raises:
-            InputError: If a file cannot be read.
+            InputError: A file cannot be read.
         """
         images = []
         for file, frame, part in ((self.fixed, frames.fixed, fixed), (self.moving, frames.moving, moving)):
             bands = file.read(frame.factor, frame.in_file(part))
             if not has_content(bands):
                 return None
-            images.append(file.grey(bands))
-        return self._pair(Frames(frames.fixed.of(fixed), frames.moving.of(moving)), images)
+            images.append(file.image(bands, frame.of(part)))
+        return self._pair(*images)
 
-    def _pair(self, frames: Frames, images: list[tuple[Image, Mask]]) -> ImagePair:
-        return ImagePair(
-            *images[0],
-            *images[1],
-            frames.from_files(self.prior),
-            frames.fixed.factor,
-            frames.moving.factor,
-            self.fixed.kind,
-            self.moving.kind,
-            self.fixed.grid,
-            self.moving.grid,
-            (frames.fixed.left, frames.fixed.top),
-            (frames.moving.left, frames.moving.top),
-        )
+    def _pair(self, fixed: MatchingImage, moving: MatchingImage) -> ImagePair:
+        return ImagePair(fixed, moving, Frames(fixed.frame, moving.frame).from_files(self.prior))
 
     def _shared_parts(self, reach: float) -> tuple[Rectangle, Rectangle]:
-        """What of each file the other one can show, if its georeference is no more off than ``reach`` fixed px."""
+        """Return the part of each file that the other can show, if the georeferences err by ``reach`` fixed px."""
         fixed, moving = self.fixed.grid, self.moving.grid
         scale = decompose(self.prior, moving.shape).scale
         shared = overlap_box(fixed, moving)
         margin = reach + TURN * float((shared[1] - shared[0]).max()) + fixed.error_px + scale * moving.error_px
         of_fixed, of_moving = overlap_box(fixed, moving, margin), overlap_box(moving, fixed, margin / scale)
         return (
-            Rectangle.around(of_fixed + EDGE_TO_CENTRE, fixed.shape) or _whole(fixed),
-            Rectangle.around(of_moving + EDGE_TO_CENTRE, moving.shape) or _whole(moving),
+            Rectangle.around(of_fixed + EDGE_TO_CENTRE, fixed.shape) or self.fixed.whole,
+            Rectangle.around(of_moving + EDGE_TO_CENTRE, moving.shape) or self.moving.whole,
         )
 
 
 def read_pair(fixed: Path, moving: Path, config: ReadConfig) -> ImagePair:
-    """Reads both images for matching; see ``PairFiles.of`` and ``PairFiles.overview``."""
+    """Read both images for matching; see ``PairFiles.of`` and ``PairFiles.overview``."""
     return PairFiles.of(fixed, moving, config).overview(config.max_side)
 
 
-def _both(work: Callable[[Item], Result], items: Sequence[Item], n_values: float) -> list[Result]:
-    """What comes of both files, at a time if that takes little memory.
+def _of_both(work: Callable[[Item], Result], items: Sequence[Item], n_values: float) -> list[Result]:
+    """Work on both files at the same time, or in turn if that would take much memory.
 
     Args:
-        work: What is done with each.
-        items: Of the two files.
+        work: The work on each.
+        items: One for each file.
         n_values: Pixels of all bands of both, float32.
     """
     return parallel_map(work, items) if n_values <= _FEW_VALUES else [work(item) for item in items]
 
 
-def _shared_factors(fixed: Grid, moving: Grid, prior: Matrix) -> tuple[float, float]:
-    """How far to reduce each image to bring both to the coarser one's pixel size."""
-    scale = decompose(prior, moving.shape).scale
-    return scale if scale > SAME_RESOLUTION else 1.0, 1 / scale if scale < 1 / SAME_RESOLUTION else 1.0
-
-
-def _excess(parts: tuple[Rectangle, Rectangle], factors: tuple[float, float], max_side: int) -> float:
-    """How many times too long the images are."""
+def _excess(parts: tuple[Rectangle, Rectangle], factors: Sequence[float], max_side: int) -> float:
+    """Return the ratio of the images' longest side to the longest side allowed."""
     fixed, moving = (max(part.width, part.height) / factor for part, factor in zip(parts, factors, strict=True))
     return max(fixed, moving / MOVING_SIDES) / max_side
 
@@ -243,7 +227,3 @@ def _require_size(path: Path, part: Rectangle, factor: float) -> None:
             f"{path} is {reduced.width} x {reduced.height} px at the resolution that both images share, {MIN_SIDE} px "
             "are needed: take a larger part of the scene, or images closer in resolution"
         )
-
-
-def _whole(grid: Grid) -> Rectangle:
-    return Rectangle(0, 0, grid.width, grid.height)

@@ -1,295 +1,234 @@
-"""From a first guess to the transform: proposals are tried in turn until one is proven."""
+"""The search: coarse to fine, from initial transforms to an estimate that the evidence supports.
+
+| stage | around | ends the search if |
+|---|---|---|
+| direct | the first initial transform | the estimate is ``CERTAIN`` |
+| quick trial | each initial transform | it is ``SUPPORTED`` and its refinement is accepted |
+| full trial | the best of the quick trials, then the prior | it is ``SUPPORTED`` |
+| refinement | a promising estimate, twice if it moved | always; at full resolution at the end |
+
+``search_config.SEARCH`` holds the numbers of each stage: radius, keypoints, how many of them the network scores.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from rrl_register.config import Effort, EstimateConfig, ModelChoice
 from rrl_register.estimation.model_selection import Candidate, candidates
-from rrl_register.estimation.ransac import Model, RobustFit, robust_fit
+from rrl_register.estimation.ransac import Model, robust_fit
 from rrl_register.geometry.arrays import Matrix
 from rrl_register.geometry.tie_points import Matches
 from rrl_register.geometry.transforms import corners_of, implausibility, project
-from rrl_register.matching.descriptor_matching import MatchingContext, keypoint_pass
-from rrl_register.matching.estimate import Estimate, estimate_from
-from rrl_register.matching.full_resolution import Stage, WindowReader, WindowSearch
+from rrl_register.matching.context import MatchingContext
+from rrl_register.matching.descriptor_matching import match_descriptors
+from rrl_register.matching.estimate import Estimate, estimate_transform
+from rrl_register.matching.full_resolution import FullResolutionSearch, StageTimer, WindowReader
 from rrl_register.matching.guided_matching import locate
-from rrl_register.matching.initial_transforms import Proposal, given_proposal, prior_proposal, proposals
+from rrl_register.matching.initial_transforms import InitialTransform, initial_transforms
+from rrl_register.matching.search_config import SEARCH, Certainty, Stage
 from rrl_register.parallel import one_blas_thread
 
 logger = logging.getLogger(__name__)
 
-N_TRIED = 1
-"""Proposals that are tried in full where no glance was enough, beside the prior."""
-KEYPOINT_THRESHOLD = 5.0
-"""Keypoints of two spectra sit beside each other by some px."""
-KEYPOINT_MIN_INLIERS = 10
-KEYPOINT_MIN_OVER_CHANCE = 3.0
-WIDE_RADIUS = 20
-NARROW_RADIUS = 12
-GLANCE_SHARE = 0.16
-TRIAL_SHARE = 0.4
-"""Of the keypoints asked for; enough to tell a right proposal from a wrong one, at a glance in most cases."""
-GLANCE_SAMPLE = 32
-LAST_SAMPLE = 48
-"""Keypoints of a glance and of the last search that the network is asked about first. Their number hardly matters to
-the error, for those unscored for are fitted as well."""
-CERTAIN, SURE = 0.998, 0.95
-"""Confidence from which the network is not asked about the other keypoints of the last search: where nothing came
-before it, and where a glance has led to it, whose word then counts as well."""
-SURE_SHARE = 0.6
-FAST_SHARE = 0.4
-"""Of the keypoints, those of a last search that nothing came before, and of any where haste is asked for."""
 TRIAL_MODELS = (Model.AFFINE, Model.HOMOGRAPHY)
-HOPELESS_CONFIDENCE = 0.1
-"""More points do not save an estimate as unsure as this; its evidence says why."""
-SETTLED = 6.0
-"""A fit that moves the corners by less, px, had all its tie points well within the search radius."""
+Trial = tuple[Estimate | None, InitialTransform]
 
 
 @dataclass
 class Counts:
-    """Points looked at, pairs scored and tie points accepted so far, in all passes together."""
+    """Keypoints tried, pairs scored and tie points found so far, in all stages together."""
 
     n_fixed: int = 0
     n_moving: int = 0
     n_candidates: int = 0
     n_tie_points: int = 0
 
-    def add(self, matches: Matches) -> Matches:
-        """Counts a pass in."""
+    def add(self, matches: Matches) -> None:
+        """Count the result of a stage."""
         self.n_fixed += matches.n_fixed + matches.n_unscored
         self.n_moving += matches.n_moving
         self.n_candidates += matches.n_candidates
         self.n_tie_points += len(matches.all_points)
-        return matches
 
 
 @dataclass(frozen=True)
 class Search:
-    """The search for one pair.
+    """The search for the transform of one pair.
 
     Attributes:
-        scene: The pair.
-        config: Of the estimation.
-        max_shift: How far the prior may be off, reduced fixed px.
-        stage: Times a named stage.
-        counts: Filled on the way.
-        initial: ``(3, 3)`` where to start, reduced moving px -> reduced fixed px; None: where the coarse search says.
-        read_window: Reads windows of the files, for scenes that had to be reduced; None: they are not looked at again.
+        context: The pair.
+        config: Settings of the estimation.
+        max_shift: Largest error of the prior, reduced fixed px.
+        timer: Times a named stage.
+        counts: Filled by the search.
+        initial: ``(3, 3)`` initial transform that the user gives, reduced moving px -> reduced fixed px; None: the
+            coarse search finds some.
+        read_window: Reads windows of the files, for scenes that had to be reduced; None: they are not read.
     """
 
-    scene: MatchingContext
+    context: MatchingContext
     config: EstimateConfig
     max_shift: float
-    stage: Stage
+    timer: StageTimer
     counts: Counts
     initial: Matrix | None = None
     read_window: WindowReader | None = None
 
-    @property
-    def effort(self) -> Effort:
-        """How much is done before an answer is taken."""
-        return self.scene.config.effort
-
     def run(self, thorough: bool = True) -> Estimate | None:
-        """The best estimate, refined; None if no proposal led to one.
+        """Search until an estimate is accepted, or all initial transforms are tried.
 
-        A glance at each proposal comes first: it costs a tenth of a trial and settles most pairs. Where the search that
-        follows a promising one refutes it, as it may where street grids look alike, the next one is looked at.
+        If the refinement of a promising initial transform is refused, as happens where street grids look alike, the
+        next one is tried.
 
         Args:
-            thorough: Whether proposals are tried in full if no glance settles it; else there is no estimate then.
-                Where haste is asked for, what was refuted, or else what the surest glance gave, is the estimate.
+            thorough: Whether full trials follow if no quick trial settles the pair; without them there is no estimate
+                then. With effort ``fast`` there are none either, and the most confident estimate is returned.
+
+        Returns:
+            The estimate, accepted or not; None if no initial transform led to one.
         """
-        glanced: list[tuple[Estimate | None, Proposal]] = []
-        refuted: Estimate | None = None
-        for number, proposal in enumerate(self._proposals()):
-            if number == 0 and (settled := self._settled_at_once(proposal)):
-                return settled
-            estimate = self._glance(proposal)
-            if not (estimate and estimate.proven):
-                glanced.append((estimate, proposal))
+        trials: list[Trial] = []
+        refused: Estimate | None = None
+        for number, initial in enumerate(self._initial_transforms()):
+            if number == 0 and (estimate := self._direct(initial)):
+                return estimate
+            trial = self._match(initial.context, initial.matrix, SEARCH.quick_trial)
+            if trial is None or trial.certainty < Certainty.SUPPORTED:
+                trials.append((trial, initial))
                 continue
-            refined = self._refine(estimate)
-            if refined and refined.accepted(self.config):
+            refined = self._refine(initial.context, trial)
+            if refined and refined.refusal(self.config) is None:
                 return refined
-            refuted = _surer(refuted, refined)
+            refused = _more_confident(refused, refined)
         if not thorough:
             return None
-        glanced.sort(key=lambda each: -each[0].confidence if each[0] else 0.0)
-        if self.effort is Effort.FAST:
-            return refuted or (glanced[0][0] if glanced else None)
-        tried = self._tried_in_full(glanced[:N_TRIED])
-        return tried if tried and tried.accepted(self.config) else _surer(refuted, tried)
+        trials.sort(key=lambda trial: -trial[0].confidence if trial[0] else 0.0)
+        if self.context.config.effort is Effort.FAST:
+            return refused or (trials[0][0] if trials else None)
+        found = self._full_trials(trials[: SEARCH.n_full_trials])
+        return found if found and found.refusal(self.config) is None else _more_confident(refused, found)
 
-    def _tried_in_full(self, glanced: Sequence[tuple[Estimate | None, Proposal]]) -> Estimate | None:
-        """The surest estimate of some proposals, or else of the prior, refined where there is any hope."""
-        best = glanced[0][0] if glanced else None
-        for proposal in [*(proposal for _, proposal in glanced), prior_proposal(self.scene, self.max_shift)]:
-            best = _surer(best, self._try(proposal))
-            if best and best.proven:
-                break
-        return self._refine(best) if best and best.confidence > HOPELESS_CONFIDENCE else best
-
-    def _proposals(self) -> Iterator[Proposal]:
+    def _initial_transforms(self) -> Iterator[InitialTransform]:
         if self.initial is not None:
-            yield given_proposal(self.scene, self.initial)
+            yield InitialTransform.of(self.context, self.initial)
             return
-        groups = proposals(self.scene, self.max_shift)
+        groups = initial_transforms(self.context, self.max_shift)
         while True:
-            with self.stage("coarse"):
+            with self.timer("coarse"):
                 group = next(groups, None)
             if group is None:
                 return
             yield from group
 
-    def _settled_at_once(self, proposal: Proposal) -> Estimate | None:
-        """The last search around the first proposal, which mostly is right to a few px; None unless that is certain."""
-        if self.effort is Effort.THOROUGH:
+    def _direct(self, initial: InitialTransform) -> Estimate | None:
+        """Match for the final fit around the first initial transform; None if the result is not certain."""
+        if self.context.config.effort is Effort.THOROUGH:
             return None
-        scene, sample = proposal.scene, Sample(LAST_SAMPLE, _certain, final=True)
-        n_points = round((FAST_SHARE if self.effort is Effort.FAST else SURE_SHARE) * scene.config.n_keypoints)
-        estimate = self._guided(scene, proposal.matrix, WIDE_RADIUS, n_points, self._models(), 1, sample)
-        if estimate is None or not _certain(estimate):
+        context = initial.context
+        estimate = self._match(context, initial.matrix, SEARCH.direct)
+        if estimate is None or estimate.certainty < Certainty.CERTAIN:
             return None
-        settled = _moved(scene, proposal.matrix, estimate.matrix) < SETTLED
-        return self._in_windows(estimate) if settled else self._refine(estimate)
+        if _movement(context, initial.matrix, estimate.matrix) >= SEARCH.converged:
+            return self._refine(context, estimate)
+        return self._at_full_resolution(context, estimate)
 
-    def _glance(self, proposal: Proposal) -> Estimate | None:
-        """The guided search around a proposal, with few points and one place for each."""
-        n_points = round(GLANCE_SHARE * proposal.scene.config.n_keypoints)
-        sample = Sample(GLANCE_SAMPLE, lambda estimate: estimate.proven)
-        return self._guided(proposal.scene, proposal.matrix, WIDE_RADIUS, n_points, TRIAL_MODELS, 1, sample)
+    def _full_trials(self, trials: Sequence[Trial]) -> Estimate | None:
+        """Try initial transforms, then the prior, and refine the most confident estimate if there is any hope."""
+        best, context = trials[0][0] if trials else None, trials[0][1].context if trials else self.context
+        prior = InitialTransform.of(self.context, self.context.pair.prior, self.max_shift)
+        for initial in [*(initial for _, initial in trials), prior]:
+            trial = self._full_trial(initial)
+            if trial and _more_confident(best, trial) is trial:
+                best, context = trial, initial.context
+            if best and best.certainty >= Certainty.SUPPORTED:
+                break
+        return self._refine(context, best) if best and best.confidence > SEARCH.minimum_confidence else best
 
-    def _try(self, proposal: Proposal) -> Estimate | None:
-        """Keypoints first; around what they say, or else around the proposal itself, the guided search."""
-        scene, radius = proposal.scene, proposal.radius
-        with self.stage("keypoints"):
-            matches = self.counts.add(keypoint_pass(scene, proposal.matrix, radius))
+    def _full_trial(self, initial: InitialTransform) -> Estimate | None:
+        """Match descriptors, then match guided by their consensus, or by the initial transform if there is none."""
+        context, radius = initial.context, initial.radius
+        with self.timer("keypoints"):
+            matches = match_descriptors(context, initial.matrix, radius)
+            self.counts.add(matches)
         points = matches.tie_points
-        fit = robust_fit(points.moving, points.fixed, KEYPOINT_THRESHOLD, Model.AFFINE, points.score, self.config.seed)
-        proven = fit is not None and self._outdoes_chance(fit, radius, scene)
-        logger.info(
-            "keypoints: %d candidates, %d tie points, %s inliers",
-            matches.n_candidates,
-            len(points),
-            fit and int(fit.inliers.sum()),
-        )
-        start = fit.matrix if fit and proven else proposal.matrix
-        n_points = round(TRIAL_SHARE * scene.config.n_keypoints)
-        return self._guided(scene, start, NARROW_RADIUS if proven else WIDE_RADIUS, n_points, TRIAL_MODELS)
+        threshold = SEARCH.descriptor_threshold
+        fit = robust_fit(points.moving, points.fixed, threshold, Model.AFFINE, points.score, self.config.seed)
+        n = int(fit.inliers.sum()) if fit else 0
+        logger.info("descriptors: %d candidates, %d tie points, %d inliers", matches.n_candidates, len(points), n)
+        by_chance = min(1.0, (threshold / radius) ** 2) * len(points)
+        enough = max(SEARCH.descriptor_min_inliers, SEARCH.descriptor_min_over_chance * by_chance)
+        if fit and n >= enough and implausibility(fit.matrix, context.pair.moving.shape) is None:
+            return self._match(context, fit.matrix, SEARCH.guided_trial)
+        return self._match(context, initial.matrix, SEARCH.full_trial)
 
-    def _outdoes_chance(self, fit: RobustFit, radius: float, scene: MatchingContext) -> bool:
-        n = int(fit.inliers.sum())
-        chance = min(1.0, (KEYPOINT_THRESHOLD / radius) ** 2)
-        sane = implausibility(fit.matrix, scene.pair.moving.shape) is None
-        return sane and n >= KEYPOINT_MIN_INLIERS and n >= KEYPOINT_MIN_OVER_CHANCE * chance * len(fit.inliers)
+    def _refine(self, context: MatchingContext, estimate: Estimate) -> Estimate | None:
+        """Match with more keypoints for the requested model; a second time if that moved the image.
 
-    def _refine(self, estimate: Estimate) -> Estimate | None:
-        """A search with more points, for the model asked for; a second one if that moved the image.
-
-        None if the points determine no such model: what the trial fitted is not what was asked for.
+        Returns None if the points do not determine the model: the model of the trial is not the one requested.
         """
         start, refined = estimate.matrix, None
-        share = FAST_SHARE if self.effort is Effort.FAST else 1.0
-        n_points, sample = round(share * estimate.scene.config.n_keypoints), Sample(LAST_SAMPLE, _sure)
         for _ in range(2):
-            better = self._guided(estimate.scene, start, NARROW_RADIUS, n_points, self._models(), 1, sample)
+            better = self._match(context, start, SEARCH.refinement)
             if better is None:
                 break
-            moved = _moved(estimate.scene, start, better.matrix)
+            movement = _movement(context, start, better.matrix)
             start, refined = better.matrix, better
-            if moved < SETTLED:
+            if movement < SEARCH.converged:
                 break
-        return refined and self._in_windows(refined)
+        return refined and self._at_full_resolution(context, refined)
 
-    def _in_windows(self, estimate: Estimate) -> Estimate:
-        """The estimate of the highest resolution that is accepted; what was there before if none is."""
+    def _at_full_resolution(self, context: MatchingContext, estimate: Estimate) -> Estimate:
+        """Return the accepted estimate of the highest resolution; the given one if none is accepted."""
         if self.read_window is None:
             return estimate
-        windows = WindowSearch(self.read_window, self.config, self._models(), self.stage)
-        for finer in windows.refined(estimate):
+        search = FullResolutionSearch(context, self.read_window, self.config, self._final_models(), self.timer)
+        for finer in search.refined(estimate):
             self.counts.add(finer.matches)
-            estimate = finer if finer.accepted(self.config) else estimate
+            estimate = finer if finer.refusal(self.config) is None else estimate
         return estimate
 
-    def _models(self) -> tuple[Candidate, ...]:
-        """The candidates for the last fit, from stiff to flexible."""
-        asked = self.config.model
-        return candidates(None if asked is ModelChoice.AUTO else asked.value)
+    def _final_models(self) -> tuple[Candidate, ...]:
+        requested = self.config.model
+        return candidates(None if requested is ModelChoice.AUTO else requested.value)
 
-    def _guided(
-        self,
-        scene: MatchingContext,
-        matrix: Matrix,
-        radius: int,
-        n_points: int,
-        models: tuple[Candidate, ...],
-        n_peaks: int = 2,
-        sample: Sample | None = None,
-    ) -> Estimate | None:
-        """The guided search and its estimate; of a sample of the keypoints, where that is enough."""
-        with self.stage("guided"):
-            rounds = locate(scene, matrix, radius, n_points, n_peaks).rounds(self._first(sample))
-            matches = next(rounds)
-        estimate = self._estimate(scene, matches, models, radius)
-        if sample and not (sample.final or (matches.n_unscored and estimate and sample.enough(estimate))):
-            with self.stage("guided"):
-                everything = next(rounds, None)
-            if everything:
-                matches, estimate = everything, self._estimate(scene, everything, models, radius)
+    def _match(self, context: MatchingContext, matrix: Matrix, stage: Stage) -> Estimate | None:
+        """Match guided by a matrix as a stage says, and estimate the transform."""
+        effort = self.context.config.effort
+        n_points = stage.n_keypoints(context.config.n_keypoints, effort)
+        with self.timer("guided"):
+            located = locate(context, matrix, stage.radius, n_points, stage.n_peaks)
+            sampled = stage.sample is not None and effort is not Effort.THOROUGH
+            matches = located.score_sample(stage.sample) if stage.sample and sampled else located.score()
+        estimate = self._estimate(context, matches, stage)
+        settled = stage.sample_only or (estimate is not None and estimate.certainty >= stage.enough)
+        if matches.n_unscored and not settled:
+            with self.timer("guided"):
+                matches = located.score_rest(matches)
+            estimate = self._estimate(context, matches, stage)
         self.counts.add(matches)
         return estimate
 
-    def _first(self, sample: Sample | None) -> int | None:
-        """How many keypoints the network is asked about first; None: all."""
-        return sample.n_keypoints if sample and self.effort is not Effort.THOROUGH else None
-
-    def _estimate(
-        self, scene: MatchingContext, matches: Matches, models: tuple[Candidate, ...], radius: int
-    ) -> Estimate | None:
-        with self.stage("estimate"), one_blas_thread():
-            estimate = estimate_from(scene, matches, self.config, models, radius)
-        logger.info("guided: %d asked, %s", matches.n_fixed, estimate and (estimate.model, estimate.evidence))
+    def _estimate(self, context: MatchingContext, matches: Matches, stage: Stage) -> Estimate | None:
+        models = self._final_models() if stage.final else TRIAL_MODELS
+        with self.timer("estimate"), one_blas_thread():
+            half = context.correlation_half
+            estimate = estimate_transform(context.pair, matches, self.config, models, stage.radius, half)
+        logger.info("guided: %d scored, %s", matches.n_fixed, estimate and (estimate.model, estimate.evidence))
         return estimate
 
 
-@dataclass(frozen=True)
-class Sample:
-    """A part of the keypoints, and when it is enough.
-
-    Attributes:
-        n_keypoints: How many the network is asked about.
-        enough: Whether an estimate leaves nothing to ask.
-        final: Whether nothing is asked in any case.
-    """
-
-    n_keypoints: int
-    enough: Callable[[Estimate], bool]
-    final: bool = False
-
-
-def _certain(estimate: Estimate) -> bool:
-    return estimate.proven and estimate.confidence >= CERTAIN
-
-
-def _sure(estimate: Estimate) -> bool:
-    return estimate.proven and estimate.confidence >= SURE
-
-
-def _surer(first: Estimate | None, second: Estimate | None) -> Estimate | None:
-    """The more confident one."""
+def _more_confident(first: Estimate | None, second: Estimate | None) -> Estimate | None:
     if first is None or second is None:
         return first or second
     return second if second.confidence > first.confidence else first
 
 
-def _moved(scene: MatchingContext, before: Matrix, after: Matrix) -> float:
-    """Mean distance between where two transforms put the corners of the moving image, px."""
-    corners = corners_of(scene.pair.moving.shape)
+def _movement(context: MatchingContext, before: Matrix, after: Matrix) -> float:
+    """Return the mean distance between the moving image's corners under two transforms, px."""
+    corners = corners_of(context.pair.moving.shape)
     return float(np.linalg.norm(project(before, corners) - project(after, corners), axis=1).mean())

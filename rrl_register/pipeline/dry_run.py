@@ -17,9 +17,8 @@ from rrl_register.geometry.arrays import Matrix
 from rrl_register.geometry.transforms import corners_of, decompose, project
 from rrl_register.matching.coarse import search_grids
 from rrl_register.matching.guided_matching import KEYPOINTS_PER_CONTROL
-from rrl_register.matching.image_pair import ImagePair
 from rrl_register.matching.read_pair import PairFiles
-from rrl_register.matching.strategy import LAST_SAMPLE
+from rrl_register.matching.search_config import SEARCH
 from rrl_register.nn.inference import LoadedScorer
 from rrl_register.nn.inference.load import load_scorer
 from rrl_register.nn.patches import PATCH_SIZE, default_support
@@ -30,7 +29,8 @@ from rrl_register.raster.reader import RasterInfo, open_info, read_bands
 
 PAIRS_PER_KEYPOINT = 1.35
 """Pairs scored for each keypoint by a thorough search that a glance settles: 539 for 400 in all of four real pairs."""
-SAMPLED_PAIRS = LAST_SAMPLE + math.ceil(LAST_SAMPLE / KEYPOINTS_PER_CONTROL)
+_SAMPLE = SEARCH.refinement.sample or 0
+SAMPLED_PAIRS = _SAMPLE + math.ceil(_SAMPLE / KEYPOINTS_PER_CONTROL)
 """Pairs scored where a sample settles it, controls included."""
 NETWORK_SHARE = {Effort.FAST: 0.2, Effort.NORMAL: 0.2, Effort.THOROUGH: 0.8}
 """The network's share of the time then; of scenes of half a megapixel to one."""
@@ -178,11 +178,15 @@ def plan_registration(fixed: Path, moving: Path, config: RegisterConfig, scorer:
     rotations = [rotation for grid in grids for rotation in grid.rotations]
     scales = [scale for grid in grids for scale in grid.scales]
     prior = files.prior
+    chosen = config.read.fixed_bands, config.read.moving_bands
+    sides = zip((fixed, moving), chosen, guesses, (pair.fixed, pair.moving), strict=True)
+    plans = [_image_plan(path, bands, guess, it.kind, it.factor, it.valid) for path, bands, guess, it in sides]
     return Plan(
-        *_image_plans((fixed, moving), pair, guesses, config),
-        ratio=decompose(prior, pair.moving_grid.shape).scale,
-        overlap=_overlap(prior, pair.fixed_grid, pair.moving_grid) if pair.georeferenced else None,
-        max_shift_px=max_shift * pair.fixed_factor,
+        fixed=plans[0],
+        moving=plans[1],
+        ratio=decompose(prior, pair.moving.grid.shape).scale,
+        overlap=_overlap(prior, pair.fixed.grid, pair.moving.grid) if pair.georeferenced else None,
+        max_shift_px=max_shift * pair.fixed.factor,
         rotations_deg=(min(rotations), max(rotations)),
         scales=(min(scales), max(scales)),
         support_px=config.match.support or default_support(*kinds, pair.fixed.shape),
@@ -220,18 +224,6 @@ def pairs_per_second(scorer: LoadedScorer) -> float:
     start = time.perf_counter()
     scorer.score(patches, patches, index, index)
     return _PROBE_PAIRS / (time.perf_counter() - start)
-
-
-def _image_plans(
-    paths: tuple[Path, Path], pair: ImagePair, guesses: tuple[Guess, Guess], config: RegisterConfig
-) -> tuple[ImagePlan, ImagePlan]:
-    fixed = _image_plan(
-        paths[0], config.read.fixed_bands, guesses[0], pair.fixed_kind, pair.fixed_factor, pair.fixed_valid
-    )
-    moving = _image_plan(
-        paths[1], config.read.moving_bands, guesses[1], pair.moving_kind, pair.moving_factor, pair.moving_valid
-    )
-    return fixed, moving
 
 
 def _image_plan(

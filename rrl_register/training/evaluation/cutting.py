@@ -133,25 +133,25 @@ def _read(pair: PairPaths) -> ImagePair:
 
 
 def _support(read: ImagePair) -> int:
-    return 2 * PATCH_SIZE if Kind.SAR in (read.fixed_kind, read.moving_kind) else PATCH_SIZE
+    return 2 * PATCH_SIZE if Kind.SAR in (read.fixed.kind, read.moving.kind) else PATCH_SIZE
 
 
 def _cut_pair(pair: PairPaths, support: int, n: int, near_miss: float, rng: np.random.Generator) -> _Cut:
     read = _read(pair)
     placed, placed_valid = read.placed(_true_matrix(pair, read))
-    valid = read.fixed_valid & placed_valid
-    points = detect(read.fixed, valid, n, margin=support // 2 + math.ceil(near_miss) + 1)
+    valid = read.fixed.valid & placed_valid
+    points = detect(read.fixed.values, valid, n, margin=support // 2 + math.ceil(near_miss) + 1)
     angle = rng.uniform(0, 2 * np.pi, len(points))
     # Whole pixels, as corners are: interpolation would blur near misses and so give them away.
     beside = points + np.rint(near_miss * np.column_stack([np.cos(angle), np.sin(angle)]))
-    fixed, moving = PatchCutter(read.fixed, valid, support), PatchCutter(placed, valid, support)
+    fixed, moving = PatchCutter(read.fixed.values, valid, support), PatchCutter(placed, valid, support)
     return _Cut(_bytes(fixed.cut(points)), _bytes(moving.cut(points)), _bytes(moving.cut(beside)), points)
 
 
 def _true_matrix(pair: PairPaths, read: ImagePair) -> Matrix:
     """The homography through the landmarks, on the pixels of the images as they were read."""
-    moving = (pair.moving_points + 0.5) / read.moving_factor - 0.5
-    fixed = (pair.fixed_points + 0.5) / read.fixed_factor - 0.5
+    moving = (pair.moving_points + 0.5) / read.moving.factor - 0.5
+    fixed = (pair.fixed_points + 0.5) / read.fixed.factor - 0.5
     try:
         return fit_homography(moving, fixed)
     except NotRegisteredError as error:
