@@ -10,13 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rrl_register.config import Kind
+from image_pairs import image_pair
 from rrl_register.errors import InputError
 from rrl_register.estimation.manual_start import initial_transform, require_inside
 from rrl_register.exchange.initial_points import start_from_points
 from rrl_register.geometry.transforms import compose, corners_of, project, similarity
 from rrl_register.matching.image_pair import ImagePair
-from rrl_register.raster.grid import Grid
 
 SHAPE = (300, 400)
 TURNED = similarity(1.2, 35, (20, -30), (200, 150))
@@ -103,9 +102,8 @@ def test_points_outside_are_told_with_their_place(place: tuple[float, float]) ->
 @pytest.fixture
 def reduced_pair() -> ImagePair:
     """Files of 400 x 300 and 800 x 600 px, seen at 200 x 150 px."""
-    image, valid = np.zeros((150, 200), np.float32), np.ones((150, 200), bool)
-    grids = Grid(400, 300), Grid(800, 600)
-    return ImagePair(image, valid, image, valid, np.eye(3), 2.0, 4.0, Kind.OPTICAL, Kind.IR, *grids)
+    image = np.zeros((150, 200), np.float32)
+    return image_pair(image, image, factors=(2.0, 4.0))
 
 
 def points_file(folder: Path, fixed: np.ndarray, moving: np.ndarray) -> Path:

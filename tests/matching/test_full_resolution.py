@@ -14,11 +14,11 @@ import pytest
 from affine import Affine
 from rasterio.crs import CRS
 
+from image_pairs import image_pair
 from rrl_register.config import Kind, MatchConfig, ReadConfig, RegisterConfig, ResourceConfig
 from rrl_register.errors import UsageError
 from rrl_register.geometry.transforms import compose, project, similarity, translation
 from rrl_register.matching import full_resolution as windows
-from rrl_register.matching.image_pair import ImagePair
 from rrl_register.matching.read_pair import PairFiles
 from rrl_register.nn.encoder_choice import Spectrum
 from rrl_register.pipeline.register import register
@@ -150,10 +150,8 @@ def test_the_search_reaches_as_far_as_the_estimate_may_be_off(check: float, spre
 def scene_of(fixed_valid: np.ndarray) -> SimpleNamespace:
     rng = np.random.default_rng(8)
     image = cv2.GaussianBlur(rng.random(fixed_valid.shape, np.float32), (0, 0), 2)
-    valid = np.ones_like(fixed_valid)
-    grid = SimpleNamespace(georeferenced=False)
-    pair = ImagePair(image, fixed_valid, image, valid, np.eye(3), 8.0, 8.0, Kind.OPTICAL, Kind.IR, grid, grid)
-    return SimpleNamespace(scene=SimpleNamespace(pair=pair), matrix=np.eye(3), step=1.0)
+    pair = image_pair(image, image, fixed_valid=fixed_valid, factors=(8.0, 8.0))
+    return SimpleNamespace(pair=pair, matrix=np.eye(3), step=1.0)
 
 
 def test_windows_are_spread_over_what_both_images_show() -> None:

@@ -14,15 +14,16 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from rasterio.crs import CRS
 
+from image_pairs import image_pair
 from rrl_register.config import Kind, ReadConfig
 from rrl_register.errors import InputError, UsageError
 from rrl_register.estimation.uncertainty import Uncertainty, in_file_px
 from rrl_register.geometry.displacement import Displacement, Transform
+from rrl_register.geometry.pixel_frame import Frame
 from rrl_register.geometry.tie_points import TiePoints
 from rrl_register.geometry.transforms import project, rescale_matrix
 from rrl_register.matching.image_pair import ImagePair
 from rrl_register.matching.read_pair import read_pair
-from rrl_register.raster.grid import Grid
 
 UTM31 = CRS.from_epsg(32631)
 WIDTH_M, HEIGHT_M = 2000, 1500
@@ -60,8 +61,8 @@ def test_the_finer_image_is_reduced_to_the_coarser_one(
 ) -> None:
     """Pixel sizes less than a quarter apart stay as they are."""
     pair = read_pair(make_scene("fixed.tif", fixed_gsd), make_scene("moving.tif", moving_gsd), ReadConfig())
-    assert (pair.fixed_factor, pair.moving_factor) == pytest.approx(factors, rel=1e-3)
-    assert pair.fixed.shape == pair.fixed_valid.shape == pair.fixed_grid.reduced(pair.fixed_factor).shape
+    assert (pair.fixed.factor, pair.moving.factor) == pytest.approx(factors, rel=1e-3)
+    assert pair.fixed.shape == pair.fixed.valid.shape == pair.fixed.grid.reduced(pair.fixed.factor).shape
     assert pair.georeferenced
 
 
@@ -73,31 +74,35 @@ def test_the_prior_lays_one_ground_on_the_other(make_scene: Callable[..., Path],
     assert np.allclose(by_points(pair.prior), IDENTITY, atol=0.05)
     placed, valid = pair.placed(pair.prior)
     assert valid.mean() > 0.97
-    assert float(np.abs(placed - pair.fixed)[valid].mean()) < 0.01
+    assert float(np.abs(placed - pair.fixed.values)[valid].mean()) < 0.01
 
 
 def test_large_scenes_are_matched_on_reduced_images(make_scene: Callable[..., Path]) -> None:
     paths = make_scene("fixed.tif", 5), make_scene("moving.tif", 10)
     pair = read_pair(*paths, ReadConfig(max_side=100))
-    assert (pair.fixed_factor, pair.moving_factor) == pytest.approx((4, 2))
+    assert (pair.fixed.factor, pair.moving.factor) == pytest.approx((4, 2))
     assert pair.fixed.shape == pair.moving.shape == (75, 100)
 
 
 def test_grey_images_lie_between_0_and_1_and_kinds_are_settled(make_scene: Callable[..., Path]) -> None:
     paths = make_scene("fixed.tif", 10), make_scene("moving.tif", 10, left=500_300)
     pair = read_pair(*paths, ReadConfig(moving_kind=Kind.SAR))
-    assert pair.moving_kind is Kind.SAR
-    assert pair.fixed_kind in (Kind.OPTICAL, Kind.IR)
-    for image in (pair.fixed, pair.moving):
+    assert pair.moving.kind is Kind.SAR
+    assert pair.fixed.kind in (Kind.OPTICAL, Kind.IR)
+    for image in (pair.fixed.values, pair.moving.values):
         assert image.dtype == np.float32
         assert (float(image.min()), float(image.max())) == (0, 1)
 
 
 @pytest.fixture(scope="module")
 def some_pair() -> ImagePair:
-    image, valid = np.zeros((60, 80), np.float32), np.ones((60, 80), bool)
-    grids = Grid(80, 60), Grid(80, 60)
-    return ImagePair(image, valid, image, valid, np.eye(3), 1.0, 1.0, Kind.OPTICAL, Kind.SAR, *grids)
+    image = np.zeros((60, 80), np.float32)
+    return image_pair(image, image, kinds=(Kind.OPTICAL, Kind.SAR))
+
+
+def with_factors(pair: ImagePair, fixed: float, moving: float) -> ImagePair:
+    images = (replace(image, frame=Frame(factor)) for image, factor in ((pair.fixed, fixed), (pair.moving, moving)))
+    return ImagePair(*images, pair.prior)
 
 
 @given(fixed_factor=st.floats(1, 9), moving_factor=st.floats(1, 9), x=st.floats(-10, 500), y=st.floats(-10, 500))
@@ -105,7 +110,7 @@ def test_a_transform_of_the_files_survives_the_way_through_reduced_pixels(
     some_pair: ImagePair, fixed_factor: float, moving_factor: float, x: float, y: float
 ) -> None:
     matrix = np.array([[1.1, 0.2, -30], [-0.1, 0.9, 12], [1e-5, -2e-5, 1]])
-    pair = replace(some_pair, fixed_factor=fixed_factor, moving_factor=moving_factor)
+    pair = with_factors(some_pair, fixed_factor, moving_factor)
     reduced = rescale_matrix(matrix, fixed_factor, moving_factor)
     point = np.array([(x, y)])
     assert np.allclose(pair.frames.to_files(Transform(reduced)).forward(point), project(matrix, point), atol=1e-6)
@@ -119,7 +124,7 @@ def test_a_transform_of_the_files_survives_the_way_through_reduced_pixels(
 
 
 def test_points_and_lengths_are_told_in_pixels_of_the_files(some_pair: ImagePair) -> None:
-    pair = replace(some_pair, fixed_factor=2.0, moving_factor=4.0)
+    pair = with_factors(some_pair, 2.0, 4.0)
     places = np.array([(0.0, 10.0), (3.5, 7.0)])
     points = pair.frames.tie_points_to_files(TiePoints(places, places, np.array([0.9, 0.8]), np.array([0.25, np.nan])))
     assert points.fixed.tolist() == [[0.5, 20.5], [7.5, 14.5]]
@@ -134,7 +139,7 @@ def test_points_and_lengths_are_told_in_pixels_of_the_files(some_pair: ImagePair
 def test_placed_pixels_without_data_are_black_and_marked(some_pair: ImagePair) -> None:
     moving_valid = np.ones((60, 80), bool)
     moving_valid[:, :10] = False
-    pair = replace(some_pair, moving=np.ones((60, 80), np.float32), moving_valid=moving_valid)
+    pair = image_pair(some_pair.fixed.values, np.ones((60, 80), np.float32), moving_valid=moving_valid)
     image, valid = pair.placed(np.array([[1, 0, 5], [0, 1, -20], [0, 0, 1]], float))
     expected = np.zeros((60, 80), bool)
     expected[:40, 15:] = True
@@ -181,19 +186,17 @@ def test_the_smaller_image_is_named_when_there_is_too_little_of_it(make_raster: 
 def test_at_another_scale_a_transform_still_means_the_same(scale: float) -> None:
     """The image of the smaller pixels is reduced, and what both factors say of the files stays what it was."""
     noise = np.random.default_rng(1).random((640, 700), dtype=np.float32)
-    valid = np.ones(noise.shape, bool)
-    grid = Grid(1400, 1280)
     matrix = np.array([[scale, 0.1, 5], [-0.1, scale, 9], [0, 0, 1]])
-    pair = ImagePair(noise, valid, noise, valid, matrix, 2.0, 2.0, Kind.OPTICAL, Kind.IR, grid, grid)
+    pair = image_pair(noise, noise, matrix, factors=(2.0, 2.0))
     suited = pair.at_scale(scale)
     np.testing.assert_allclose(
         by_points(suited.frames.to_files(Transform(suited.prior)).matrix),
         by_points(pair.frames.to_files(Transform(matrix)).matrix),
         atol=1e-6,
     )
-    for image, factor in ((suited.fixed, suited.fixed_factor), (suited.moving, suited.moving_factor)):
+    for image, factor in ((suited.fixed, suited.fixed.factor), (suited.moving, suited.moving.factor)):
         assert image.shape == (int(1280 / factor + 1e-6), int(1400 / factor + 1e-6))
-    relative = scale * suited.moving_factor / suited.fixed_factor
+    relative = scale * suited.moving.factor / suited.fixed.factor
     assert 0.79 < relative < 1.26
 
 
@@ -201,17 +204,16 @@ def test_a_reduced_image_keeps_its_places_and_its_gaps() -> None:
     x = np.tile(np.arange(600, dtype=np.float32), (512, 1))
     valid = np.ones(x.shape, bool)
     valid[:, :100] = False
-    grid = Grid(600, 512)
-    pair = ImagePair(x, valid, np.where(valid, x, -9), valid, np.eye(3), 1, 1, Kind.OPTICAL, Kind.IR, grid, grid)
+    pair = image_pair(x, np.where(valid, x, -9), fixed_valid=valid, moving_valid=valid)
     suited = pair.at_scale(0.5)
     assert suited.moving.shape == (256, 300)
-    assert not suited.moving_valid[:, :49].any()
-    assert suited.moving_valid[:, 53:].all()
+    assert not suited.moving.valid[:, :49].any()
+    assert suited.moving.valid[:, 53:].all()
     columns = np.arange(60, 290)
-    np.testing.assert_allclose(suited.moving[128, columns], 2 * columns + 0.5, atol=0.01)
+    np.testing.assert_allclose(suited.moving.values[128, columns], 2 * columns + 0.5, atol=0.01)
 
 
 def test_a_small_image_is_not_reduced_further() -> None:
-    image, valid, grid = np.zeros((256, 300), np.float32), np.ones((256, 300), bool), Grid(300, 256)
-    pair = ImagePair(image, valid, image, valid, np.eye(3), 1, 1, Kind.OPTICAL, Kind.IR, grid, grid)
-    assert pair.at_scale(2.0).fixed.shape == (256, 300)
+    image = np.zeros((256, 300), np.float32)
+    pair = image_pair(image, image)
+    assert pair.at_scale(2.0) is pair

@@ -1,4 +1,4 @@
-"""Where the search starts from: proposals in the pixels of the scene that suits them."""
+"""Initial transforms, in the pixels of the resolution that suits their scale."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ import cv2
 import numpy as np
 import pytest
 
-from rrl_register.config import Kind, MatchConfig
+from image_pairs import image_pair
+from rrl_register.config import MatchConfig
 from rrl_register.geometry.arrays import Matrix
 from rrl_register.geometry.displacement import Transform
 from rrl_register.geometry.transforms import centre_of, compose, corners_of, invert, project, similarity
 from rrl_register.matching.image_pair import ImagePair
-from rrl_register.matching.initial_transforms import Proposal, prior_proposal, proposals
+from rrl_register.matching.initial_transforms import InitialTransform, initial_transforms
 from rrl_register.raster.grid import Grid
 
 SHAPE = (300, 400)
@@ -45,13 +46,13 @@ FIXED = landscape()
 def scene_of(truth: Matrix, prior: Matrix, grid: Grid, **settings: str) -> PlainScene:
     moving = cv2.warpPerspective(1 - FIXED, invert(truth), SHAPE[::-1])
     valid = cv2.warpPerspective(np.ones(SHAPE, np.float32), invert(truth), SHAPE[::-1]) > 0.99
-    pair = ImagePair(FIXED, np.ones(SHAPE, bool), moving, valid, prior, 1.0, 1.0, Kind.OPTICAL, Kind.IR, grid, grid)
+    pair = image_pair(FIXED, moving, prior, moving_valid=valid, grids=(grid, grid))
     return PlainScene(pair, MatchConfig(**settings))
 
 
-def error(proposal: Proposal, truth: Matrix) -> float:
+def error(start: InitialTransform, truth: Matrix) -> float:
     """Mean distance of the moving corners from where they belong, px of the fixed file."""
-    matrix = proposal.scene.pair.frames.to_files(Transform(proposal.matrix)).matrix
+    matrix = start.context.pair.frames.to_files(Transform(start.matrix)).matrix
     corners = corners_of(SHAPE)
     return float(np.linalg.norm(project(matrix, corners) - project(truth, corners), axis=1).mean())
 
@@ -68,14 +69,14 @@ def test_some_start_is_near_the_truth_without_any_prior(
 ) -> None:
     truth = similarity(scale, rotation, shift, centre_of(SHAPE))
     scene = scene_of(truth, np.eye(3), PLAIN)
-    starts = (start for group in proposals(scene, SHAPE[1] / 2) for start in group)  # type: ignore[arg-type]
+    starts = (start for group in initial_transforms(scene, SHAPE[1] / 2) for start in group)  # type: ignore[arg-type]
     assert any(error(start, truth) < 8 for start in starts)
 
 
 def test_a_rotation_that_is_given_is_the_only_one_searched() -> None:
     truth = similarity(1.0, 90, (20, 0), centre_of(SHAPE))
     scene = scene_of(truth, np.eye(3), PLAIN, rotation="85", scale="none")
-    groups = list(proposals(scene, SHAPE[1] / 2))  # type: ignore[arg-type]
+    groups = list(initial_transforms(scene, SHAPE[1] / 2))  # type: ignore[arg-type]
     assert len(groups) == 1
     assert error(groups[0][0], truth) < 8
 
@@ -86,14 +87,14 @@ def test_georeferences_are_the_start_of_the_search() -> None:
     prior = similarity(1.0, 30, (15, 10), centre_of(SHAPE))
     truth = compose(similarity(1.01, 1.5, (12, -9), centre_of(SHAPE)), prior)
     scene = scene_of(truth, prior, grid)
-    (group,) = proposals(scene, 100)  # type: ignore[arg-type]
+    (group,) = initial_transforms(scene, 100)  # type: ignore[arg-type]
     assert error(group[0], truth) < 5
 
 
 def test_the_prior_itself_is_taken_to_its_scale() -> None:
     prior = similarity(1.9, 0, (-150, -100))
     scene = scene_of(prior, prior, Grid(400, 300))
-    start = prior_proposal(scene, 60)  # type: ignore[arg-type]
-    assert start.scene.pair.fixed_factor > 1
-    assert start.radius == pytest.approx(60 / start.scene.pair.fixed_factor)
+    start = InitialTransform.of(scene, scene.pair.prior, 60)  # type: ignore[arg-type]
+    assert start.context.pair.fixed.factor > 1
+    assert start.radius == pytest.approx(60 / start.context.pair.fixed.factor)
     assert error(start, prior) < 1e-6

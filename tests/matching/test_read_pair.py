@@ -17,6 +17,7 @@ from rasterio.enums import Resampling
 from rasterio.vrt import WarpedVRT
 
 from rrl_register.config import Kind, ReadConfig
+from rrl_register.geometry.pixel_frame import Frame, Rectangle
 from rrl_register.geometry.transforms import project
 from rrl_register.geometry.window import Rectangle
 from rrl_register.matching import read_pair as pair_files
@@ -53,7 +54,7 @@ def cut(make_raster: Make, ground: np.ndarray) -> Callable[..., Path]:
 def shows_the_same(pair: ImagePair, atol: float = 0.02) -> bool:
     """Whether the prior puts the moving image on the fixed one; stretches may differ a little."""
     placed, valid = pair.placed(pair.prior)
-    a, b = pair.fixed[valid & pair.fixed_valid], placed[valid & pair.fixed_valid]
+    a, b = pair.fixed.values[valid & pair.fixed.valid], placed[valid & pair.fixed.valid]
     fit = np.polyfit(b, a, 1)
     return bool(np.abs(np.polyval(fit, b) - a).mean() < atol)
 
@@ -62,9 +63,9 @@ def test_only_what_both_show_is_read(cut: Callable[..., Path]) -> None:
     """200 px of a moving image of 1200 are looked at, and what its georeference may be off."""
     files = PairFiles.of(cut("f.tif", 500, 300, 200, 200), cut("m.tif", 0, 0, 1200, 900), CONFIG)
     pair = files.overview(256, reach=50)
-    assert (pair.fixed_factor, pair.moving_factor) == (1, 1)
+    assert (pair.fixed.factor, pair.moving.factor) == (1, 1)
     assert pair.fixed.shape == (200, 200)
-    assert pair.moving_origin == (430, 230)
+    assert pair.moving.frame == Frame(pair.moving.factor, 430, 230)
     assert pair.moving.shape == (340, 340)
     assert shows_the_same(pair)
     np.testing.assert_allclose(project(pair.frames.from_files(files.prior), [(0, 0)]), [(-70, -70)])
@@ -73,8 +74,8 @@ def test_only_what_both_show_is_read(cut: Callable[..., Path]) -> None:
 def test_a_large_fixed_image_does_not_cost_a_small_moving_one_its_pixels(cut: Callable[..., Path]) -> None:
     files = PairFiles.of(cut("f.tif", 0, 0, 1200, 900), cut("m.tif", 500, 300, 200, 200), CONFIG)
     pair = files.overview(400, reach=50)
-    assert pair.fixed_factor == 1
-    assert pair.fixed_origin == (430, 230)
+    assert pair.fixed.factor == 1
+    assert pair.fixed.frame == Frame(pair.fixed.factor, 430, 230)
     assert pair.moving.shape == (200, 200)
     assert shows_the_same(pair)
 
@@ -82,15 +83,15 @@ def test_a_large_fixed_image_does_not_cost_a_small_moving_one_its_pixels(cut: Ca
 def test_georeferences_that_say_little_cut_nothing(cut: Callable[..., Path]) -> None:
     files = PairFiles.of(cut("f.tif", 500, 300, 200, 200), cut("m.tif", 0, 0, 1200, 900), CONFIG)
     pair = files.overview(256, reach=math.inf)
-    assert pair.moving_origin == (0, 0)
-    assert pair.moving_factor == pytest.approx(1200 / 512)
+    assert pair.moving.frame == Frame(pair.moving.factor, 0, 0)
+    assert pair.moving.factor == pytest.approx(1200 / 512)
 
 
 def test_images_that_fit_are_not_cut(cut: Callable[..., Path]) -> None:
     files = PairFiles.of(cut("f.tif", 500, 300, 200, 200), cut("m.tif", 450, 250, 400, 300), CONFIG)
     pair = files.overview(256)
     assert pair.moving.shape == (300, 400)
-    assert pair.fixed_origin == pair.moving_origin == (0, 0)
+    assert pair.frames == Frames(Frame(pair.fixed.factor), Frame(pair.moving.factor))
 
 
 def test_images_that_were_looked_at_whole_are_not_read_again(
@@ -101,7 +102,8 @@ def test_images_that_were_looked_at_whole_are_not_read_again(
     files = PairFiles.of(fixed, moving, ReadConfig())
     monkeypatch.setattr(pair_files, "read_bands", None)
     pair = files.overview(1024)
-    assert pair.fixed.tobytes() == again.fixed.tobytes() and pair.moving.tobytes() == again.moving.tobytes()
+    for image, same in ((pair.fixed, again.fixed), (pair.moving, again.moving)):
+        np.testing.assert_array_equal(image.values, same.values)
 
 
 def test_without_georeferences_a_large_moving_image_is_reduced(make_raster: Make, ground: np.ndarray) -> None:
@@ -120,7 +122,7 @@ def test_partial_overlap_in_two_projections(cut: Callable[..., Path], make_raste
         with rasterio.open(moving, "w", **profile) as target:
             target.write(warped.read())
     pair = PairFiles.of(fixed, moving, CONFIG).overview(500, reach=30)
-    assert pair.fixed_origin[0] > 300
+    assert pair.fixed.frame.left > 300
     assert shows_the_same(pair, 0.05)
 
 
@@ -136,7 +138,7 @@ def test_a_rotated_geotransform_is_no_hindrance(
     turned = cv2.warpPerspective(ground, matrix, (size, size), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
     moving = make_raster(turned, "m.tif", crs=UTM31, transform=turn)
     pair = PairFiles.of(cut("f.tif", 0, 0, 1200, 900), moving, CONFIG).overview(700, reach=30)
-    assert pair.fixed_factor == 1
+    assert pair.fixed.factor == 1
     assert shows_the_same(pair)
 
 

@@ -146,7 +146,7 @@ def test_max_shift_in_pixels_and_metres(sample_files: PairFiles) -> None:
     assert reach_px("200m", sample_files) == pytest.approx(200 / metres)
     pair = sample_files.overview(100)
     assert max_shift_px(None, pair) == 100
-    assert max_shift_px(40, pair) == pytest.approx(40 / pair.fixed_factor)
+    assert max_shift_px(40, pair) == pytest.approx(40 / pair.fixed.factor)
 
 
 @pytest.mark.parametrize("text", ["far", "-3px", "0px", "10 km", "px"])

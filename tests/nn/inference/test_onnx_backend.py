@@ -37,10 +37,10 @@ def patches(request: pytest.FixtureRequest, samples: Path, truth_of) -> tuple[Pa
     """Patches around keypoints of a sample pair, and the same places in the other image."""
     pair = read_pair(samples / f"{request.param}_fixed.tif", samples / f"{request.param}_moving.tif", ReadConfig())
     placed, valid = pair.placed(truth_of(request.param))
-    support = default_support(pair.fixed_kind, pair.moving_kind, pair.fixed.shape)
-    points = detect(pair.fixed, pair.fixed_valid & valid, N, support)
+    support = default_support(pair.fixed.kind, pair.moving.kind, pair.fixed.shape)
+    points = detect(pair.fixed.values, pair.fixed.valid & valid, N, support)
     assert len(points) == N
-    return PatchCutter(pair.fixed, valid, support).cut(points), PatchCutter(placed, valid, support).cut(points)
+    return PatchCutter(pair.fixed.values, valid, support).cut(points), PatchCutter(placed, valid, support).cut(points)
 
 
 def test_scores_of_real_patches_are_those_of_single_precision(
