@@ -94,7 +94,9 @@ def _register_and_write(scene: BatchItem, folder: Path, threads: int) -> Outcome
     match, warp = scene.config.match, scene.config.warp
     warp = replace(warp, threads=min(threads, warp.threads or threads))
     require_writable_grid(scene.fixed, warp)
-    found = register(scene.fixed, scene.moving, scene.config, scorer=_scorer(match.weights, match.device, threads))
+    found = register(
+        scene.fixed, scene.moving, scene.config, scorer=_scorer(match.weights, match.device, threads), similarity=True
+    )
     if found.matrix is not None:
         with bounded_block_cache(scene.config.resources.max_memory):
             apply_transform(found, scene.moving, raster, warp, overwrite=True)

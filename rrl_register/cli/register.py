@@ -55,7 +55,7 @@ def register(
     outputs = Outputs(overwrite, output, result, preview, report, tie_points, stac)
     _check(fixed, moving, outputs, config)
     try:
-        registration = _estimate(fixed, moving, config)
+        registration = _estimate(fixed, moving, config, similarity=bool(result or report))
     except InputError as error:
         outputs.write_failure(str(error), fixed, moving, config)
         raise
@@ -89,8 +89,8 @@ def _check(fixed: Path, moving: Path, outputs: Outputs, config: RegisterConfig) 
         require_writable_grid(fixed, config.warp)
 
 
-def _estimate(fixed: Path, moving: Path, config: RegisterConfig) -> Registration:
+def _estimate(fixed: Path, moving: Path, config: RegisterConfig, similarity: bool) -> Registration:
     with stages("load") as report_stage:
         from rrl_register.pipeline.register import register as run_pipeline
 
-        return run_pipeline(fixed, moving, config, watch=report_stage)
+        return run_pipeline(fixed, moving, config, watch=report_stage, similarity=similarity)

@@ -74,10 +74,10 @@ def quick_registration(monkeypatch: pytest.MonkeyPatch, make_registration: Calla
     """Answers for the good image; all others go through the true stages."""
     true_register = pipeline.register
 
-    def register(fixed: Path, moving: Path, config: RegisterConfig, *, scorer: Any = None) -> Registration:
+    def register(fixed: Path, moving: Path, config: RegisterConfig, **options: Any) -> Registration:
         if moving.stem == GOOD:
             return make_registration(fixed_grid=Grid(40, 40), moving_grid=Grid(40, 40))
-        return true_register(fixed, moving, config, scorer=scorer)
+        return true_register(fixed, moving, config, **options)
 
     monkeypatch.setattr(pipeline, "register", register)
 

@@ -107,7 +107,7 @@ class Desk:
     def path(self, name: str) -> Path:
         return self.folder / name
 
-    def register(self, fixed: Path, moving: Path, config: RegisterConfig, watch: Callable[[str], None]) -> Any:
+    def register(self, fixed: Path, moving: Path, config: RegisterConfig, *, watch: Any, similarity: bool) -> Any:
         watch("load")
         self.calls.append((fixed, moving, config))
         if isinstance(self.answer, BaseException):

@@ -33,7 +33,7 @@ class Desk:
         self.folder, self.answer = folder, answer
         self.config: RegisterConfig | None = None
 
-    def register(self, fixed: Path, moving: Path, config: RegisterConfig, watch: object = None) -> Registration:
+    def register(self, fixed: Path, moving: Path, config: RegisterConfig, **_: object) -> Registration:
         self.config = config
         return self.answer
 

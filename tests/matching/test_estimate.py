@@ -133,9 +133,8 @@ def test_at_a_finer_step_lengths_are_those_of_the_finer_pixels(pair: ImagePair) 
     points = coarse.tie_points
     finer = replace(coarse, tie_points=replace(points, fixed=2 * points.fixed + 0.5, moving=2 * points.moving + 0.5))
     models = candidates(ModelChoice.TRANSLATION.value)
-    config = EstimateConfig(threshold=8.0)
-    one = known(estimate_transform(pair, coarse, config, models, RADIUS))
-    two = known(estimate_transform(pair, finer, config, models, RADIUS, step=2.0))
+    one = known(estimate_transform(pair, coarse, EstimateConfig(threshold=4.0), models, RADIUS))
+    two = known(estimate_transform(pair, finer, EstimateConfig(threshold=8.0), models, 2 * RADIUS, step=2.0))
     np.testing.assert_allclose(
         two.frames.to_files(two.transform).matrix, one.frames.to_files(one.transform).matrix, atol=1e-6
     )

@@ -11,13 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rrl_register.config import Kind
+from image_pairs import image_pair
 from rrl_register.geometry.arrays import Image, Mask, Matrix
 from rrl_register.geometry.displacement import Displacement, Transform
 from rrl_register.geometry.transforms import similarity
 from rrl_register.matching.image_pair import ImagePair
 from rrl_register.pipeline.similarity import MAX_SIDE, figures, gradient_magnitude, measure_similarity
-from rrl_register.raster.grid import Grid
 
 SHAPE = (300, 360)
 TRUE = similarity(1.03, 4.0, (11.0, -7.0), (180.0, 150.0))
@@ -35,10 +34,7 @@ def seen_by(image: Image, matrix: Matrix, shape: tuple[int, int] | None = None) 
 
 
 def pair_of(fixed: Image, moving: Image, valid: Mask | None = None, factor: float = 1.0) -> ImagePair:
-    masks = np.ones(fixed.shape, bool) if valid is None else valid, np.ones(moving.shape, bool)
-    grids = (Grid(*(round(side * factor) for side in image.shape[::-1])) for image in (fixed, moving))
-    prior = np.eye(3)
-    return ImagePair(fixed, masks[0], moving, masks[1], prior, factor, factor, Kind.OPTICAL, Kind.IR, *grids)
+    return image_pair(fixed, moving, fixed_valid=valid, factors=(factor, factor))
 
 
 def test_right_transform_raises_both_figures_whatever_the_contrast() -> None:
