@@ -17,7 +17,7 @@ from rasterio.enums import Resampling
 from rasterio.vrt import WarpedVRT
 
 from rrl_register.config import Kind, ReadConfig
-from rrl_register.geometry.pixel_frame import Frame, Rectangle
+from rrl_register.geometry.pixel_frame import Frame, Frames
 from rrl_register.geometry.transforms import project
 from rrl_register.geometry.window import Rectangle
 from rrl_register.matching import read_pair as pair_files
