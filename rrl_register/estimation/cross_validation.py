@@ -8,11 +8,10 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import ArrayLike
 
-from rrl_register.errors import NotRegisteredError
 from rrl_register.geometry.arrays import Floats, Indices, Points, Weights
 from rrl_register.geometry.displacement import AnyFit, Transform, as_transform
 from rrl_register.geometry.homography import fit_homographies, fit_homography
-from rrl_register.geometry.transforms import distances
+from rrl_register.geometry.transforms import distances, fit_or_none
 
 _BLOCKS = 5
 """Blocks along each axis that the scene is cut into; as many as default folds, so that each fold meets every row."""
@@ -42,7 +41,8 @@ def fit_each(fit: AnyFit, moving: Points, fixed: Points, weights: Floats) -> lis
         return list(fit.each(moving, fixed, weights))
     if fit is fit_homography:
         return [None if found is None else Transform(found) for found in fit_homographies(moving, fixed, weights)]
-    return [_fit_or_none(fit, moving, fixed, some) for some in weights]
+    found = (fit_or_none(fit, moving[some > 0], fixed[some > 0], some[some > 0]) for some in weights)
+    return [None if each is None else as_transform(each) for each in found]
 
 
 def fits_without(
@@ -99,9 +99,7 @@ def cross_validation_residuals(
     return np.where(known, distances(offsets), np.nan)
 
 
-def cross_validation_rmse(
-    moving: ArrayLike, fixed: ArrayLike, fit: AnyFit = fit_homography, weights: ArrayLike | None = None
-) -> float:
+def cross_validation_rmse(moving: ArrayLike, fixed: ArrayLike, fit: AnyFit = fit_homography) -> float:
     """Return the root mean square of ``cross_validation_residuals`` over ``spatial_folds``, fixed pixels.
 
     Points are left out by blocks of the scene because neighbours share their errors.
@@ -109,13 +107,12 @@ def cross_validation_rmse(
     Args:
         moving: (N, 2) points.
         fixed: (N, 2) corresponding points.
-        fit: Weighted least-squares fit.
-        weights: (N,) weights in the fits; None: all 1.
+        fit: Least-squares fit.
 
     Returns:
         NaN if there are no points, or those without some fold determine no transform.
     """
-    residual = cross_validation_residuals(moving, fixed, spatial_folds(fixed), fit, weights)
+    residual = cross_validation_residuals(moving, fixed, spatial_folds(fixed), fit)
     return float(np.sqrt(np.mean(residual**2))) if len(residual) else float("nan")
 
 
@@ -148,11 +145,3 @@ def spatial_blocks(points: ArrayLike) -> Indices:
     ranks = np.argsort(np.argsort(xy, axis=0, kind="stable"), axis=0, kind="stable")
     column, row = (ranks * _BLOCKS // max(len(xy), 1)).T
     return np.asarray(_BLOCKS * column + row)
-
-
-def _fit_or_none(fit: AnyFit, moving: Points, fixed: Points, weights: Weights) -> Transform | None:
-    used = weights > 0
-    try:
-        return as_transform(fit(moving[used], fixed[used], weights[used]))
-    except NotRegisteredError:
-        return None

@@ -9,13 +9,12 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import ArrayLike
 
-from rrl_register.errors import NotRegisteredError
 from rrl_register.estimation.ransac import biweight
 from rrl_register.geometry.arrays import Flags, Floats, Matrix, Points, Weights
 from rrl_register.geometry.displacement import Transform
 from rrl_register.geometry.homography import fit_homographies, fit_homography
 from rrl_register.geometry.thin_plate import Basis, cells, hull_of
-from rrl_register.geometry.transforms import distances, project
+from rrl_register.geometry.transforms import distances, fit_or_none, project
 
 CELLS_PER_SIDE = 5
 MIN_CELLS = 13
@@ -72,7 +71,7 @@ class DisplacedHomography:
         """
         m, f = (np.asarray(points, np.float64).reshape(-1, 2) for points in (moving, fixed))
         w = np.ones(len(m)) if weights is None else np.asarray(weights, np.float64)
-        return self.displace(fit_homography(m, f, w), _Bases(f).of(self, w > 0), m, f, w)[0]
+        return self.displace(fit_homography(m, f, w), _Bases(f), w > 0, m, w)[0]
 
     def each(self, moving: Points, fixed: Points, weights: Floats) -> list[Transform | None]:
         """Fit under weights ``(B, N)``; None where the points with a weight determine no transform."""
@@ -82,21 +81,21 @@ class DisplacedHomography:
         )
         matrices, bases = fit_homographies(moving, fixed, weights), _Bases(fixed)
         fits = (
-            _displaced_or_none(self, matrix, bases, flags, moving, fixed, some)
+            None if matrix is None else fit_or_none(self.displace, matrix, bases, flags, moving, some)
             for matrix, flags, some in zip(matrices, used, weights, strict=True)
         )
         return [fit and fit[0] for fit in fits]
 
     def displace(
-        self, matrix: Matrix, basis: Basis, moving: Points, fixed: Points, weights: Weights
+        self, matrix: Matrix, bases: _Bases, used: Flags, moving: Points, weights: Weights
     ) -> tuple[Transform, Floats]:
         """Add the displacement that a matrix's residuals show.
 
         Args:
             matrix: ``(3, 3)`` least-squares homography.
-            basis: For a fit to the points with a weight, or to more.
-            moving: ``(N, 2)`` points.
-            fixed: ``(N, 2)`` corresponding points.
+            bases: Bases at the fixed points ``(N, 2)``.
+            used: ``(N,)``, true for the points that the basis is for: those with a weight, or more.
+            moving: ``(N, 2)`` corresponding points.
             weights: ``(N,)``, >= 0.
 
         Returns:
@@ -106,8 +105,8 @@ class DisplacedHomography:
         Raises:
             NotRegisteredError: The points do not determine the displacement.
         """
-        offsets, used = fixed - project(matrix, moving), weights > 0
-        hull = basis.hull if np.array_equal(basis.used, used) else hull_of(fixed[used])
+        basis, offsets, fitted = bases.of(self, used), bases.fixed - project(matrix, moving), weights > 0
+        hull = basis.hull if np.array_equal(used, fitted) else hull_of(bases.fixed[fitted])
         displacement, values = basis.fit(offsets, weights, self.smoothing, hull)
         return Transform(matrix, displacement), distances(offsets - values)
 
@@ -158,7 +157,7 @@ def robust_displaced_homographies(
         fits = {
             model: fit
             for model, matrix, some in tried
-            if (fit := _displaced_or_none(model, matrix, bases, some > 0, moving, fixed, some))
+            if matrix is not None and (fit := fit_or_none(model.displace, matrix, bases, some > 0, moving, some))
         }
     found = {model: (transform, residual <= threshold) for model, (transform, residual) in fits.items()}
     return {model: fit for model, fit in found.items() if _is_sound(model, *fit, fixed)}
@@ -178,7 +177,7 @@ class _Bases:
     """Bases of the same points ``(N, 2)``: models and steps that use the same ones of them share one."""
 
     def __init__(self, fixed: Points) -> None:
-        self._fixed = fixed
+        self.fixed = fixed
         self._known: dict[tuple[int, bool, bytes], Basis] = {}
 
     def of(self, model: DisplacedHomography, used: Flags) -> Basis:
@@ -189,21 +188,5 @@ class _Bases:
         """
         key = model.degree, model.smoothing is not None, used.tobytes()
         if key not in self._known:
-            self._known[key] = Basis.of(self._fixed, used, model.degree, model.smoothing is not None)
+            self._known[key] = Basis.of(self.fixed, used, model.degree, model.smoothing is not None)
         return self._known[key]
-
-
-def _displaced_or_none(
-    model: DisplacedHomography,
-    matrix: Matrix | None,
-    bases: _Bases,
-    used: Flags,
-    moving: Points,
-    fixed: Points,
-    weights: Weights,
-) -> tuple[Transform, Floats] | None:
-    """Call ``displace``; return None without a matrix, or if the points do not determine the displacement."""
-    try:
-        return None if matrix is None else model.displace(matrix, bases.of(model, used), moving, fixed, weights)
-    except NotRegisteredError:
-        return None

@@ -16,7 +16,14 @@ from numpy.typing import ArrayLike
 
 from rrl_register.errors import NotRegisteredError
 from rrl_register.geometry.arrays import Flags, Floats, Matrix, Points, Weights
-from rrl_register.geometry.transforms import DEGENERATE, degenerate_points, normalised, similarity, weighted_points
+from rrl_register.geometry.transforms import (
+    DEGENERATE,
+    degenerate_points,
+    fit_or_none,
+    normalised,
+    similarity,
+    weighted_points,
+)
 
 _MAX_STEPS = 8
 _CONVERGED = 1e-8
@@ -71,16 +78,9 @@ def fit_homographies(moving: ArrayLike, fixed: ArrayLike, weights: ArrayLike) ->
     try:
         found: Sequence[Matrix | None] = _fit_all(m, f, w[enough]) if len(enough) else []
     except NotRegisteredError:
-        found = [_fit_or_none(m, f, w[row]) for row in enough]
+        found = [fit_or_none(fit_homography, m, f, w[row]) for row in enough]
     by_row = dict(zip(enough.tolist(), found, strict=True))
     return [by_row.get(row) for row in range(len(w))]
-
-
-def _fit_or_none(moving: Points, fixed: Points, weights: Weights) -> Matrix | None:
-    try:
-        return fit_homography(moving, fixed, weights)
-    except NotRegisteredError:
-        return None
 
 
 def _fit_all(moving: Points, fixed: Points, weights: Floats) -> list[Matrix]:

@@ -80,8 +80,7 @@ class Basis:
     Attributes:
         degree: Degree of the monomials.
         centre, scale: Normalised coordinates, as ``Displacement`` has them.
-        used: ``(N,)``, true for the points that are fitted.
-        hull: ``(V, 2)`` corners of their convex hull, fixed px.
+        hull: ``(V, 2)`` corners of the convex hull of the points that are fitted, fixed px.
         knots: ``(K, 2)`` normalised coordinates; none for a polynomial.
         null_space: The F combinations of the kernels that bend finitely; None for a polynomial.
         values: ``(N, T + F)`` of the T monomials and the combinations.
@@ -91,7 +90,6 @@ class Basis:
     degree: int
     centre: Points
     scale: float
-    used: Flags
     hull: Points
     knots: Points
     null_space: _NullSpace | None
@@ -119,14 +117,14 @@ class Basis:
         normalised = (within - centre) / scale
         plane = monomials(normalised, degree)
         if not plate:
-            return cls(degree, centre, scale, used, hull, np.empty((0, 2)), None, plane, np.empty((0, 0)))
+            return cls(degree, centre, scale, hull, np.empty((0, 2)), None, plane, np.empty((0, 0)))
         knots = _knots(normalised[used])
         null_space, terms = _NullSpace.of(knots, degree), plane.shape[1]
         combined = null_space.combined(thin_plate_kernel(np.concatenate([normalised, knots]), knots))
         values, at_knots = combined[: len(places)], combined[len(places) :, terms:]
         values[:, :terms] = plane
         bending = null_space.combined(at_knots.T)[:, terms:]
-        return cls(degree, centre, scale, used, hull, knots, null_space, values, bending)
+        return cls(degree, centre, scale, hull, knots, null_space, values, bending)
 
     def fit(
         self, displacements: Points, weights: Weights, smoothing: float | None, hull: Points

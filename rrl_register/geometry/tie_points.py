@@ -82,14 +82,6 @@ class Controls:
     control: Floats
     min_score: float
 
-    @classmethod
-    def joined(cls, parts: Sequence[Controls]) -> Controls | None:
-        """Join the controls of several searches on one pair; None if there are none."""
-        if not parts:
-            return None
-        candidate = np.concatenate([part.candidate for part in parts])
-        return cls(candidate, np.concatenate([part.control for part in parts]), parts[0].min_score)
-
     @property
     def acceptance(self) -> float:
         """Share of the control points that the network accepts, 0-1; NaN without any."""
@@ -146,12 +138,14 @@ class Matches:
     @classmethod
     def joined(cls, parts: Sequence[Matches]) -> Matches:
         """Join the results of searches over parts of one scene."""
+        controls = [part.controls for part in parts if part.controls]
+        candidate, control = ([getattr(each, name) for each in controls] for name in ("candidate", "control"))
         return cls(
             TiePoints.joined([part.tie_points for part in parts if len(part.tie_points)]),
             sum(part.n_fixed for part in parts),
             sum(part.n_moving for part in parts),
             sum(part.n_candidates for part in parts),
-            Controls.joined([part.controls for part in parts if part.controls]),
+            Controls(np.concatenate(candidate), np.concatenate(control), controls[0].min_score) if controls else None,
             TiePoints.joined([part.rejected for part in parts if len(part.rejected)]),
             TiePoints.joined([part.unscored for part in parts if len(part.unscored)]),
             sum(part.n_unscored for part in parts),

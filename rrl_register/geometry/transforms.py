@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -18,6 +19,8 @@ from rrl_register.geometry.arrays import Floats, Matrix, Points, Weights
 
 Fit = Callable[[Points, Points, Weights | None], Matrix]
 """Weighted least-squares fit (moving, fixed, weights) of a matrix."""
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
 DEGENERATE = 1e-9
 """Ratio of singular values below which the points do not determine the model (float64 leaves about 1e-12 of noise)."""
@@ -304,6 +307,14 @@ def weighted_points(
             "try more keypoints or a simpler model"
         )
     return m[used], f[used], w[used]
+
+
+def fit_or_none(fit: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -> _R | None:
+    """Return the result of a fit, or None if the points do not determine it."""
+    try:
+        return fit(*args, **kwargs)
+    except NotRegisteredError:
+        return None
 
 
 def degenerate_points(n: int, model: str, seen: str, needed: str) -> NotRegisteredError:
