@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from rrl_register.geometry.displacement import Displacement, Transform
 from rrl_register.geometry.pixel_frame import Frame, Frames
+from rrl_register.geometry.tie_points import TiePoints
 from rrl_register.geometry.transforms import project
 from rrl_register.geometry.window import Rectangle
 
@@ -65,11 +66,28 @@ def test_a_part_of_a_frame_shows_the_same_places(frame: Frame) -> None:
     np.testing.assert_allclose(frame.of(part).to_file(np.array([(-0.5, -0.5)])), [(left - 0.5, top - 0.5)], rtol=1e-9)
 
 
-def test_a_rectangle_holds_the_points_that_lie_in_the_image() -> None:
-    assert Rectangle.around(np.array([(2.2, 3.0), (5.7, 4.1)]), (100, 100)) == (2, 3, 5, 3)
-    assert Rectangle.around(np.array([(-9.0, 3.0), (500.0, 4.0)]), (50, 80)) == (0, 3, 80, 2)
-    assert Rectangle.around(np.array([(90.0, 3.0), (95.0, 4.0)]), (50, 80)) is None
+@given(frames, frames)
+def test_tie_points_keep_their_scores_and_their_errors_become_file_pixels(fixed: Frame, moving: Frame) -> None:
+    points = TiePoints(PLACES, PLACES[::-1], np.array([0.5, 0.7, np.nan]), np.array([0.25, np.nan, 1.0]))
+    found = Frames(fixed, moving).tie_points_to_files(points)
+    np.testing.assert_array_equal(found.fixed, fixed.to_file(PLACES))
+    np.testing.assert_array_equal(found.moving, moving.to_file(PLACES[::-1]))
+    np.testing.assert_array_equal(found.score, points.score)
+    np.testing.assert_allclose(found.agreement_px, np.array([0.25, np.nan, 1.0]) * fixed.factor)
+    unchecked = Frames(fixed, moving).tie_points_to_files(TiePoints(PLACES, PLACES, points.score))
+    assert unchecked.agreement_px is None
 
 
-def test_corners_are_pixel_centres() -> None:
-    assert Rectangle(3, 4, 10, 20).corners.tolist() == [[3, 4], [12, 4], [12, 23], [3, 23]]
+@given(frames)
+def test_the_corner_of_a_working_image_is_where_it_was_cut_out(frame: Frame) -> None:
+    """Pixel centres are whole numbers, so that the outer corner of the first pixel lies half a pixel before it."""
+    corner = frame.to_file(np.array([(-0.5, -0.5)]))
+    np.testing.assert_allclose(corner, [(frame.left - 0.5, frame.top - 0.5)], rtol=1e-12, atol=1e-9)
+
+
+def test_lengths_are_rounded_and_unknown_ones_stay_unknown() -> None:
+    there = Frames(Frame(3.0), Frame(1.0))
+    assert there.in_file_px(0.12345) == 0.37
+    assert there.in_file_px(float("nan")) is None
+    assert there.in_file_px(float("inf")) is None
+    assert there.in_file_px(None) is None

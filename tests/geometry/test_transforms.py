@@ -14,7 +14,9 @@ from rrl_register.geometry.transforms import (
     compose,
     corners_of,
     decompose,
+    distances,
     fit_affine,
+    fit_or_none,
     fit_similarity,
     fit_translation,
     from_complex,
@@ -22,6 +24,8 @@ from rrl_register.geometry.transforms import (
     invert,
     normalised,
     project,
+    reduction_matrix,
+    rescale_matrix,
     residuals,
     similarity,
     translation,
@@ -211,3 +215,92 @@ def test_plausible_transforms_are_sane(matrix: np.ndarray) -> None:
 )
 def test_implausible_transforms_are_named(matrix: np.ndarray, reason: str) -> None:
     assert reason in (implausibility(matrix, SHAPE) or "")
+
+
+@given(homographies(), st.floats(0.5, 4), st.floats(0.5, 4))
+def test_a_rescaled_transform_maps_the_same_places(
+    matrix: np.ndarray, fixed_factor: float, moving_factor: float
+) -> None:
+    rescaled = rescale_matrix(matrix, fixed_factor, moving_factor)
+    reduced = project(reduction_matrix(moving_factor), POINTS)
+    expected = project(reduction_matrix(fixed_factor), project(matrix, POINTS))
+    np.testing.assert_allclose(project(rescaled, reduced), expected, atol=1e-5)
+
+
+@given(st.floats(0.2, 5))
+def test_reduction_keeps_the_outer_corner(factor: float) -> None:
+    """The corner of the first pixel, not its centre, is what both grids share."""
+    np.testing.assert_allclose(project(reduction_matrix(factor), [(-0.5, -0.5)]), [(-0.5, -0.5)], atol=1e-12)
+    np.testing.assert_allclose(reduction_matrix(factor) @ reduction_matrix(1 / factor), np.eye(3), atol=1e-12)
+
+
+@given(homographies(), homographies(), homographies())
+@settings(max_examples=30)
+def test_composition_is_associative(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> None:
+    """Up to the points that one of them puts near its horizon."""
+    one, other = project(compose(compose(a, b), c), POINTS), project(compose(a, compose(b, c)), POINTS)
+    near = (np.abs(one) < 1e5).all(axis=1)
+    np.testing.assert_allclose(one[near], other[near], rtol=1e-5, atol=1e-3)
+
+
+@given(homographies())
+def test_the_inverse_composes_to_the_identity(matrix: np.ndarray) -> None:
+    np.testing.assert_allclose(compose(invert(matrix), matrix), np.eye(3), atol=1e-7)
+
+
+@given(scales, angles, st.floats(0, 600), st.floats(0, 400))
+def test_a_similarity_leaves_its_centre_in_place(scale: float, angle: float, x: float, y: float) -> None:
+    np.testing.assert_allclose(project(similarity(scale, angle, centre=(x, y)), [(x, y)]), [(x, y)], atol=1e-9)
+
+
+@given(homographies(), shifts, shifts)
+def test_a_shift_of_the_fixed_image_changes_no_part_of_a_decomposition(
+    matrix: np.ndarray, dx: float, dy: float
+) -> None:
+    before, after = decompose(matrix, SHAPE), decompose(translation(dx, dy) @ matrix, SHAPE)
+    assert after.scale == pytest.approx(before.scale, rel=1e-6)
+    assert after.anisotropy == pytest.approx(before.anisotropy, rel=1e-5)
+    assert after.perspective == pytest.approx(before.perspective, rel=1e-6, abs=1e-9)
+    assert after.mirrored == before.mirrored
+
+
+def test_a_mirror_image_has_a_positive_scale() -> None:
+    parts = decompose(np.diag([-2.0, 2.0, 1.0]), SHAPE)
+    assert parts.mirrored
+    assert parts.scale == pytest.approx(2)
+    assert parts.anisotropy == pytest.approx(1)
+
+
+def test_perspective_compares_the_depths_of_the_corners() -> None:
+    tilt = np.eye(3)
+    tilt[2, 0] = 0.25 / (SHAPE[1] - 1)
+    assert decompose(tilt, SHAPE).perspective == pytest.approx(0.25)
+    assert decompose(3 * tilt, SHAPE).perspective == pytest.approx(0.25)
+
+
+@given(homographies())
+def test_a_multiple_of_a_matrix_is_the_same_transform(matrix: np.ndarray) -> None:
+    np.testing.assert_allclose(normalised(-7 * matrix), normalised(matrix))
+    np.testing.assert_allclose(residuals(-7 * matrix, POINTS, project(matrix, POINTS)), 0, atol=1e-9)
+
+
+def test_a_matrix_that_cannot_be_normalised_is_kept() -> None:
+    swap = np.array([[0.0, 0, 1], [0, 1, 0], [1, 0, 0]])
+    np.testing.assert_array_equal(normalised(swap), swap)
+
+
+def test_offsets_that_are_nowhere_are_infinitely_long() -> None:
+    assert distances(np.array([(3.0, 4.0), (np.nan, 0), (np.inf, 1), (0, 0)])).tolist() == [5, np.inf, np.inf, 0]
+
+
+def test_corners_and_centre_are_of_pixel_centres() -> None:
+    assert corners_of((3, 5)).tolist() == [[0, 0], [4, 0], [4, 2], [0, 2]]
+    assert centre_of((3, 5)) == (2, 1)
+    np.testing.assert_allclose(corners_of(SHAPE).mean(axis=0), centre_of(SHAPE))
+
+
+def test_a_fit_that_is_refused_is_none() -> None:
+    assert fit_or_none(fit_affine, POINTS[:2], POINTS[:2]) is None
+    np.testing.assert_allclose(fit_or_none(fit_affine, POINTS, POINTS), np.eye(3), atol=1e-9)
+    with pytest.raises(ValueError, match="not one of each"):
+        fit_or_none(fit_affine, POINTS, POINTS[1:])
