@@ -17,7 +17,7 @@ from pathlib import Path
 import cv2
 
 WIDTH = 1200
-QUALITY = 80
+QUALITY = 74
 WINDOW = "1200,900"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
