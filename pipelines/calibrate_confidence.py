@@ -2,11 +2,11 @@
 
     python pipelines/calibrate_confidence.py ../shared/data/train runs/calibration.jsonl --fit --diagram reliability.png
 
-Pairs that the network's training kept for validation are misregistered and damaged, or mixed with one another (nothing
-to be found), as in benchmarks/hard_cases.py, and registered. Results are appended to the file one by one, and those
-already there are not made again. ``--fit`` then fits a logistic model of the evidence and prints it as JSON, to be
-kept as rrl_register/estimation/confidence.json; its figures, and the diagram, are of scenes that were left out of the
-fit. The diagram needs the extra ``train`` (Matplotlib). ``--table`` prints what became of each kind.
+Pairs that training keeps for validation are misregistered and damaged, or mixed with one another (negatives), as in
+benchmarks/hard_cases.py, and registered. Results are appended to the file one by one; existing ones are not repeated.
+``--fit`` then fits a logistic model of the evidence and prints it as JSON for rrl_register/estimation/confidence.json;
+its figures, and the diagram, come from cross-validation over scenes. The diagram needs the extra ``train``
+(Matplotlib). ``--table`` prints the results by kind.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ from rrl_register.training.evaluation.plot import check_plot
 from rrl_register.training.evaluation.tables import text_table
 
 RIGHT_BELOW_PX = 5.0
-"""Mean error of a right registration: the pairs themselves are true to 1 px, the search still ties its points from
-here, and no wrong place is as near as this by chance."""
+"""Mean error of a correct registration: the pairs themselves are accurate to 1 px, the search converges from here, and
+no wrong place is this near by chance."""
 
 
 def attempt(plan: Plan) -> dict[str, Any]:
-    """Makes and registers a case; its evidence and whether the result is right."""
+    """Make and register a case; return its evidence, and whether the result is correct."""
     row = {"name": plan.name, "seed": plan.seed, "suite": plan.suite, "family": plan.scene.family}
     row |= {"scenes": plan.scenes, "right": False, "error": None, "evidence": None, "implausible": None}
     case = make_case(plan)
@@ -63,7 +63,7 @@ def attempt(plan: Plan) -> dict[str, Any]:
 
 
 def error_px(case: HardCase, matrix: np.ndarray) -> float | None:
-    """Mean distance of a transform from the true one, relief aside, fixed px; None where there is no true one."""
+    """Compute the mean distance of a transform from the true one without relief, fixed px; None for negatives."""
     if case.matrix is None or case.landmarks_moving is None:
         return None
     away = project(matrix, case.landmarks_moving) - project(case.matrix, case.landmarks_moving)
@@ -71,7 +71,7 @@ def error_px(case: HardCase, matrix: np.ndarray) -> float | None:
 
 
 def _estimate(plan: Plan, case: HardCase) -> Estimate | None:
-    """The best transform found, right or wrong; None if there is none."""
+    """Return the best estimate, correct or not; None if there is none."""
     from rrl_register.pipeline.register import search
 
     with tempfile.TemporaryDirectory() as folder:
@@ -85,13 +85,13 @@ def _estimate(plan: Plan, case: HardCase) -> Estimate | None:
 
 @cache
 def _scorer() -> LoadedScorer:
-    """One network for each process, on one thread: there are as many processes as cores."""
+    """Load one network for each process, on one thread, because there are as many processes as cores."""
     cv2.setNumThreads(1)
     return load_scorer(None, Device.AUTO, threads=1)
 
 
 def register_missing(plans: list[Plan], results: Path, workers: int) -> None:
-    """Register the cases that have no result yet, and append what becomes of them."""
+    """Register the cases that have no result yet, and append their results."""
     done = {(row["name"], row["seed"]) for row in _rows(results)}
     missing = [plan for plan in plans if (plan.name, plan.seed) not in done]
     results.parent.mkdir(parents=True, exist_ok=True)
@@ -101,7 +101,7 @@ def register_missing(plans: list[Plan], results: Path, workers: int) -> None:
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """What became of each kind: how many were right, their median error, and the errors of the others, px."""
+    """Format the results by kind: number of correct ones, their median error, and the errors of the others, px."""
     lines = []
     for kind in DIFFICULTIES:
         of_kind = [row for row in rows if row["suite"] == kind]
@@ -114,7 +114,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def main() -> int:
-    """Parses the command line, makes what is missing, fits if asked; returns the exit code."""
+    """Run the command line; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="folder with pairs.csv")
     parser.add_argument("results", type=Path, help="JSON lines to append to")
@@ -124,10 +124,10 @@ def main() -> int:
     parser.add_argument(
         "--negatives", type=int, default=60, metavar="N", help="pairs of two places; default: %(default)s"
     )
-    parser.add_argument("--seed", type=int, default=1, help="of all that is random; default: %(default)s")
+    parser.add_argument("--seed", type=int, default=1, help="random seed; default: %(default)s")
     parser.add_argument("--workers", type=int, default=2, help="processes; default: %(default)s")
     parser.add_argument("--fit", action="store_true", help="fit the model and print it")
-    parser.add_argument("--table", action="store_true", help="print what became of each kind")
+    parser.add_argument("--table", action="store_true", help="print the results by kind")
     parser.add_argument("--diagram", type=Path, metavar="FILE.png", help="with --fit: draw the reliability diagram")
     args = parser.parse_args()
     try:

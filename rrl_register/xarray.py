@@ -1,4 +1,4 @@
-"""The xarray accessor ``.rrl``: registers labelled arrays; those backed by dask stay lazy. Needs the extra ``xarray``.
+"""The xarray accessor ``.rrl``: registration of labelled arrays, lazy for those backed by dask. Extra: ``xarray``.
 
 Importing this module registers the accessor.
 """
@@ -33,15 +33,15 @@ except ImportError as error:
     raise ImportError(f"{error.name} not installed; needed here; try: pip install 'rrl-register[xarray]'") from error
 
 _CHUNK = 1024
-"""Side of the chunks of a lazy result, px, where the reference has none."""
+"""Side of the chunks of a lazy result, px, if the reference has none."""
 
 
 @xr.register_dataarray_accessor("rrl")
 class RRLAccessor:
     """Registration of a ``DataArray`` with two spatial dimensions and at most one more, such as ``band``.
 
-    What rioxarray knows of an array is used: its dimensions, CRS, geotransform and nodata value. NaN and the nodata
-    value stand for no data.
+    Dimensions, CRS, geotransform and nodata value are those that rioxarray reports. NaN and the nodata value mark
+    missing data.
     """
 
     def __init__(self, array: xr.DataArray) -> None:
@@ -50,22 +50,22 @@ class RRLAccessor:
     def registration_to(
         self, reference: xr.DataArray, config: RegisterConfig | None = None, *, scorer: Scorer | None = None
     ) -> Registration:
-        """Registers this array, the moving image, onto a reference; computed at once, whatever backs the arrays.
+        """Register this array, the moving image, onto a reference; computed at once, even for arrays backed by dask.
 
         Arrays backed by dask are averaged down, chunk by chunk, to no less than ``config.read.max_side`` px before they
-        are loaded. Averaging takes speckle away: name the kind of SAR images.
+        are loaded. Averaging removes speckle: set the kind of SAR images.
 
         Args:
             reference: The fixed image.
             config: Settings; None: the defaults.
-            scorer: A network that is loaded already.
+            scorer: A loaded network to use.
 
         Returns:
-            The result, in pixels of both arrays; its ``status`` is ``failed`` where they could not be registered.
+            The result, in pixels of both arrays; its ``status`` is ``failed`` if they could not be registered.
 
         Raises:
             InputError: An array cannot be used, or the georeferences share no ground.
-            UsageError: An array has other dimensions than two in space and one more.
+            UsageError: An array has other dimensions than two in space and at most one more.
         """
         config = config or RegisterConfig()
         fixed, moving = (_loaded(array, config.read.max_side) for array in (reference, self._array))
@@ -80,22 +80,22 @@ class RRLAccessor:
         registration: Registration | None = None,
         scorer: Scorer | None = None,
     ) -> xr.DataArray:
-        """Registers this array, the moving image, and brings it onto the grid of a reference.
+        """Register this array, the moving image, and resample it on the grid of a reference.
 
         Args:
             reference: The fixed image.
             config: Settings; None: the defaults.
-            registration: What ``registration_to`` gave for this pair; None: register.
-            scorer: A network that is loaded already.
+            registration: Result of ``registration_to`` for this pair; None: register.
+            scorer: A loaded network to use.
 
         Returns:
             This array with the coordinates, CRS and geotransform of the reference. Its type and nodata value are kept;
-            without a nodata value, NaN stands for no data and integers become floats. Backed by dask if this array is:
-            then nothing of it is warped before it is computed, and each chunk reads only what it needs.
+            without a nodata value, NaN marks missing data and integers become floats. The result is lazy if this array
+            is backed by dask: each chunk is warped when it is computed, and reads only what it needs.
 
         Raises:
             NotRegisteredError: The images could not be registered.
-            InputError, UsageError: As ``registration_to``.
+            InputError, UsageError: See ``registration_to``.
         """
         config = config or RegisterConfig()
         found = registration or self.registration_to(reference, config, scorer=scorer)
@@ -112,14 +112,14 @@ class RRLAccessor:
 
 
 class _Loaded(NamedTuple):
-    """An array in memory, and how many px of the whole one of its px is wide."""
+    """An array in memory, averaged down by ``factor``."""
 
     image: ImageArray
     factor: int
 
 
 class _Work(NamedTuple):
-    """How to warp: the way back, what stands for no data in the source and in the result, and the result's type."""
+    """Inverse map, nodata values of the source and of the result, and the result's type."""
 
     warp: InverseMap
     nodata: float | None
@@ -148,19 +148,19 @@ def _loaded(array: xr.DataArray, max_side: int) -> _Loaded:
 
 
 def _bands(array: xr.DataArray) -> xr.DataArray:
-    """The array as (B, H, W)."""
+    """Return the array as (B, H, W)."""
     try:
         y, x = array.rio.y_dim, array.rio.x_dim
     except rioxarray.exceptions.MissingSpatialDimensionError as error:
         raise UsageError(f"dimensions {array.dims}; needed y and x; try .rio.set_spatial_dims") from error
     others = [name for name in array.dims if name not in (y, x)]
     if len(others) > 1:
-        raise UsageError(f"dimensions {array.dims}; needed two in space and one more at most; try .isel")
+        raise UsageError(f"dimensions {array.dims}; needed two in space and at most one more; try .isel")
     return array.transpose(*others, y, x) if others else array.expand_dims("band")
 
 
 def _grid(array: xr.DataArray) -> Grid:
-    """Size and georeference; coordinates count for more than a geotransform, which slicing leaves behind."""
+    """Return size and georeference; coordinates take precedence over a geotransform, which slicing does not update."""
     y, x = array.rio.y_dim, array.rio.x_dim
     with_coordinates = x in array.coords and y in array.coords and min(array.sizes[x], array.sizes[y]) > 1
     transform = array.rio.transform(recalc=with_coordinates)
@@ -168,20 +168,20 @@ def _grid(array: xr.DataArray) -> Grid:
 
 
 def _names(array: xr.DataArray) -> tuple[str, ...]:
-    """Names of the bands, as GDAL's readers leave them."""
+    """Return the bands' names, as GDAL's readers store them."""
     names = array.attrs.get("long_name", ())
     names = (names,) if isinstance(names, str) else tuple(map(str, names))
     return names if len(names) == _bands(array).shape[0] else ()
 
 
 def _known(values: Any, nodata: float | None) -> Any:
-    """Which values are data."""
+    """Return true for values that are data."""
     finite = np.isfinite(values)
     return finite if nodata is None or np.isnan(nodata) else finite & (values != nodata)
 
 
 def _fill(array: xr.DataArray) -> tuple[float, np.dtype[Any]]:
-    """What stands for no data in the result, and its type."""
+    """Return the nodata value and the type of the result."""
     nodata, dtype = array.rio.nodata, array.dtype
     if nodata is not None and not (np.isnan(nodata) and dtype.kind in "iu"):
         return nodata, dtype
@@ -189,7 +189,7 @@ def _fill(array: xr.DataArray) -> tuple[float, np.dtype[Any]]:
 
 
 def _warped(bands: npt.NDArray[Any], work: _Work, box: Box, part: Box) -> npt.NDArray[Any]:
-    """A block of the fixed grid, (B, h, w), from the part of the moving image that it needs, (B, rows, columns)."""
+    """Warp a part (B, rows, columns) of the moving image to a block (B, h, w) of the fixed grid."""
     source = ArraySource(bands, np.asarray(_known(bands, work.nodata).all(axis=0)), part, work.warp.shape)
     view = View(source, work.warp, box.shape, tuple(range(len(bands))))
     values, valid = view.whole(box)
@@ -198,14 +198,14 @@ def _warped(bands: npt.NDArray[Any], work: _Work, box: Box, part: Box) -> npt.ND
 
 
 def _lazily_warped(bands: Any, work: _Work, chunks: tuple[tuple[int, ...], tuple[int, ...]]) -> Any:
-    """The same for each chunk of the result, as an array of dask."""
+    """Warp each chunk of the result lazily, as a dask array."""
     import dask
     import dask.array as da
 
     shared, warp_block = dask.delayed(work), dask.delayed(_warped, pure=True)
 
     def block(box: Box) -> Any:
-        """One chunk of the result, from the part of the moving image that it shows."""
+        """Return one chunk of the result, from the part of the moving image that it needs."""
         shape = (len(bands), *box.shape)
         part = work.warp.window(box)
         if 0 in part.shape:
@@ -218,7 +218,7 @@ def _lazily_warped(bands: Any, work: _Work, chunks: tuple[tuple[int, ...], tuple
 
 
 def _chunks(reference: xr.DataArray) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Sizes of the result's chunks along y and x: the reference's where it has some."""
+    """Return the chunk sizes of the result along y and x: the reference's if it has chunks."""
     bands = _bands(reference)
     if bands.chunks is not None:
         return bands.chunks[1], bands.chunks[2]
@@ -233,7 +233,7 @@ def _spans(sizes: tuple[int, ...]) -> Iterator[tuple[int, int]]:
 
 
 def _like(reference: xr.DataArray, moving: xr.DataArray, values: Any, fill: float) -> xr.DataArray:
-    """Values (B, h, w) with the moving array's name, bands and attributes, at the reference's coordinates."""
+    """Label values (B, h, w) with the moving array's name, bands and attributes, and the reference's coordinates."""
     y, x = reference.rio.y_dim, reference.rio.x_dim
     others = [name for name in moving.dims if name not in (moving.rio.y_dim, moving.rio.x_dim)]
     coords = {name: coord for name, coord in moving.coords.items() if coord.dims == tuple(others) and others}

@@ -1,4 +1,4 @@
-"""The command that every baseline is: ``python METHOD.py FIXED MOVING RESULT.json``.
+"""Command line of every baseline: ``python METHOD.py FIXED MOVING RESULT.json``.
 
 RESULT.json holds ``status`` ("ok" or "failed"), ``reason``, ``matrix`` (3 x 3, moving -> fixed pixels, (x, y), (0, 0) =
 centre of the top-left pixel; null where it failed) and ``n_inliers`` (null where a method has none).
@@ -58,7 +58,7 @@ def on_one_grid(register: Register) -> Register:
     """Put the moving image on the fixed one's grid, as far as is known beforehand, for methods that need that."""
 
     def registered(fixed: Image, moving: Image) -> Found:
-        """Registers the moving image where georeferences, or sizes, put it."""
+        """Register the moving image from its prior position."""
         known = prior(fixed, moving)
         if fixed.grey.shape != moving.grey.shape or not np.allclose(known, np.eye(3)):
             moving = warped(moving, known, fixed.grey.shape)

@@ -34,7 +34,7 @@ def register(fixed: Image, moving: Image) -> Found:
 
 
 def _affine(fixed: Image, moving: Image) -> Matrix:
-    """What elastix finds, (3, 3), fixed -> moving: the direction that its transforms have."""
+    """Run elastix; return its transform (3, 3), fixed -> moving, the direction of its transforms."""
     _, found = itk.elastix_registration_method(
         itk.image_from_array(fixed.grey),
         itk.image_from_array(moving.grey),

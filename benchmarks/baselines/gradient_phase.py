@@ -50,7 +50,7 @@ def doubled_gradients(grey: Grey, valid: Mask) -> Field:
 
 
 def phase_correlation(fixed: Field, moving: Field) -> tuple[Matrix, float]:
-    """The shift, (3, 3), moving -> fixed, between two fields of one shape, and how far its peak stands out."""
+    """Find the shift (3, 3), moving -> fixed, between two fields of one shape, and the sharpness of its peak."""
     power = np.fft.fft2(fixed) * np.conj(np.fft.fft2(moving))
     height, width = fixed.shape
     frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width))

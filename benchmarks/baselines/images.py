@@ -68,7 +68,7 @@ def _read_with_opencv(path: Path) -> NDArray[np.generic]:
 
 
 def to_grey(bands: NDArray[np.generic]) -> tuple[Grey, Mask]:
-    """The mean of the bands, (B, H, W), stretched between two percentiles; a mostly dark one is compressed too.
+    """Average the bands, (B, H, W), stretched between two percentiles; a mostly dark one is compressed too.
 
     Returns:
         (H, W) float32 in [0, 1] and (H, W) bool, where there is data: not in areas where all bands are 0, nor where one
@@ -92,7 +92,7 @@ def to_grey(bands: NDArray[np.generic]) -> tuple[Grey, Mask]:
 
 
 def prior(fixed: Image, moving: Image) -> Matrix:
-    """What is known beforehand, (3, 3), moving -> fixed pixels.
+    """Return the prior (3, 3), moving -> fixed pixels.
 
     Georeferences in one system; without them the images are taken to show the same scene, each at its own size.
     """
@@ -103,7 +103,7 @@ def prior(fixed: Image, moving: Image) -> Matrix:
 
 
 def warped(image: Image, matrix: Matrix, shape: tuple[int, ...]) -> Image:
-    """An image after a transform, (3, 3), on a grid of ``shape`` (H, W); without a georeference."""
+    """Resample an image by a transform, (3, 3), on a grid of ``shape`` (H, W); without a georeference."""
     size = shape[::-1]
     valid = cv2.warpPerspective(image.valid.astype(np.uint8), matrix, size, flags=cv2.INTER_NEAREST) > 0
     # Half the size and less would alias without an average over what becomes a pixel.

@@ -1,4 +1,4 @@
-"""From a pair of images and a seed to a hard case in memory."""
+"""Hard cases in memory, made from a pair of images and a seed."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ from rrl_register.geometry.arrays import Matrix, Points
 from rrl_register.geometry.transforms import decompose, project
 
 _SOURCE_BLUR = 0.5
-"""Standard deviation that a pixel's own area stands for, px."""
+"""Standard deviation equivalent to a pixel's area, px."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """One case to be made.
+    """Plan of one case.
 
     Attributes:
-        name: Of the case.
+        name: Name of the case.
         suite: Its difficulty.
-        scene: Where the fixed image comes from.
-        partner: Where the moving image comes from: the same scene, but for negatives.
-        seed: Of all that is random in it.
+        scene: Source of the fixed image.
+        partner: Source of the moving image: the same scene, except for negatives.
+        seed: Random seed.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Plan:
 
     @property
     def scenes(self) -> tuple[str, ...]:
-        """Names of the scenes that are in it."""
+        """Names of its scenes."""
         return tuple(dict.fromkeys((self.scene.name, self.partner.name)))
 
 
@@ -61,8 +61,8 @@ class HardCase:
 
     Attributes:
         fixed, moving: (B, H, W) uint8.
-        matrix: (3, 3), moving px -> fixed px; of a case with relief, what is true without it; None for negatives.
-        landmarks_fixed, landmarks_moving: (N, 2) px, corresponding points, the relief included; None for negatives.
+        matrix: (3, 3), moving px -> fixed px, without the relief; None for negatives.
+        landmarks_fixed, landmarks_moving: (N, 2) px, with the relief; None for negatives.
     """
 
     fixed: NDArray[np.uint8]
@@ -75,9 +75,9 @@ class HardCase:
 def plan_cases(
     scenes: Sequence[SourcePair], per_suite: int, seed: int, suites: Sequence[str] = tuple(DIFFICULTIES)
 ) -> list[Plan]:
-    """Choose scenes for each suite, the families in turn; the same seed gives the same cases.
+    """Choose scenes for each suite, alternating between families; the result depends on the seed only.
 
-    More cases of a suite begin with the same ones. A suite that no scene suits has none.
+    More cases of a suite begin with the same ones. A suite without suitable scenes has no cases.
     """
     plans = []
     for suite in suites:
@@ -108,7 +108,7 @@ def spoil(visible: ScenePixels, other: ScenePixels, suite: str, seed: int) -> Ha
         other: Becomes the moving image; on one grid with ``visible``, or of another place for negatives, which are cut
             to the size of the smaller.
         suite: Its difficulty.
-        seed: Of all that is random.
+        seed: Random seed.
     """
     rng, difficulty = np.random.default_rng(seed), DIFFICULTIES[suite]
     height, width = (min(a, b) for a, b in zip(visible.valid.shape, other.valid.shape, strict=True))
@@ -126,19 +126,19 @@ def spoil(visible: ScenePixels, other: ScenePixels, suite: str, seed: int) -> Ha
 
 
 def render_fixed(image: ScenePixels, frame: Frame) -> ScenePixels:
-    """The fixed image of a frame."""
+    """Resample the fixed image of a frame."""
     return sample(image, project(frame.to_source, pixels(frame.shape)), frame.shape, float(frame.to_source[0, 0]))
 
 
 def render_moving(image: ScenePixels, frame: Frame, relief: Relief | None = None) -> ScenePixels:
-    """The moving image of a frame: through the misregistration, the relief, and then the pair's own pixels."""
+    """Resample the moving image of a frame, through the misregistration and the relief."""
     places = project(frame.to_source, to_fixed(pixels(frame.shape), frame.matrix, relief))
     step = float(frame.to_source[0, 0]) * decompose(frame.matrix, frame.shape).scale
     return sample(image, places, frame.shape, step)
 
 
 def sample(image: ScenePixels, places: Points, shape: tuple[int, int], step: float) -> ScenePixels:
-    """Look up an image at places, blurred before as the area of the new pixels asks for.
+    """Interpolate an image at places, after a blur that matches the size of the new pixels.
 
     Args:
         image: The source.
@@ -147,7 +147,7 @@ def sample(image: ScenePixels, places: Points, shape: tuple[int, int], step: flo
         step: Source px per px of the result.
 
     Returns:
-        The image, 0 where the source holds no data or does not reach.
+        The image, 0 where the source holds no data.
     """
     x, y = (places[:, axis].reshape(shape).astype(np.float32) for axis in (0, 1))
     bands = [_looked_up(_reduced_detail(band, step), x, y) for band in image.values]
@@ -165,7 +165,7 @@ def _looked_up(band: NDArray[np.float32], x: NDArray[np.float32], y: NDArray[np.
 
 
 def _damaged(before: ScenePixels, values: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Bytes, 0 where there was no data before."""
+    """Convert to bytes, 0 where there was no data before."""
     return np.where(before.valid, np.clip(np.rint(values), 0, WHITE), 0).astype(np.uint8)
 
 
@@ -182,7 +182,7 @@ def _of_family(scenes: Sequence[SourcePair], family: str) -> list[SourcePair]:
 
 
 def _families_in_turn(scenes: Sequence[SourcePair], rng: np.random.Generator) -> Iterator[SourcePair]:
-    """One scene of each family, then another of each, without end; those of a family in random order."""
+    """Yield one scene of each family in turn, without end; those of a family in random order."""
     families = [_of_family(scenes, family) for family in dict.fromkeys(scene.family for scene in scenes)]
     shuffled = [[family[i] for i in rng.permutation(len(family))] for family in families]
     for turn in count() if shuffled else ():
@@ -191,7 +191,7 @@ def _families_in_turn(scenes: Sequence[SourcePair], rng: np.random.Generator) ->
 
 
 def _other_place(scene: SourcePair, family: Sequence[SourcePair], rng: np.random.Generator) -> SourcePair:
-    """Another scene: every other time the next one of the list, for neighbours look most alike."""
+    """Choose another scene: in half of the cases the next one of the list, because neighbours look most alike."""
     others = [other for other in family if other.name != scene.name]
     following = family.index(scene) % len(others)
     return others[following if rng.random() < 0.5 else int(rng.integers(len(others)))]

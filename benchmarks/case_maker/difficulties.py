@@ -1,4 +1,4 @@
-"""The table of difficulties: how each is misregistered, what spoils its images, and what it needs of a pair."""
+"""Table of difficulties: misregistration, damage and requirements of each."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class Difficulty:
 
     Attributes:
         draw: Draws the misregistration.
-        damage_fixed, damage_moving: What is done to the images.
-        suffix: Of the files; GeoTIFFs are georeferenced, with the misregistration as the error of the georeference.
-        relief: Whether terrain displaces the moving image.
-        not_families: Families that this makes no sense for.
-        least_side: Longer side that a pair needs, px.
+        damage_fixed, damage_moving: Damage to the images.
+        suffix: Suffix of the files; GeoTIFFs are georeferenced, and the misregistration is the georeference's error.
+        relief: True if terrain displaces the moving image.
+        not_families: Families without this difficulty.
+        least_side: Smallest longer side of a pair, px.
     """
 
     draw: Draw = misregistration.modest

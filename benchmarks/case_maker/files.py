@@ -1,4 +1,4 @@
-"""Hard cases as files, and the list of them that ``benchmarks/pairs.py`` reads."""
+"""Files of hard cases, and their list for ``benchmarks/pairs.py``."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from rrl_register.raster.writer import atomic_path, write_json
 
 _JPEG_QUALITY = 90
 _CRS, _EAST_M, _NORTH_M = "EPSG:32631", 500_000, 4_000_000
-"""A place for the images that have a georeference; where on earth does not matter."""
+"""An arbitrary place for georeferenced images."""
 
 
 def write_cases(folder: Path, plans: Iterable[Plan]) -> Path:
-    """Make cases and write them, and pairs.json when all are there; replaces what is there.
+    """Make cases and write them, then their list pairs.json; existing files are replaced.
 
     Returns:
         The list: JSON as ``benchmarks/pairs.py`` describes it, with the ``matrix`` and the ``scenes`` of each case.
 
     Raises:
-        InputError: A source cannot be read or a file not be written.
+        InputError: A source cannot be read, or a file cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     entries = [write_case(folder, plan, make_case(plan)) for plan in plans]
@@ -69,7 +69,7 @@ def _write_image(path: Path, image: NDArray[np.uint8], gsd: float) -> None:
 
 
 def _encoded(suffix: str, image: NDArray[np.uint8]) -> bytes:
-    """As OpenCV writes it, to whom the bands come last, and blue first."""
+    """Encode by OpenCV, which takes the bands last, and blue first."""
     settings = (cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY) if suffix == JPEG else ()
     return bytes(cv2.imencode(suffix, np.ascontiguousarray(image[::-1].transpose(1, 2, 0)), settings)[1])
 

@@ -1,4 +1,4 @@
-"""Where the images of a hard case lie: random misregistrations, frames cut out of a pair, points that correspond."""
+"""Geometry of hard cases: random misregistrations, frames cut out of a pair, and landmarks."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from rrl_register.geometry.arrays import Matrix, Points
 from rrl_register.geometry.transforms import centre_of, compose, corners_of, project, similarity, translation
 
 MIN_OVERLAP = 0.4
-"""Share of the smaller image's ground that the other one shows."""
+"""Overlap of both images over the smaller one's footprint."""
 LEAST_SIDE, MOST_SIDE = 400, 640
-"""Longer side of the images, px: enough to match on, not more than a run has time for."""
+"""Longer side of the images, px: enough for matching, and fast."""
 FINEST_STEP = 0.7
-"""Source px per px of the finer image: any finer would only be blur."""
+"""Source px per px of the finer image: a finer one would only be blurred."""
 MAX_GEOREFERENCE_ERROR_PX = 100.0
 _LATTICE = 12
 """Landmarks per side, before those outside of the fixed image are dropped."""
@@ -26,7 +26,7 @@ _WAVES = 3
 
 @dataclass(frozen=True)
 class Misregistration:
-    """How the moving image lies to the fixed one, whatever their size.
+    """Position of the moving image relative to the fixed one, for any size.
 
     Attributes:
         scale: Fixed px per moving px.
@@ -41,7 +41,7 @@ class Misregistration:
     tilt: tuple[float, float] = (0.0, 0.0)
 
     def matrix(self, shape: tuple[int, int]) -> Matrix:
-        """(3, 3), moving px -> fixed px, for two images of ``shape`` (H, W)."""
+        """Return the matrix (3, 3), moving px -> fixed px, for two images of ``shape`` (H, W)."""
         side, (x, y) = max(shape), centre_of(shape)
         turned = similarity(self.scale, self.rotation_deg, (self.shift[0] * side, self.shift[1] * side), (x, y))
         tilted = np.eye(3)
@@ -53,7 +53,7 @@ Draw = Callable[[np.random.Generator], Misregistration]
 
 
 def modest(rng: np.random.Generator) -> Misregistration:
-    """Up to 10 degrees, 10 %, a tenth of the side, and a slight perspective."""
+    """Draw up to 10 degrees, 10 %, a tenth of the side, and a slight perspective."""
     return Misregistration(
         scale=float(np.exp(rng.uniform(-0.1, 0.1))),
         rotation_deg=float(rng.uniform(-10, 10)),
@@ -63,39 +63,39 @@ def modest(rng: np.random.Generator) -> Misregistration:
 
 
 def shifted(rng: np.random.Generator) -> Misregistration:
-    """A shift of a quarter to a half of the side one way, anything up to a half the other way; up to 3 degrees."""
+    """Draw a shift of a quarter to half of the side one way, up to half the other way; up to 3 degrees."""
     far, other = rng.uniform(0.25, 0.5) * rng.choice([-1, 1]), rng.uniform(-0.5, 0.5)
     shift = (far, other) if rng.random() < 0.5 else (other, far)
     return Misregistration(rotation_deg=float(rng.uniform(-3, 3)), shift=(float(shift[0]), float(shift[1])))
 
 
 def scaled(rng: np.random.Generator) -> Misregistration:
-    """A scale of 0.5 to 2, otherwise modest."""
+    """Draw a scale of 0.5 to 2, otherwise ``modest``."""
     others = modest(rng)
     return Misregistration(float(2 ** rng.uniform(-1, 1)), others.rotation_deg, others.shift, others.tilt)
 
 
 def turned(rng: np.random.Generator) -> Misregistration:
-    """Any rotation, otherwise modest."""
+    """Draw any rotation, otherwise ``modest``."""
     others = modest(rng)
     return Misregistration(others.scale, float(rng.uniform(-180, 180)), others.shift, others.tilt)
 
 
 def tilted(rng: np.random.Generator) -> Misregistration:
-    """A strong perspective, otherwise modest: the depth changes by 15 to 30 % over the image."""
+    """Draw a strong perspective, otherwise ``modest``: the depth changes by 15 to 30 % over the image."""
     others, direction = modest(rng), rng.uniform(0, 2 * np.pi)
     tilt = rng.uniform(0.15, 0.3) * np.array([np.cos(direction), np.sin(direction)])
     return Misregistration(others.scale, others.rotation_deg, others.shift, (float(tilt[0]), float(tilt[1])))
 
 
 def combined(rng: np.random.Generator) -> Misregistration:
-    """A scale of 0.6 to 1.7, any rotation, a shift of up to 0.15 of the side and a slight perspective at once."""
+    """Draw a scale of 0.6 to 1.7, any rotation, a shift of up to 0.15 of the side and a slight perspective."""
     scale = float(np.exp(rng.uniform(np.log(0.6), np.log(1.7))))
     return Misregistration(scale, float(rng.uniform(-180, 180)), _pair(rng, 0.15), _pair(rng, 0.05))
 
 
 def georeferenced_wrongly(rng: np.random.Generator) -> Misregistration:
-    """40 to 100 px in an image of ``MOST_SIDE``, in smaller ones in proportion; up to 3 degrees and 3 %."""
+    """Draw a shift of 40 to 100 px for ``MOST_SIDE``, in proportion for smaller images; up to 3 degrees and 3 %."""
     direction, length = rng.uniform(0, 2 * np.pi), rng.uniform(0.4, 1) * MAX_GEOREFERENCE_ERROR_PX / MOST_SIDE
     return Misregistration(
         scale=float(np.exp(rng.uniform(-0.03, 0.03))),
@@ -105,7 +105,7 @@ def georeferenced_wrongly(rng: np.random.Generator) -> Misregistration:
 
 
 def draw_overlapping(draw: Draw, rng: np.random.Generator, shape: tuple[int, int]) -> Misregistration:
-    """Draw until images of ``shape`` (H, W) share ``MIN_OVERLAP`` of their ground."""
+    """Draw until images of ``shape`` (H, W) overlap by ``MIN_OVERLAP``."""
     while True:
         drawn = draw(rng)
         if overlap(drawn.matrix(shape), shape) >= MIN_OVERLAP:
@@ -113,7 +113,7 @@ def draw_overlapping(draw: Draw, rng: np.random.Generator, shape: tuple[int, int
 
 
 def overlap(matrix: Matrix, shape: tuple[int, int]) -> float:
-    """Ground that both images of ``shape`` (H, W) show, over what the one that shows less of it does, 0-1."""
+    """Compute the overlap of two images of ``shape`` (H, W) over the smaller footprint, 0-1."""
     fixed = corners_of(shape).astype(np.float32)
     moving = project(matrix, corners_of(shape)).astype(np.float32)
     shared, _ = cv2.intersectConvexConvex(fixed, moving)
@@ -122,7 +122,7 @@ def overlap(matrix: Matrix, shape: tuple[int, int]) -> float:
 
 @dataclass(frozen=True)
 class Frame:
-    """Where both images of a case are cut out of the pixel grid of a pair.
+    """Position of both images of a case on the pixel grid of a pair.
 
     Attributes:
         shape: (H, W) of both.
@@ -136,7 +136,7 @@ class Frame:
 
 
 def plan_frame(source: tuple[int, int], drawn: Misregistration, rng: np.random.Generator) -> Frame:
-    """Find room for a misregistration in a pair of images.
+    """Place a misregistered case within a pair of images.
 
     The finer image takes one px per px of the pair, so that nothing is blurred; the size is chosen so that both
     images lie within the pair. Where that would make them smaller than ``LEAST_SIDE``, the finer one is enlarged
@@ -172,13 +172,13 @@ class Relief:
     waves: NDArray[np.float64]
 
     def at(self, points: Points) -> Points:
-        """Displacement (N, 2) of points (N, 2), fixed px."""
+        """Compute the displacement (N, 2) of points (N, 2), fixed px."""
         heights = np.sin(points @ self.waves[:, :2].T + self.waves[:, 2]).mean(axis=1)
         return np.asarray(heights[:, None] * self.direction, np.float64)
 
 
 def draw_relief(rng: np.random.Generator, shape: tuple[int, int]) -> Relief:
-    """A relief that displaces by 2 to 5 px where it is strongest, in waves of half a side and more."""
+    """Draw a relief that displaces by at most 2 to 5 px, in waves of half a side and more."""
     wave = rng.uniform(0.5, 1.5, (_WAVES, 1)) * max(shape)
     angle = rng.uniform(0, 2 * np.pi, (_WAVES, 1))
     waves = np.hstack(
@@ -191,13 +191,13 @@ def draw_relief(rng: np.random.Generator, shape: tuple[int, int]) -> Relief:
 
 
 def to_fixed(points: Points, matrix: Matrix, relief: Relief | None) -> Points:
-    """Fixed px (N, 2) of moving px (N, 2): through the matrix, then displaced by the relief."""
+    """Map moving px (N, 2) to fixed px (N, 2) by the matrix and the relief."""
     mapped = project(matrix, points)
     return mapped if relief is None else mapped + relief.at(mapped)
 
 
 def landmarks(matrix: Matrix, shape: tuple[int, int], relief: Relief | None = None) -> tuple[Points, Points]:
-    """Corresponding points (N, 2), fixed and moving px, spread over the part of the scene that both images show."""
+    """Spread landmarks over the overlap; return (N, 2) fixed px and (N, 2) moving px."""
     x, y = (np.linspace(0.04, 0.96, _LATTICE) * (side - 1) for side in shape[::-1])
     moving = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
     fixed = to_fixed(moving, matrix, relief)
@@ -206,7 +206,7 @@ def landmarks(matrix: Matrix, shape: tuple[int, int], relief: Relief | None = No
 
 
 def pixels(shape: tuple[int, int]) -> Points:
-    """Centres (H * W, 2) of all pixels of an image, row by row."""
+    """Return the centres (H * W, 2) of all pixels of an image, row by row."""
     rows, columns = np.indices(shape)
     return np.stack([columns, rows], axis=-1).reshape(-1, 2).astype(np.float64)
 
@@ -217,13 +217,13 @@ def _pair(rng: np.random.Generator, most: float) -> tuple[float, float]:
 
 
 def _bounds(matrix: Matrix, shape: tuple[int, int]) -> NDArray[np.float64]:
-    """Least and largest (x, y), (2, 2) fixed px, of what either image covers, pixel areas included."""
+    """Return the bounding box of both images: smallest and largest (x, y), (2, 2) fixed px, pixel areas included."""
     corners = np.vstack([corners_of(shape), project(matrix, corners_of(shape))])
     return np.array([corners.min(axis=0) - 0.5, corners.max(axis=0) + 0.5])
 
 
 def _extent(matrix: Matrix, shape: tuple[int, int]) -> float:
-    """What either image covers over what the fixed one does, along the side where that is most."""
+    """Return the larger ratio, of both axes, of the common bounding box to the fixed image."""
     bounds = _bounds(matrix, shape)
     return float(((bounds[1] - bounds[0]) / shape[::-1]).max())
 
@@ -235,9 +235,9 @@ def _place(
     step: float,
     rng: np.random.Generator,
 ) -> tuple[int, int]:
-    """Left and top edge of the fixed image in the pair, whole px, so that both images fit in as far as may be.
+    """Choose the fixed image's left and top edge in the pair, whole px, so that both images fit as far as possible.
 
-    ``bounds``: (2, 2) what either covers, fixed px; ``step``: source px per fixed px.
+    ``bounds``: (2, 2) bounding box of both images, fixed px; ``step``: source px per fixed px.
     """
     sides, size = np.array(source[::-1]), np.array(shape[::-1]) * step
     low, high = -(bounds[0] + 0.5) * step, sides - (bounds[1] + 0.5) * step
@@ -247,5 +247,5 @@ def _place(
 
 
 def _source_matrix(step: float, left: int, top: int) -> Matrix:
-    """Fixed px -> source px of an image whose pixels are ``step`` source px wide and whose edges are at left, top."""
+    """Return fixed px -> source px of an image with pixels of ``step`` source px and its edges at left and top."""
     return translation(left - 0.5, top - 0.5) @ np.diag([step, step, 1.0]) @ translation(0.5, 0.5)

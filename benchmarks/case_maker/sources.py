@@ -1,4 +1,4 @@
-"""The co-registered pairs that hard cases are made from: those that the network's training kept for validation."""
+"""Co-registered pairs as sources of hard cases: those that training keeps for validation."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class SourcePair:
         family: Such as sar, nir, lwir.
         visible, other: The images, on one pixel grid.
         side: Longer side, px.
-        gsd: Size of a pixel on the ground, m; 1 where nobody knows.
+        gsd: Ground size of a pixel, m; 1 if unknown.
     """
 
     name: str
@@ -43,10 +43,10 @@ class ScenePixels(NamedTuple):
 
 
 def validation_scenes(folder: Path) -> list[SourcePair]:
-    """The pairs of ``folder``/pairs.csv that training kept for validation, in the order of the file.
+    """List the pairs of ``folder``/pairs.csv that training keeps for validation, in the order of the file.
 
     Raises:
-        InputError: The list cannot be read, or none of its pairs was kept.
+        InputError: The list cannot be read, or holds no such pair.
     """
     path = folder / "pairs.csv"
     try:
@@ -63,10 +63,10 @@ def validation_scenes(folder: Path) -> list[SourcePair]:
 
 
 def read_pixels(path: Path) -> ScenePixels:
-    """All pixels of an image.
+    """Read all pixels of an image.
 
     Raises:
-        InputError: It cannot be read or holds nothing.
+        InputError: The image cannot be read or holds no data.
     """
     read = read_bands(path)
     return ScenePixels(read.values, read.valid)

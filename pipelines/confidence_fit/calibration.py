@@ -1,4 +1,4 @@
-"""Fitting the confidence to registrations with known answers, and how far it can be believed on scenes left out."""
+"""Fit of the confidence to registrations with known answers, and its calibration in cross-validation over scenes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from rrl_register.estimation.acceptance import ASPECTS, FEATURES, MIN_CONFIDENCE
 N_FOLDS = 5
 N_BINS = 10
 STRENGTHS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
-"""Inverse strengths of the ridge penalty that are tried."""
+"""Candidates of the inverse strength of the ridge penalty."""
 
 Values = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -29,10 +29,10 @@ class KnownRegistrations:
     """Registrations with known answers.
 
     Attributes:
-        evidence: (N, F) what the confidence model sees, in the order of ``FEATURES``.
-        right: (N,) bool, whether the transform was right.
-        scenes: N tuples, the scenes that the images of each show.
-        typical: median of each figure over those that are right.
+        evidence: (N, F) features of the confidence model, in the order of ``FEATURES``.
+        right: (N,) bool, true for correct transforms.
+        scenes: N tuples, the scenes of each registration's images.
+        typical: Median of each figure over the correct ones.
     """
 
     evidence: Values
@@ -54,18 +54,18 @@ class ConfidenceModel:
     coefficients: Values
 
     def predict(self, evidence: Values) -> Values:
-        """Probabilities (N,) that transforms with evidence (N, F) are right."""
+        """Predict the probabilities (N,) that transforms with evidence (N, F) are correct."""
         return np.asarray(expit(self.intercept + evidence @ self.coefficients), np.float64)
 
 
 @dataclass(frozen=True)
 class ReliabilityBin:
-    """Predictions of about one confidence.
+    """Predictions of similar confidence.
 
     Attributes:
-        n: How many.
-        confidence: Their mean.
-        share_right: Share of them that were right.
+        n: Their number.
+        confidence: Their mean confidence.
+        share_right: Share of correct ones.
     """
 
     n: int
@@ -74,20 +74,20 @@ class ReliabilityBin:
 
 
 def known_registrations(rows: Sequence[Mapping[str, Any]]) -> KnownRegistrations:
-    """The known among rows that came to a transform which the verdict leaves to the confidence.
+    """Select the rows whose acceptance depends on the confidence.
 
     Args:
         rows: With ``evidence`` (``Evidence.figures()``, or None), ``implausible``, ``right`` and
             ``scenes``.
 
     Raises:
-        InputError: None of them was right, or all.
+        InputError: All of them are correct, or none.
     """
     usable = [row for row in rows if row["evidence"] and not row["implausible"]]
     right = np.array([row["right"] for row in usable], bool)
     if right.all() or not right.any():
         raise InputError(
-            f"{right.sum()} of {len(right)} registrations with evidence are right; needed some of either: make more"
+            f"{right.sum()} of {len(right)} registrations with evidence are correct; needed both kinds: make more"
         )
     evidence = np.array([features(row["evidence"]) for row in usable])
     scenes = tuple(tuple(row["scenes"]) for row in usable)
@@ -97,11 +97,11 @@ def known_registrations(rows: Sequence[Mapping[str, Any]]) -> KnownRegistrations
 def calibrate(known: KnownRegistrations) -> dict[str, Any]:
     """Fit the model and measure it.
 
-    The strength of the penalty is the one that predicts scenes left out with the least log loss: without any, evidence
-    that separates right from wrong would drive all confidences to 0 and 1.
+    The penalty is the one with the smallest log loss in cross-validation over scenes: without a penalty, separable
+    evidence would drive all confidences to 0 and 1.
 
     Returns:
-        What rrl_register/estimation/confidence.json holds: the model, and figures of predictions on left-out scenes.
+        The content of rrl_register/estimation/confidence.json: the model, and figures of the cross-validation.
     """
     strength = min(STRENGTHS, key=lambda c: log_loss(held_out_confidence(known, c), known.right))
     model, held_out = fit_model(known.evidence, known.right, strength), held_out_confidence(known, strength)
@@ -127,11 +127,11 @@ def calibrate(known: KnownRegistrations) -> dict[str, Any]:
 
 
 def fit_model(evidence: Values, right: Flags, strength: float) -> ConfidenceModel:
-    """Fit a logistic model with a ridge penalty and no coefficient below 0: more evidence never makes it less sure.
+    """Fit a logistic model with a ridge penalty and no coefficient below 0: more evidence never lowers the confidence.
 
     Args:
-        evidence: (N, F), of one scale: the features lie between 0 and 1.
-        right: (N,) bool, with some of either.
+        evidence: (N, F) features in [0, 1].
+        right: (N,) bool, with both kinds.
         strength: Inverse strength of the penalty; 1: half the squared length of the coefficients counts as much as one
             log likelihood.
     """
@@ -140,7 +140,7 @@ def fit_model(evidence: Values, right: Flags, strength: float) -> ConfidenceMode
     sign = np.where(right, 1.0, -1.0)
 
     def loss(beta: Values) -> tuple[float, Values]:
-        """Negative log likelihood with the penalty, and its gradient."""
+        """Compute the penalised negative log likelihood and its gradient."""
         margin = sign * (ones @ beta)
         gradient = penalty * beta - ones.T @ (sign * expit(-margin))
         return float(np.logaddexp(0, -margin).sum() + penalty @ beta**2 / 2), gradient
@@ -151,7 +151,7 @@ def fit_model(evidence: Values, right: Flags, strength: float) -> ConfidenceMode
 
 
 def typical(figures: Sequence[Figures]) -> dict[str, float]:
-    """Median of each figure that the features are made of, where it is known."""
+    """Compute the median of each figure behind the features, over its known values."""
     names = [aspect.figure for aspect in ASPECTS.values()]
     known = {name: [each[name] for each in figures if each.get(name) is not None] for name in names}
     return {name: round(float(np.median(np.array(values, float))), 4) for name, values in known.items() if values}
@@ -179,20 +179,20 @@ def held_out_confidence(known: KnownRegistrations, strength: float) -> Values:
 
 
 def log_loss(confidence: Values, right: Flags) -> float:
-    """Mean negative logarithm of the probability given to what was the case."""
+    """Compute the mean negative logarithm of the probability of the true outcome."""
     given = np.clip(np.where(right, confidence, 1 - confidence), 1e-12, 1)
     return float(-np.log(given).mean())
 
 
 def reliability(confidence: Values, right: Flags, n_bins: int = N_BINS) -> list[ReliabilityBin]:
-    """Mean confidence against the share that is right, in bins of equal width; empty ones are left out."""
+    """Compare the mean confidence with the share of correct ones, in bins of equal width without empty ones."""
     number = np.minimum((confidence * n_bins).astype(int), n_bins - 1)
     members = [number == bin_ for bin_ in np.unique(number)]
     return [ReliabilityBin(int(m.sum()), float(confidence[m].mean()), float(right[m].mean())) for m in members]
 
 
 def calibration_error(bins: Sequence[ReliabilityBin]) -> float:
-    """Expected calibration error: mean distance of confidence and share right, by the bins' sizes (Naeini 2015)."""
+    """Compute the expected calibration error: mean difference of confidence and share (Naeini 2015)."""
     n = sum(one.n for one in bins)
     return sum(one.n * abs(one.confidence - one.share_right) for one in bins) / n
 

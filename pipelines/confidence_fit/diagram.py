@@ -13,16 +13,16 @@ _DPI = 150
 
 
 def draw_reliability(output: Path, bins: Sequence[ReliabilityBin], overwrite: bool = False) -> None:
-    """Draw the share that was right against the confidence, with how many there are of each.
+    """Draw the share of correct registrations against the confidence, with the number in each bin.
 
     Args:
         output: A .png or .svg file.
-        bins: What to draw.
-        overwrite: Whether an existing file may be replaced.
+        bins: The bins to draw.
+        overwrite: Replace an existing file.
 
     Raises:
-        UsageError: As ``check_plot``, or the file cannot be written there.
-        OutputExistsError: The output exists and may not be replaced.
+        UsageError: See ``check_plot``; or the file cannot be written there.
+        OutputExistsError: The output exists and must not be replaced.
     """
     check_plot(output)
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -31,7 +31,7 @@ def draw_reliability(output: Path, bins: Sequence[ReliabilityBin], overwrite: bo
     figure = Figure(figsize=(5.0, 5.0), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    axes.plot([0, 1], [0, 1], ":", color="0.4", linewidth=0.8, label="as good as its word")
+    axes.plot([0, 1], [0, 1], ":", color="0.4", linewidth=0.8, label="ideal")
     axes.plot([one.confidence for one in bins], [one.share_right for one in bins], "o-", label="scenes left out")
     for one in bins:
         axes.annotate(str(one.n), (one.confidence, one.share_right), (5, -10), textcoords="offset points", fontsize=8)

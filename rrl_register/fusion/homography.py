@@ -19,14 +19,14 @@ _MATRICES = (ModelChoice.TRANSLATION, ModelChoice.SIMILARITY, ModelChoice.AFFINE
 
 
 class Homographies(NamedTuple):
-    """What registering a batch gave.
+    """Result of registering a batch.
 
     Attributes:
         matrix: (N, 3, 3), moving pixel -> fixed pixel, (x, y) with (0, 0) the centre of the top-left pixel; NaN for
             pairs that could not be registered. In the moving images' type, float32 at least.
-        ok: (N,) bool, which pairs were registered.
+        ok: (N,) bool, true for registered pairs.
         confidence: (N,) float32, probability that the matrix is right.
-        reasons: Why each pair could not be registered; empty for those that were.
+        reasons: Reason of each failure; empty for registered pairs.
     """
 
     matrix: torch.Tensor
@@ -36,16 +36,16 @@ class Homographies(NamedTuple):
 
 
 class RRLHomography(nn.Module):
-    """Finds the homographies that bring moving images onto fixed ones.
+    """Estimate homographies from moving to fixed images.
 
-    The module runs where its weights are (``.to("cuda")``). It registers one pair after the other, as ``register``
-    does, and is not differentiable.
+    The module runs on the device of its weights (``.to("cuda")``). It calls ``register`` for one pair after the other,
+    and is not differentiable.
 
     Args:
-        config: Settings; None: the defaults. The model ``auto`` stands for a homography here.
+        config: Settings; None: the defaults. The model ``auto`` means a homography here.
 
     Raises:
-        UsageError: The model is no matrix.
+        UsageError: The model is not a matrix.
         InputError: The weights cannot be used.
     """
 
@@ -57,18 +57,18 @@ class RRLHomography(nn.Module):
 
     @torch.no_grad()
     def forward(self, fixed: torch.Tensor, moving: torch.Tensor) -> Homographies:
-        """Registers each moving image onto its fixed one.
+        """Register each moving image onto its fixed one.
 
         Args:
-            fixed: (N, C, H, W), real; NaN stands for no data.
-            moving: (N, c, h, w), likewise; sizes and channels may differ from those of the fixed images.
+            fixed: (N, C, H, W), real; NaN marks missing data.
+            moving: (N, c, h, w), real; sizes and channels may differ from those of the fixed images.
 
         Returns:
             Homographies for ``kornia.geometry.transform.warp_perspective(moving, matrix, (H, W))``, on the moving
             images' device.
 
         Raises:
-            UsageError: The tensors are of other shapes.
+            UsageError: The tensors have other shapes.
         """
         if fixed.ndim != 4 or moving.ndim != 4 or len(fixed) != len(moving):
             raise UsageError(
@@ -87,7 +87,7 @@ class RRLHomography(nn.Module):
         return Scorer(device=device, network=self.network, name=self.weights_name)
 
     def _pair(self, fixed: torch.Tensor, moving: torch.Tensor, scorer: Scorer) -> tuple[torch.Tensor, float, str]:
-        """Matrix, confidence and reason of failure of one pair."""
+        """Register one pair; return the matrix, the confidence, and the reason of a failure."""
         nothing = torch.full((3, 3), torch.nan, dtype=torch.float64)
         try:
             found = register(_array(fixed), _array(moving), self.config, scorer=scorer)
@@ -98,7 +98,7 @@ class RRLHomography(nn.Module):
 
 
 def _array(image: torch.Tensor) -> NDArray[Any]:
-    """A tensor (C, H, W) as an array; bfloat16, which numpy does not know, as float32."""
+    """Convert a tensor (C, H, W) to an array; bfloat16, which numpy lacks, to float32."""
     return (image.float() if image.dtype is torch.bfloat16 else image).cpu().numpy()
 
 
@@ -107,5 +107,5 @@ def _with_matrix(config: RegisterConfig) -> RegisterConfig:
     if model is ModelChoice.AUTO:
         return replace(config, estimate=replace(config.estimate, model=ModelChoice.HOMOGRAPHY))
     if model not in _MATRICES:
-        raise UsageError(f"the model {model.value} is more than a matrix; needed one of {', '.join(_MATRICES)}")
+        raise UsageError(f"the model {model.value} is not a matrix; needed one of {', '.join(_MATRICES)}")
     return config

@@ -1,4 +1,4 @@
-"""The images of a stack, looked at on the reference's grid, and how their bands become one array or file."""
+"""Images of a stack, resampled on the reference's grid and written as one array or file."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class Layer:
 
     Attributes:
         label: Its name.
-        view: How it looks on the reference's grid.
-        names: Name in the stack of each band of the view, by its number in the image, 1-based.
+        view: The image on the reference's grid.
+        names: Names of its bands in the stack, by their 1-based number in the image.
     """
 
     label: str
@@ -40,17 +40,17 @@ class Layer:
     names: dict[int, str]
 
     def read(self, box: Box, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-        """(B, h, w) of a floating type, NaN where the image has no data."""
+        """Read a block, (B, h, w) of a floating type, NaN where the image has no data."""
         values, valid = self.view.read(box)
         return np.where(valid, values, np.nan).astype(dtype)
 
 
 @contextmanager
 def open_layer(image: Path | ImageArray, member: StackMember, resampling: Resampling) -> Iterator[Layer]:
-    """Look at an image on the reference's grid; the reference itself is taken as it is.
+    """Open an image on the reference's grid; the reference itself is not resampled.
 
     Raises:
-        InputError: It cannot be read, or its registration belongs to another image.
+        InputError: The image cannot be read, or its registration belongs to another one.
     """
     placed = member.registration.grid_transform if member.registration else None
     with open_view(image, placed, resampling) as view:
@@ -58,7 +58,7 @@ def open_layer(image: Path | ImageArray, member: StackMember, resampling: Resamp
 
 
 def check_layers(layers: Sequence[Layer]) -> None:
-    """See that all bands fit into one array of numbers.
+    """Check that the bands are real.
 
     Raises:
         UsageError: An image is complex.
@@ -69,7 +69,7 @@ def check_layers(layers: Sequence[Layer]) -> None:
 
 
 def as_arrays(layers: Sequence[Layer], grid: Grid, config: WarpConfig) -> npt.NDArray[Any]:
-    """All bands, (B, H, W), NaN where their image has no data."""
+    """Read all bands into an array (B, H, W), NaN where their image has no data."""
     dtype, everything = _dtype(layers), Box(0, grid.height, 0, grid.width)
     data = np.empty((sum(len(layer.names) for layer in layers), *grid.shape), dtype)
     for block in Box.of_shape(grid.shape).blocks(config.block_size):
@@ -79,10 +79,10 @@ def as_arrays(layers: Sequence[Layer], grid: Grid, config: WarpConfig) -> npt.ND
 
 
 def write_layers(layers: Sequence[Layer], grid: Grid, output: Path, config: WarpConfig, overwrite: bool) -> None:
-    """Write all bands as one GeoTIFF, block by block; it appears under its name when it is complete.
+    """Write all bands as one GeoTIFF, block by block and atomically.
 
     Raises:
-        OutputExistsError, UsageError, WriteError: It cannot be written.
+        OutputExistsError, UsageError, WriteError: The file cannot be written.
     """
     require_block_size(config.block_size)
     dtype, names = _dtype(layers), [name for layer in layers for name in layer.names.values()]
@@ -98,7 +98,7 @@ def _read(layers: Sequence[Layer], block: Box, dtype: np.dtype[Any]) -> npt.NDAr
 
 
 def _dtype(layers: Sequence[Layer]) -> np.dtype[Any]:
-    """Of the stack: float32, unless one of the images has values that it cannot hold."""
+    """Return the stack's type: float32, or float64 if an image needs it."""
     return np.result_type(np.float32, *(layer.view.source.dtype for layer in layers))
 
 

@@ -45,41 +45,41 @@ class StackPatch(NamedTuple):
 
 @dataclass(frozen=True)
 class PatchConfig:
-    """How a stack is cut."""
+    """Settings of the patches."""
 
     size: int = 256
     """Side, px."""
     stride: int | None = None
-    """From one patch to the next, px; None: ``size``, so that patches touch."""
+    """Distance from one patch to the next, px; None: ``size``, so that patches touch."""
     min_valid: float = 0.5
-    """Least share of pixels in which all bands have data, 0 to 1."""
+    """Smallest share of pixels in which all bands have data, 0 to 1."""
     fill: float = 0.0
-    """Value where a band has no data."""
+    """Value of pixels without data."""
 
     def __post_init__(self) -> None:
         if self.size < 1 or self.step < 1:
-            raise UsageError(f"patches of {self.size} px every {self.step} px; needed 1 px or more for both")
+            raise UsageError(f"patches of {self.size} px every {self.step} px; needed at least 1 px for both")
         if not 0 <= self.min_valid <= 1:
             raise UsageError(f"a share of valid pixels of {self.min_valid:g}; needed 0 to 1")
 
     @property
     def step(self) -> int:
-        """The stride, whether given or not."""
+        """The stride, or ``size`` if none is set."""
         return self.size if self.stride is None else self.stride
 
 
 class Patches:
-    """The patches of a stack, by number: row by row, those with too little data left out.
+    """The patches of a stack, row by row, without those with too little data.
 
-    A stack in a file is read in windows; only its path is kept, so that worker processes can be given the object. The
+    A stack in a file is read in windows; only its path is kept, so that the object can be sent to worker processes. The
     last patch of a row or column is moved inwards, so that every pixel is in a patch.
 
     Args:
         stack: The stack.
-        config: How to cut it; None: the defaults.
+        config: Settings; None: the defaults.
 
     Raises:
-        UsageError: The stack is smaller than a patch, or is none.
+        UsageError: The stack is smaller than a patch, or of an unknown type.
         InputError: The file cannot be read.
     """
 
@@ -125,27 +125,27 @@ class Patches:
 def iter_patches(
     stack: StackLike, size: int = 256, stride: int | None = None, min_valid: float = 0.5, fill: float = 0.0
 ) -> Iterator[StackPatch]:
-    """Cuts an aligned stack into patches, row by row.
+    """Cut an aligned stack into patches, row by row.
 
     Args:
-        stack: What ``align_stack`` gave, an array (B, H, W) with NaN for no data, or any raster file.
+        stack: The result of ``align_stack``, an array (B, H, W) with NaN for no data, or any raster file.
         size: Side of the patches, px.
-        stride: From one patch to the next, px; None: ``size``. The last ones are moved inwards, to the stack's edge.
-        min_valid: Least share of pixels in which all bands have data, 0 to 1; other patches are left out.
-        fill: Value where a band has no data.
+        stride: Distance from one patch to the next, px; None: ``size``. The last ones are moved inwards to the edge.
+        min_valid: Smallest share of pixels in which all bands have data, 0 to 1; other patches are left out.
+        fill: Value of pixels without data.
 
     Returns:
         An iterator over the patches.
 
     Raises:
-        UsageError: The stack is smaller than a patch, or a setting makes no sense.
+        UsageError: The stack is smaller than a patch, or a setting is out of range.
         InputError: The file cannot be read.
     """
     return iter(Patches(stack, PatchConfig(size, stride, min_valid, fill)))
 
 
 def _starts(side: int, config: PatchConfig) -> list[int]:
-    """First pixels of the patches along a side."""
+    """Return the first pixels of the patches along a side."""
     last = side - config.size
     starts = list(range(0, last + 1, config.step))
     return starts if starts[-1] == last else [*starts, last]
@@ -161,13 +161,13 @@ class _ArrayStack:
         self.shape: tuple[int, int] = data.shape[1:]
 
     def read(self, box: Box) -> tuple[npt.NDArray[Any], Mask]:
-        """Values and where they are known, (B, h, w) each."""
+        """Read values and their validity, (B, h, w) each."""
         data = self._data[:, box.top : box.bottom, box.left : box.right]
         return data, np.isfinite(data)
 
 
 class _FileStack:
-    """A stack in a file, opened once in every thread of every process: what is open must not be shared."""
+    """A stack in a file, opened once in every thread of every process, because open datasets must not be shared."""
 
     def __init__(self, path: Path) -> None:
         self._path, self._own = path, threading.local()
@@ -178,7 +178,7 @@ class _FileStack:
         return _FileStack, (self._path,)
 
     def read(self, box: Box) -> tuple[npt.NDArray[Any], Mask]:
-        """Values and where they are known, (B, h, w) each."""
+        """Read values and their validity, (B, h, w) each."""
         try:
             dataset = self._opened()
             data, masks = dataset.read(window=box.window()), dataset.read_masks(window=box.window())
@@ -187,7 +187,7 @@ class _FileStack:
         return data, (masks > 0) & np.isfinite(data)
 
     def _opened(self) -> DatasetReader:
-        # A forked process inherits what its parent has opened, and both would move one place in the file.
+        # A forked process inherits open datasets, and would share the file position with its parent.
         if getattr(self._own, "process", None) != os.getpid():
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", NotGeoreferencedWarning)

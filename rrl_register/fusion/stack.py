@@ -1,4 +1,4 @@
-"""``align_stack``: the bands of several sensors on the grid of one of them."""
+"""Stacks of the bands of several sensors on the grid of one of them."""
 
 from __future__ import annotations
 
@@ -37,29 +37,29 @@ def align_stack(
     overwrite: bool = False,
     scorer: LoadedScorer | None = None,
 ) -> AlignedStack:
-    """Registers images onto the first one and stacks the bands of all of them on its grid.
+    """Register images onto the first one and stack the bands of all images on its grid.
 
-    The bands become float32, or float64 where an image's type needs it, with NaN where their image has no data. Alpha
-    bands are no bands of the stack, but count for the masks.
+    The bands become float32, or float64 if an image's type needs it, with NaN where their image has no data. Alpha
+    bands are not stacked, but define where an image has data.
 
     Args:
-        images: The reference, then one image or more to bring onto it: files or arrays.
+        images: The reference, then one or more images to register onto it: files or arrays.
         config: Settings of all registrations, and of the warp and the file; None: the defaults.
-        output: A GeoTIFF to write block by block, so that the stack need not fit into memory; None: give arrays.
-        kinds: What each image shows, the reference first; None: as ``config`` says, or recognised.
+        output: A GeoTIFF to write block by block, so that the stack need not fit into memory; None: return arrays.
+        kinds: Kind of each image, the reference first; None: as in ``config``, or detected.
         labels: Name of each image; None: names of the files, ``image1``, ``image2``, ... for arrays.
-        registrations: For each image but the reference, what ``register`` gave for it; None for those to register.
-        on_failure: What a failure does: end it all, or leave its image out; ``AlignedStack.members`` has the reason.
-        overwrite: Whether an existing output may be replaced.
-        scorer: A network that is loaded already.
+        registrations: Known results of ``register`` for each image but the reference; None for those to register.
+        on_failure: ``raise``, or ``skip`` to leave a failed image out; ``AlignedStack.members`` has the reason.
+        overwrite: Replace an existing output.
+        scorer: A loaded network to use.
 
     Returns:
         The stack.
 
     Raises:
-        NotRegisteredError: An image could not be registered; with ``skip``, if that holds for all of them.
-        InputError: An image cannot be read or used; with ``skip``, the reference, or all others.
-        OutputExistsError, UsageError, WriteError: The output cannot be written, or the request contradicts itself.
+        NotRegisteredError: An image could not be registered; with ``skip``, none could.
+        InputError: An image cannot be read or used; with ``skip``, only if it is the reference.
+        OutputExistsError, UsageError, WriteError: The output cannot be written, or the arguments contradict each other.
     """
     config = config or RegisterConfig()
     request = _Request.of(images, kinds, labels, registrations, config)
@@ -70,7 +70,7 @@ def align_stack(
 
 @dataclass(frozen=True)
 class _Request:
-    """What is asked for, checked; all sequences have one entry for each image, the reference first."""
+    """The checked arguments; all sequences have one entry for each image, the reference first."""
 
     images: tuple[Path | ImageArray, ...]
     kinds: tuple[Kind, ...]
@@ -87,10 +87,10 @@ class _Request:
         registrations: Sequence[Registration | None] | None,
         config: RegisterConfig,
     ) -> _Request:
-        """Fill in what was left out, and refuse what does not fit together."""
+        """Fill in defaults and check the arguments."""
         found = tuple(as_image(image) for image in images)
         if len(found) < 2:
-            raise UsageError(f"{len(found)} images to stack; needed the reference and one other or more")
+            raise UsageError(f"{len(found)} images to stack; needed the reference and at least one other")
         moving = len(found) - 1
         kinds = (config.read.fixed_kind, *[config.read.moving_kind] * moving) if kinds is None else kinds
         labels = _labels(found) if labels is None else labels
@@ -99,7 +99,7 @@ class _Request:
         _require_length("labels", labels, len(found))
         _require_length("registrations", known, moving)
         if len(set(labels)) < len(labels):
-            raise UsageError(f"labels {', '.join(labels)}; needed another one for each image")
+            raise UsageError(f"labels {', '.join(labels)}; needed a different one for each image")
         grid = found[0].known_grid if isinstance(found[0], ImageArray) else open_info(found[0]).grid
         _require_grid(known, grid)
         return cls(found, tuple(map(_kind, kinds)), tuple(labels), (None, *known), grid)
@@ -127,7 +127,7 @@ def _require_grid(registrations: Sequence[Registration | None], grid: Grid) -> N
 
 
 def _labels(images: Sequence[Path | ImageArray]) -> list[str]:
-    """Names of the files where they differ, else numbers."""
+    """Return the files' names, or numbers for arrays and equal names."""
     stems = [image.stem if isinstance(image, Path) else "" for image in images]
     return [stem if stem and stems.count(stem) == 1 else f"image{number}" for number, stem in enumerate(stems, start=1)]
 
@@ -147,7 +147,7 @@ def _require_possible(
 def _register_all(
     request: _Request, config: RegisterConfig, on_failure: OnFailure, scorer: LoadedScorer | None
 ) -> tuple[StackMember, ...]:
-    """All images with what came of them, the reference first."""
+    """Register all images; return the members, the reference first."""
     if scorer is None and not all(request.registrations[1:]):
         scorer = load_scorer(config.match.weights, config.match.device)
     members = [StackMember(request.labels[0], None, "")]
@@ -157,7 +157,7 @@ def _register_all(
             raise NotRegisteredError(f"{member.label}: {member.reason}")
         members.append(member)
     if all(member.reason for member in members[1:]):
-        raise NotRegisteredError(f"no image could be brought onto {members[0].label}: {members[1].reason}")
+        raise NotRegisteredError(f"no image could be registered onto {members[0].label}: {members[1].reason}")
     return tuple(members)
 
 
@@ -180,7 +180,7 @@ def _member(
 def _stacked(
     request: _Request, members: tuple[StackMember, ...], config: WarpConfig, output: Path | None, overwrite: bool
 ) -> AlignedStack:
-    """The bands of all members that are not left out, as one array or file."""
+    """Stack the bands of all registered members as one array or file."""
     with ExitStack() as opened:
         layers = [
             opened.enter_context(open_layer(image, member, config.resampling))

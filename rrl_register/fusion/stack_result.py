@@ -1,4 +1,4 @@
-"""What ``align_stack`` gives: bands on one grid, where each came from, and where it has data."""
+"""Result of ``align_stack``: bands on one grid, their sources and their validity."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from rrl_register.raster.reader import open_dataset
 
 
 class StackMember(NamedTuple):
-    """An image that was asked for.
+    """An image of the request.
 
     Attributes:
         label: Its name.
-        registration: What registering it gave; None for the reference, and where registering could not begin.
-        reason: Why it is not in the stack; empty if it is.
+        registration: Its result; None for the reference, and if the registration did not start.
+        reason: Reason why it is not in the stack; empty if it is.
     """
 
     label: str
@@ -33,8 +33,8 @@ class StackBand(NamedTuple):
 
     Attributes:
         name: The image's label and the band's name in it, or its number, such as ``optical:red`` or ``sar:1``.
-        label: Of the image that it comes from.
-        band: In that image, 1-based.
+        label: Label of its image.
+        band: Its number in that image, 1-based.
     """
 
     name: str
@@ -47,9 +47,9 @@ class AlignedStack:
     """Bands of several images on the grid of the first one, in memory or in a file.
 
     Attributes:
-        grid: Of the reference.
-        bands: In the order of ``data``.
-        members: All images that were asked for, the reference first, those left out included.
+        grid: Grid of the reference.
+        bands: The bands, in the order of ``data``.
+        members: All images of the request, the reference first, including those left out.
         store: The array (B, H, W), or the GeoTIFF that holds it.
     """
 
@@ -65,7 +65,7 @@ class AlignedStack:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the bands."""
+        """Names of the bands."""
         return tuple(band.name for band in self.bands)
 
     @property
@@ -82,12 +82,12 @@ class AlignedStack:
 
     @property
     def valid(self) -> npt.NDArray[np.bool_]:
-        """(H, W) bool, where all bands have data."""
+        """(H, W) bool, true where all bands have data."""
         return np.asarray(np.isfinite(self.data).all(axis=0))
 
     @property
     def valid_by_image(self) -> dict[str, npt.NDArray[np.bool_]]:
-        """By label, (H, W) bool where all bands of that image have data; images left out are missing."""
+        """Masks (H, W) by label, true where all bands of that image have data; without images left out."""
         finite = np.isfinite(self.data)
         places: dict[str, list[int]] = {}
         for place, band in enumerate(self.bands):

@@ -11,21 +11,21 @@ from rrl_register.fusion.patches import PatchConfig, Patches, StackLike
 
 
 class PatchDataset(Dataset[dict[str, Any]]):
-    """Patches of an aligned stack, by number, for a ``DataLoader``.
+    """Patches of an aligned stack for a ``DataLoader``.
 
-    An item holds ``data``, float32 (B, size, size) with ``fill`` where a band has no data; ``valid``, bool (size, size)
-    where all bands have; and ``row`` and ``column`` of its first pixel in the stack. The order is the same in every
-    run. A stack in a file is read in windows, and only its path goes to worker processes.
+    An item holds ``data``, float32 (B, size, size) with ``fill`` where a band has no data; ``valid``, bool
+    (size, size), true where all bands have data; and ``row`` and ``column`` of its first pixel in the stack. The order is fixed. A
+    stack in a file is read in windows, and only its path goes to worker processes.
 
     Args:
-        stack: What ``align_stack`` gave, an array (B, H, W) with NaN for no data, or any raster file.
+        stack: The result of ``align_stack``, an array (B, H, W) with NaN for no data, or any raster file.
         size: Side of the patches, px.
-        stride: From one patch to the next, px; None: ``size``.
-        min_valid: Least share of pixels in which all bands have data, 0 to 1; other patches are left out.
-        fill: Value where a band has no data.
+        stride: Distance from one patch to the next, px; None: ``size``.
+        min_valid: Smallest share of pixels in which all bands have data, 0 to 1; other patches are left out.
+        fill: Value of pixels without data.
 
     Raises:
-        UsageError: The stack is smaller than a patch, or a setting makes no sense.
+        UsageError: The stack is smaller than a patch, or a setting is out of range.
         InputError: The file cannot be read.
     """
 

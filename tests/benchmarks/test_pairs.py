@@ -238,11 +238,22 @@ def moved_centre(matrix: np.ndarray) -> np.ndarray:
     return np.array([x / w, y / w]) - 139.5
 
 
-@pytest.mark.parametrize("script", ["oriented_template", "gradient_phase"])
+@pytest.mark.parametrize("script", ["oriented_template", "gradient_phase", "phase_cross_correlation"])
 def test_structure_is_found_in_spite_of_reversed_contrast(shifted: tuple[np.ndarray, np.ndarray], script: str) -> None:
     baseline, images = importlib.import_module(script), importlib.import_module("images")
     found = baseline.register(*(images.Image(*images.to_grey(image[None])) for image in shifted))
     assert moved_centre(found.matrix) == pytest.approx(SHIFT, abs=0.3)
+
+
+def test_phase_correlation_leaves_pixels_without_data_out(shifted: tuple[np.ndarray, np.ndarray]) -> None:
+    baseline, images = importlib.import_module("phase_cross_correlation"), importlib.import_module("images")
+    fixed, moving = (images.Image(*images.to_grey(image[None])) for image in shifted)
+    valid = np.ones(fixed.valid.shape, bool)
+    valid[:, :90] = False
+    framed = images.Image(np.where(valid, moving.grey, 0).astype(np.float32), valid)
+    found = baseline.register(fixed, framed)
+    assert moved_centre(found.matrix) == pytest.approx(SHIFT, abs=0.5)
+    assert (found.n_inliers, found.reason) == (None, "")
 
 
 def test_a_turned_image_is_found_by_its_spectrum(shifted: tuple[np.ndarray, np.ndarray]) -> None:

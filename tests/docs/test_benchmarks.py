@@ -47,7 +47,7 @@ KNOWS_THE_SEARCH = """#!/bin/sh
 # An interpreter whose rrl_register finds the known transform.
 PYTHONPATH="{repository}" exec "{python}" "{script}" "{known}" "$@"
 """
-IN_THIS_ENVIRONMENT = ("ours", "sift", "template", "gradient-phase")
+IN_THIS_ENVIRONMENT = ("ours", "sift", "template", "gradient-phase", "phase-correlation")
 METHODS = (*IN_THIS_ENVIRONMENT, "elastix", "aliked", "xfeat")
 Run = Callable[..., str]
 

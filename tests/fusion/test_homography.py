@@ -114,7 +114,7 @@ def test_shapes_that_are_no_batch_are_refused(shapes: tuple[tuple[int, ...], ...
 
 @pytest.mark.parametrize("model", [ModelChoice.POLYNOMIAL2, ModelChoice.THIN_PLATE])
 def test_models_that_are_no_matrix_are_refused(model: ModelChoice) -> None:
-    with pytest.raises(UsageError, match="more than a matrix"):
+    with pytest.raises(UsageError, match="not a matrix"):
         RRLHomography(RegisterConfig(estimate=EstimateConfig(model=model)))
 
 

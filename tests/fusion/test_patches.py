@@ -107,8 +107,8 @@ def test_a_file_that_is_damaged_later_is_told(data: np.ndarray, make_raster: Cal
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"size": 0}, "needed 1 px or more"),
-        ({"stride": 0}, "needed 1 px or more"),
+        ({"size": 0}, "needed at least 1 px"),
+        ({"stride": 0}, "needed at least 1 px"),
         ({"min_valid": 1.5}, "needed 0 to 1"),
         ({"size": 64}, "try a smaller size"),
     ],

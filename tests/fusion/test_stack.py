@@ -157,7 +157,7 @@ def test_an_unreadable_image_is_left_out_if_asked(
 
 
 def test_nothing_but_the_reference_is_no_stack(optical: np.ndarray, sar: np.ndarray, failed: Registration) -> None:
-    with pytest.raises(NotRegisteredError, match="no image could be brought onto image1: too few"):
+    with pytest.raises(NotRegisteredError, match="no image could be registered onto image1: too few"):
         align_stack([optical, sar], registrations=[failed], on_failure="skip")
 
 
@@ -166,7 +166,7 @@ def test_nothing_but_the_reference_is_no_stack(optical: np.ndarray, sar: np.ndar
     [
         ({"kinds": ["optical"]}, "1 kinds; needed 2"),
         ({"kinds": ["optical", "x-ray"]}, "the kind 'x-ray'"),
-        ({"labels": ["a", "a"]}, "needed another one for each"),
+        ({"labels": ["a", "a"]}, "needed a different one for each"),
         ({"registrations": []}, "0 registrations; needed 1"),
         ({"on_failure": "ignore"}, "needed 'raise' or 'skip'"),
         ({"config": RegisterConfig(warp=WarpConfig(nodata=0))}, "NaN stands for no data"),

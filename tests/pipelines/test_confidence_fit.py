@@ -90,7 +90,7 @@ def test_what_the_verdict_refuses_anyway_is_left_out(separated: list[dict[str, A
 
 @pytest.mark.parametrize("right", [True, False])
 def test_answers_of_one_kind_are_refused(right: bool) -> None:
-    with pytest.raises(InputError, match="needed some of either"):
+    with pytest.raises(InputError, match="needed both kinds"):
         known_registrations([row(50, right, i) for i in range(10)])
 
 

@@ -1,1 +1,1 @@
-"""How well the network tells matching patches from others: sets of patches, FPR95, tables and curves."""
+"""Evaluation of the network on patches: sets of patches, FPR95, tables and ROC curves."""

@@ -1,4 +1,4 @@
-"""Patches out of image pairs whose correspondence is known: matching ones, others and near misses."""
+"""Patches cut from image pairs with known landmarks: matching ones, non-matching ones and near misses."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ Bytes = NDArray[np.uint8]
 Labelled = tuple[Bytes, Bytes]
 
 FAMILY_KINDS = {"sar": Kind.SAR, "nir": Kind.IR, "lwir": Kind.IR, "swir": Kind.IR, "ir": Kind.IR}
-"""What the moving images of a family show; those of other families are recognised one by one."""
+"""Kinds of the moving images of a family; those of other families are detected."""
 _DRAWS = 100
 
 
 @dataclass(frozen=True)
 class CutConfig:
-    """How patches are cut."""
+    """Settings of the patches."""
 
     per_family: int = 4000
-    """Pairs of patches of a family, half of them matching; fewer where the images have fewer corners."""
+    """Pairs of patches of a family, half of them matching; fewer if the images have fewer corners."""
     near_miss: float = 8.0
-    """How far beside the right place near misses are, px of the fixed image."""
+    """Distance of near misses from the correct place, px of the fixed image."""
     support: int | None = None
-    """Side of the ground under a patch, px of the fixed image; None: 128 for SAR, else 64."""
+    """Side of a patch's support, px of the fixed image; None: 128 for SAR, else 64."""
     seed: int = 0
 
 
@@ -48,12 +48,12 @@ class FamilyPatches:
 
     Attributes:
         family: Name of the family.
-        support: Side of the ground under a patch, px of the fixed image.
+        support: Side of a patch's support, px of the fixed image.
         visible: (n, 64, 64), around corners of the fixed images.
         other: (n, 64, 64), the same places in the moving images.
-        near: (n, 64, 64), places a few px beside, in the moving images.
-        elsewhere: (n,) index into ``other`` of a place that each visible patch has nothing in common with.
-        scenes: (n,) name of the pair that a place is from.
+        near: (n, 64, 64), near misses in the moving images.
+        elsewhere: (n,) index into ``other`` of a place that does not overlap the visible patch.
+        scenes: (n,) name of the image pair of each place.
     """
 
     family: str
@@ -68,10 +68,10 @@ class FamilyPatches:
         return len(self.visible)
 
     def labelled(self, near: bool = False) -> Labelled:
-        """The patches in the layout of the authors' release, matching pairs first.
+        """Return the patches in the layout of the authors' release, matching pairs first.
 
         Args:
-            near: Take near misses for the pairs that do not match, in place of those from elsewhere.
+            near: Take near misses as non-matching pairs, in place of other places.
 
         Returns:
             Images (2 n, 2, 64, 64) and labels (2 n,) uint8.
@@ -83,7 +83,7 @@ class FamilyPatches:
 
 @dataclass(frozen=True)
 class _Cut:
-    """Patches of one image pair, (m, 64, 64) each, and where they are from, (m, 2) px of the fixed image."""
+    """Patches of one image pair, (m, 64, 64) each, and their places, (m, 2) px of the fixed image."""
 
     visible: Bytes
     other: Bytes
@@ -94,17 +94,18 @@ class _Cut:
 def cut_family(family: str, pairs: Sequence[PairPaths], config: CutConfig | None = None) -> FamilyPatches:
     """Cut patches of a family of image pairs.
 
-    The moving image is brought onto the fixed image's pixels by the homography through the landmarks; patches are cut
-    at the same corners in both. Both are read as the pipeline reads them. The result depends on the pairs and the
-    configuration only, not on other families.
+    The homography of the landmarks resamples the moving image on the fixed image's pixels; patches are cut at the same
+    corners in both. Both are read as the pipeline reads them. The result depends on the pairs and the configuration
+    only, not on other families.
 
     Args:
-        family: Its name; what the moving images show follows from it, see ``FAMILY_KINDS``.
+        family: Its name; it defines the kind of the moving images, see ``FAMILY_KINDS``.
         pairs: The image pairs, the visible image of each as the fixed one.
-        config: How to cut.
+        config: Settings; None: the defaults.
 
     Raises:
-        InputError: An image cannot be read or used, landmarks fix no homography, or there are too few corners.
+        InputError: An image cannot be read or used, landmarks do not determine a homography, or there
+            are too few corners.
     """
     config = config or CutConfig()
     rng = np.random.default_rng(config.seed)
@@ -125,7 +126,7 @@ def cut_family(family: str, pairs: Sequence[PairPaths], config: CutConfig | None
 
 
 def _read(pair: PairPaths) -> ImagePair:
-    from rrl_register.matching.read_pair import read_pair  # reads rasters, which not every user of this package can
+    from rrl_register.matching.read_pair import read_pair  # needs rasterio
 
     kind = FAMILY_KINDS.get(pair.family.lower(), Kind.AUTO)
     fixed_kind = Kind.AUTO if kind is Kind.AUTO else Kind.OPTICAL
@@ -142,31 +143,31 @@ def _cut_pair(pair: PairPaths, support: int, n: int, near_miss: float, rng: np.r
     valid = read.fixed.valid & placed_valid
     points = detect(read.fixed.values, valid, n, margin=support // 2 + math.ceil(near_miss) + 1)
     angle = rng.uniform(0, 2 * np.pi, len(points))
-    # Whole pixels, as corners are: interpolation would blur near misses and so give them away.
+    # Whole pixels, as corners are: interpolation would blur near misses and thus reveal them.
     beside = points + np.rint(near_miss * np.column_stack([np.cos(angle), np.sin(angle)]))
     fixed, moving = PatchCutter(read.fixed.values, valid, support), PatchCutter(placed, valid, support)
     return _Cut(_bytes(fixed.cut(points)), _bytes(moving.cut(points)), _bytes(moving.cut(beside)), points)
 
 
 def _true_matrix(pair: PairPaths, read: ImagePair) -> Matrix:
-    """The homography through the landmarks, on the pixels of the images as they were read."""
+    """Fit a homography to the landmarks, on the pixels of the images as read."""
     moving = (pair.moving_points + 0.5) / read.moving.factor - 0.5
     fixed = (pair.fixed_points + 0.5) / read.fixed.factor - 0.5
     try:
         return fit_homography(moving, fixed)
     except NotRegisteredError as error:
-        raise InputError(f"the landmarks of the pair {pair.name} fix no homography: {error}") from error
+        raise InputError(f"the landmarks of the pair {pair.name} do not determine a homography: {error}") from error
 
 
 def draw_elsewhere(
     family: str, scene: NDArray[np.int64], points: Points, support: int, rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """Draw a place elsewhere for each place: of another image pair, or so far off that the patches do not overlap.
+    """Draw a place elsewhere for each place: in another image pair, or so far off that the patches do not overlap.
 
     Args:
         family: For messages.
-        scene: (n,) number of the image pair that a place is from.
-        points: (n, 2) where, px of its fixed image.
+        scene: (n,) number of the image pair of each place.
+        points: (n, 2) places, px of the fixed image.
         support: Side of a patch, px.
         rng: Random numbers.
 
@@ -174,7 +175,7 @@ def draw_elsewhere(
         (n,) indices.
 
     Raises:
-        InputError: There is no place, or none elsewhere for one of them.
+        InputError: There are no places, or one has no place elsewhere.
     """
     if len(scene) == 0:
         raise InputError(

@@ -1,4 +1,4 @@
-"""From scores to figures: FPR95 and AUC of the network and of its descriptor, in all and scene by scene."""
+"""FPR95 and AUC of the network and of its descriptor, of all pairs and by scene."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _DIGITS = 4
 
 @dataclass(frozen=True)
 class Scores:
-    """What was said of some pairs.
+    """Scores of ``N`` pairs.
 
     Attributes:
-        labels: (N,) whether a pair matches.
+        labels: (N,) bool, true for matching pairs.
         network: (N,) the network's probabilities.
         descriptor: (N,) cosines of the descriptors.
-        scenes: (N,) name of the scene of each pair; None: not known.
+        scenes: (N,) name of the scene of each pair; None if unknown.
     """
 
     labels: Flags
@@ -34,18 +34,18 @@ class Scores:
     scenes: NDArray[np.str_] | None = None
 
     def subset(self, chosen: Flags) -> Scores:
-        """Those of the chosen pairs, (N,) bool."""
+        """Select pairs by a mask (N,)."""
         scenes = None if self.scenes is None else self.scenes[chosen]
         return Scores(self.labels[chosen], self.network[chosen], self.descriptor[chosen], scenes)
 
     @property
     def has_both_classes(self) -> bool:
-        """Whether there is a curve at all."""
+        """True if there are matching and non-matching pairs."""
         return bool(self.labels.any() and not self.labels.all())
 
 
 def figures(scores: Scores) -> Row:
-    """Numbers of pairs, FPR95 (per cent) and AUC (0 to 1); null where the pairs are of one class."""
+    """Compute numbers of pairs, FPR95 (per cent) and AUC (0 to 1); None if all pairs are of one class."""
     counts: Row = {"n": len(scores.labels), "n_matching": int(scores.labels.sum())}
     names = ("fpr95", "auc", "descriptor_fpr95", "descriptor_auc")
     if not scores.has_both_classes:
@@ -55,14 +55,14 @@ def figures(scores: Scores) -> Row:
 
 
 def scene_rows(scores: Scores) -> list[Row]:
-    """Figures of each scene, in the order of their names; empty where scenes are not known."""
+    """Compute the figures of each scene, sorted by name; empty if scenes are unknown."""
     if scores.scenes is None:
         return []
     return [{"name": str(name), **figures(scores.subset(scores.scenes == name))} for name in np.unique(scores.scenes)]
 
 
 def mean_figures(rows: Iterable[Mapping[str, Any]], keys: Sequence[str]) -> dict[str, float | None]:
-    """Plain means over rows, such as the mean of the per-scene FPR95; rows without a figure do not count."""
+    """Average figures over the rows that have them, such as the per-scene FPR95."""
     listed = list(rows)
     known = {key: [row[key] for row in listed if row[key] is not None] for key in keys}
     return {key: round(float(np.mean(values)), _DIGITS) if values else None for key, values in known.items()}

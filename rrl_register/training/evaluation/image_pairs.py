@@ -1,4 +1,4 @@
-"""Lists of image pairs with known corresponding points."""
+"""Lists of image pairs with landmarks."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from rrl_register.errors import InputError, UsageError
 
 @dataclass(frozen=True)
 class PairPaths:
-    """Two images of one place, and points that correspond.
+    """Two images of one place, with landmarks.
 
     Attributes:
-        name: Of the pair.
-        family: Of pairs of the same spectra, such as nir, lwir, sar.
+        name: Name of the pair.
+        family: Name of its family of spectra, such as nir, lwir, sar.
         fixed: The visible image.
-        moving: The one of another spectrum.
-        fixed_points, moving_points: (L, 2) the same places in both, (x, y) in px of the files.
+        moving: The image of another spectrum.
+        fixed_points, moving_points: (L, 2) landmarks, (x, y) in px of the files.
     """
 
     name: str
@@ -35,12 +35,12 @@ class PairPaths:
 
 
 def read_image_pairs(path: Path, families: Sequence[str] = ()) -> dict[str, list[PairPaths]]:
-    """Read a list of pairs; those without landmarks are passed over.
+    """Read a list of pairs, without those that have no landmarks.
 
     Args:
         path: JSON, a list of objects with ``id``, ``family``, ``fixed`` and ``moving`` (paths from the file's folder),
             ``landmarks_fixed`` and ``landmarks_moving`` (lists of [x, y], or null).
-        families: Those to keep, in this order; empty: all, in the order of the file.
+        families: Families to keep, in this order; empty: all, in the order of the file.
 
     Returns:
         The pairs of each family.

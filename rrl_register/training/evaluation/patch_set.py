@@ -22,7 +22,7 @@ _SAR_NAME = re.compile(r"(?:^|[^a-z0-9])(?:sar\d*|s1|sentinel1|vv|vh|hh|hv|sigma
 _LINEAR_SKEW = 0.5
 """Speckled amplitudes stretched to [0, 1] have a skewness of 0.8 and more, decibels one of -0.8 to 0.2."""
 _SAMPLE = 512
-"""Pairs whose values are looked at."""
+"""Pairs whose skewness is computed."""
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,12 @@ class PatchSet:
     """Pairs of a visible patch and one of another spectrum.
 
     Attributes:
-        name: What the set is called.
+        name: Name of the set.
         images: (N, 2, 64, 64) uint8, or float in [0, 1]; may be mapped from a file.
-        labels: (N,) whether a pair matches; both classes are there.
-        scenes: (N,) name of the scene of each pair; None: not known.
-        linear: Whether the other spectrum is SAR in linear amplitudes, which ``patches`` compresses by a logarithm.
-        taken_as: What the other spectrum is taken for and why, in a few words.
+        labels: (N,) bool, true for matching pairs; both classes occur.
+        scenes: (N,) name of the scene of each pair; None if unknown.
+        linear: True if the other spectrum is SAR in linear amplitudes, which ``patches`` compresses by a logarithm.
+        taken_as: Kind of the other spectrum and why, in a few words.
     """
 
     name: str
@@ -49,7 +49,7 @@ class PatchSet:
         return len(self.labels)
 
     def patches(self, rows: slice) -> tuple[Patches, Patches]:
-        """Some pairs as the pipeline would show them to the network.
+        """Return some pairs as the pipeline passes them to the network.
 
         Returns:
             Visible patches and the others, (n, 1, 64, 64) float32 in [0, 1] each.
@@ -65,14 +65,14 @@ class PatchSet:
 def load_patch_set(
     images: Path, labels: Path, scenes: Path | None = None, kind: Kind = Kind.AUTO, every: int = 1
 ) -> PatchSet:
-    """Read a set; its images stay on disk until they are needed.
+    """Read a set; its images are mapped from the file.
 
     Args:
         images: .npy, (N, 2, 64, 64) or (N, 64, 64, 2), uint8 or float in [0, 1]; the visible patch comes first.
-        labels: .npy, (N,) or (N, 1), 1 where the pair matches, 0 elsewhere.
+        labels: .npy, (N,) or (N, 1), 1 for matching pairs, 0 for others.
         scenes: .npy, (N,), text or numbers.
-        kind: What the second patches show. SAR: linear amplitudes; optical and ir: anything that is used as it is, SAR
-            in decibels included; auto: as ``other_spectrum`` finds.
+        kind: Kind of the second patches. SAR: linear amplitudes; optical and ir: used unchanged, also for SAR in
+            decibels; auto: detected by ``other_spectrum``.
         every: Take every K-th pair.
 
     Raises:
@@ -92,21 +92,21 @@ def load_patch_set(
 
 
 def other_spectrum(name: str, images: NDArray[Any], kind: Kind = Kind.AUTO) -> tuple[bool, str]:
-    """Tell whether the second patches are SAR in linear amplitudes.
+    """Detect SAR in linear amplitudes among the second patches.
 
-    Left to itself (auto) the answer is yes where the name speaks of SAR (``sar``, ``vv``, ... as a word of its own) and
-    the values are skewed to the right, as speckled amplitudes are and decibels are not.
+    With ``auto``, they are SAR in linear amplitudes if the name contains a word such as ``sar`` or ``vv``, and the
+    values are skewed to the right, as speckled amplitudes are and decibels are not.
 
     Args:
-        name: Of the set.
+        name: Name of the set.
         images: (N, 2, 64, 64).
-        kind: What a person said of them.
+        kind: Kind that the user has set.
 
     Returns:
-        The answer, and what they are taken for in a few words.
+        True for linear amplitudes, and a description of the kind.
     """
     if kind is not Kind.AUTO:
-        return kind is Kind.SAR, f"{kind.value}, as told"
+        return kind is Kind.SAR, f"{kind.value}, as set"
     skew = _skewness(images[:: max(1, len(images) // _SAMPLE), 1])
     is_skewed = skew > _LINEAR_SKEW
     if _SAR_NAME.search(name.lower()):
@@ -118,7 +118,7 @@ def other_spectrum(name: str, images: NDArray[Any], kind: Kind = Kind.AUTO) -> t
 
 
 def require_both_classes(labels: Flags, source: Path | str) -> None:
-    """Refuse labels that make no curve.
+    """Check that there are matching and non-matching pairs.
 
     Raises:
         InputError: All pairs match, or none does.
@@ -191,7 +191,7 @@ def _as_floats(images: NDArray[Any], name: str) -> Patches:
 
 
 def _skewness(values: NDArray[Any]) -> float:
-    """Skewness of all values together; 0 where they are all the same."""
+    """Compute the skewness of all values together; 0 if they are equal."""
     away = values - values.mean(dtype=np.float64)
     spread = float(away.std())
     return float((away**3).mean()) / spread**3 if spread > 0 else 0.0

@@ -23,7 +23,7 @@ _DPI = 150
 
 
 def check_plot(output: Path) -> None:
-    """Refuse early a picture that could not be drawn.
+    """Check that a plot can be drawn, before long computations.
 
     Raises:
         UsageError: Matplotlib is missing, or the suffix is neither .png nor .svg.
@@ -35,16 +35,16 @@ def check_plot(output: Path) -> None:
 
 
 def draw_roc(output: Path, sets: Mapping[str, Scores], overwrite: bool = False) -> None:
-    """Draw the ROC curve of every set: the network solid, its descriptor dashed, and the recall of FPR95.
+    """Draw the ROC curves of sets, the network's solid and the descriptor's dashed, and the recall of FPR95.
 
     Args:
         output: A .png or .svg file.
         sets: Scores by name.
-        overwrite: Whether an existing file may be replaced.
+        overwrite: Replace an existing file.
 
     Raises:
-        UsageError: As ``check_plot``, or the file cannot be written there.
-        OutputExistsError: The output exists and may not be replaced.
+        UsageError: See ``check_plot``; or the file cannot be written there.
+        OutputExistsError: The output exists and must not be replaced.
     """
     check_plot(output)
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -63,7 +63,7 @@ def draw_roc(output: Path, sets: Mapping[str, Scores], overwrite: bool = False) 
 
 
 def _left_end(sets: Mapping[str, Scores]) -> float:
-    """Where the logarithmic axis begins: below the least rate that the largest set can show."""
+    """Return the left end of the logarithmic axis, below the smallest rate of the largest set."""
     most = max(int((~scores.labels).sum()) for scores in sets.values())
     return float(10.0 ** np.floor(np.log10(1 / most)))
 
@@ -73,7 +73,7 @@ def _draw_curve(
 ) -> None:
     false, true = roc_curve(scores.labels, values)
     label = f"{name}, FPR95 {fpr95(scores.labels, values):.2f} %"
-    # A logarithmic axis has no zero: the curve begins at its left end instead.
+    # A logarithmic axis has no zero: the curve starts at its left end instead.
     axes.plot(np.maximum(false, left), true, style, color=colour, linewidth=1.5, label=label)
 
 

@@ -1,4 +1,4 @@
-"""Results of an evaluation: what goes into the JSON file, and the tables that people read."""
+"""Results of an evaluation, as JSON and as tables."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ FAMILY_MEANS = ("fpr95", "near_miss_fpr95", "descriptor_fpr95", "descriptor_near
 
 
 def provenance(scorer: Scorer) -> Row:
-    """What made a result."""
+    """Return weights, device and version."""
     return {"weights": scorer.name, "device": scorer.device.type, "version": __version__}
 
 
 def set_result(patches: PatchSet, scores: Scores, scorer: Scorer) -> Row:
-    """Result of one set of patches: figures of all pairs together, of each scene, and the means over scenes."""
+    """Summarise one set of patches: figures of all pairs, of each scene, and the means over scenes."""
     rows = scene_rows(scores)
     means = mean_figures(rows, SET_MEANS) if rows else None
     return {
@@ -36,7 +36,7 @@ def set_result(patches: PatchSet, scores: Scores, scorer: Scorer) -> Row:
 
 
 def set_table(result: Mapping[str, Any]) -> str:
-    """Table of a ``set_result``: a row a scene, if scenes are known, their mean, and all pairs together."""
+    """Format a ``set_result``: a row for each scene, if scenes are known, their mean, and all pairs."""
     rows = [_set_row(row) for row in result["scenes"]]
     if result["scene_mean"]:
         mean = result["scene_mean"]
@@ -51,7 +51,7 @@ def _set_row(row: Mapping[str, Any]) -> list[str | int | float | None]:
 
 
 def family_result(patches: FamilyPatches, random: Scores, near: Scores) -> Row:
-    """Result of a family of image pairs: figures of all its places together, and of each image pair."""
+    """Summarise a family of image pairs: figures of all its places, and of each image pair."""
     scenes = [
         {"family": patches.family, **_with_near(one, two)}
         for one, two in zip(scene_rows(random), scene_rows(near), strict=True)
@@ -61,16 +61,16 @@ def family_result(patches: FamilyPatches, random: Scores, near: Scores) -> Row:
 
 
 def _with_near(random: Row, near: Row) -> Row:
-    """Figures with random negatives, and beside them those with near misses."""
+    """Join the figures with random negatives and those with near misses."""
     return {**random, **{key.replace("fpr95", "near_miss_fpr95"): near[key] for key in ("fpr95", "descriptor_fpr95")}}
 
 
 def families_result(families: Sequence[Row], settings: Row, scorer: Scorer) -> Row:
-    """Result of several families: the means over them at the top, then each of them, then each image pair.
+    """Summarise several families: means over families, then each family, then each image pair.
 
     Args:
         families: Results of ``family_result``.
-        settings: How the patches were cut.
+        settings: Settings of the patches.
         scorer: The network.
     """
     counts = {key: sum(family[key] for family in families) for key in ("n", "n_matching")}
@@ -85,7 +85,7 @@ def families_result(families: Sequence[Row], settings: Row, scorer: Scorer) -> R
 
 
 def families_table(result: Mapping[str, Any]) -> str:
-    """Table of a ``families_result``: a row a family, and their mean if there are several."""
+    """Format a ``families_result``: a row for each family, and their mean if there are several."""
     header = ["family", "support", "pairs", "FPR95, %", "near-miss", "descriptor FPR95, %", "near-miss"]
     rows = [[row["name"], row["support"], row["n"], *(row[key] for key in FAMILY_MEANS)] for row in result["families"]]
     if len(rows) > 1:

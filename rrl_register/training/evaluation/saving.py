@@ -18,16 +18,16 @@ _PARTS = ("images", "labels", "scenes")
 
 
 def check_patch_files(folder: Path, families: Iterable[str], overwrite: bool = False) -> None:
-    """Make the folder, and refuse early what could not be written to it.
+    """Create the folder and check that the files can be written, before long computations.
 
     Raises:
-        OutputExistsError: A file exists and may not be replaced.
-        UsageError: The folder is none, or cannot be made or written to.
+        OutputExistsError: A file exists and must not be replaced.
+        UsageError: The folder cannot be created or written to.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"cannot make the folder {folder} ({error.strerror}); needed one for the patches") from error
+        raise UsageError(f"cannot create the folder {folder} ({error.strerror}); needed one for the patches") from error
     for family in families:
         for path in _paths(folder, family):
             check_output(path, overwrite)
@@ -42,7 +42,7 @@ def save_family(folder: Path, patches: FamilyPatches, overwrite: bool = False) -
         The files written.
 
     Raises:
-        OutputExistsError, UsageError, InputError: As ``raster.writer.atomic_path``.
+        OutputExistsError, UsageError, InputError: See ``raster.writer.atomic_path``.
     """
     paths = _paths(folder, patches.family)
     scenes = np.tile(patches.scenes, 2)

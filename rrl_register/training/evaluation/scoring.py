@@ -1,4 +1,4 @@
-"""The network's word on sets of patches: its probabilities and, without the relation part, its descriptors' cosines."""
+"""Scores of patch pairs: the network's probabilities, and the cosines of its descriptors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rrl_register.training.evaluation.figures import Scores
 from rrl_register.training.evaluation.patch_set import PatchSet
 
 _PAIRS_AT_A_TIME = 2048
-"""Bounds the memory: 64 MiB of patches."""
+"""Batch that bounds the memory to 64 MiB of patches."""
 
 
 def score_patch_set(patches: PatchSet, scorer: Scorer, progress: Callable[[int], object] | None = None) -> Scores:
@@ -25,10 +25,10 @@ def score_patch_set(patches: PatchSet, scorer: Scorer, progress: Callable[[int],
     Args:
         patches: The set.
         scorer: The network.
-        progress: Called with the number of pairs just scored, now and again.
+        progress: Called with the number of pairs of each scored batch.
 
     Raises:
-        InputError: The patches lie outside [0, 1], or the network gives no numbers for them.
+        InputError: The patches lie outside [0, 1], or the network returns NaN.
     """
     network, descriptor = np.empty(len(patches), np.float32), np.empty(len(patches), np.float32)
     for start in range(0, len(patches), _PAIRS_AT_A_TIME):
@@ -49,7 +49,7 @@ def score_family(patches: FamilyPatches, scorer: Scorer) -> tuple[Scores, Scores
         Scores with negatives from other places, and with near misses.
 
     Raises:
-        InputError: The network gives no numbers.
+        InputError: The network returns NaN.
     """
     n = len(patches)
     row = np.arange(n)
@@ -68,7 +68,7 @@ def score_family(patches: FamilyPatches, scorer: Scorer) -> tuple[Scores, Scores
 def cosines(
     scorer: Scorer, visible: Patches, other: Patches, left: NDArray[np.int64], right: NDArray[np.int64]
 ) -> NDArray[np.float32]:
-    """Cosines (P,) of the descriptors of pairs; arguments as of ``Scorer.score``."""
+    """Compute the cosines (P,) of the descriptors of pairs; arguments as for ``Scorer.score``."""
     one, two = scorer.describe(visible, Spectrum.VISIBLE), scorer.describe(other, Spectrum.OTHER)
     return np.asarray(np.einsum("ij,ij->i", one[left], two[right]))
 
@@ -81,7 +81,7 @@ def _checked(scores: Scores, scorer: Scorer) -> Scores:
     wrong = int((~np.isfinite(scores.network) | ~np.isfinite(scores.descriptor)).sum())
     if wrong:
         raise InputError(
-            f"the weights {scorer.name} give no number for {wrong} of {len(scores.labels)} pairs; needed a probability "
-            "for each: try other weights, or --device cpu"
+            f"the weights {scorer.name} return no number for {wrong} of {len(scores.labels)} pairs; needed a "
+            "probability for each: try other weights, or --device cpu"
         )
     return scores

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from rrl_register.training.config import TrainingConfig
 
 WEIGHTS = "weights.safetensors"
-"""File in the folder of a training that its weights are exported to."""
+"""Name of the exported weights in the folder of a training."""
 PAPER = {
     "field": 2.16,
     "forest": 0.04,
@@ -53,20 +53,20 @@ class SceneFiles:
 
 @dataclass(frozen=True)
 class Trained:
-    """Weights that a training wrote, and whether it had come to its end."""
+    """Weights of a training; ``finished`` is false if it ran out of time."""
 
     weights: Path
     finished: bool
 
 
 def find_scenes(folder: Path) -> dict[str, SceneFiles]:
-    """The scenes of a folder, by name.
+    """Find the scenes of a folder, by name.
 
     Args:
-        folder: Holds ``<scene>_images.npy`` and ``<scene>_labels.npy`` of each.
+        folder: Folder with ``<scene>_images.npy`` and ``<scene>_labels.npy`` of each scene.
 
     Raises:
-        InputError: There is none, or a scene has no labels.
+        InputError: There is no scene, or a scene has no labels.
     """
     names = sorted(path.name.removesuffix("_images.npy") for path in folder.glob("*_images.npy"))
     if not names:
@@ -79,16 +79,16 @@ def find_scenes(folder: Path) -> dict[str, SceneFiles]:
 
 
 def split_scenes(scenes: dict[str, SceneFiles], train: str, needs_training: bool) -> list[SceneFiles]:
-    """The scenes to test on.
+    """Select the scenes to test on.
 
     Args:
-        scenes: All that there are.
-        train: Name of the one that is trained on.
-        needs_training: Whether it has to be there.
+        scenes: All scenes.
+        train: Name of the training scene.
+        needs_training: Require the training scene.
 
     Raises:
-        UsageError: It is needed and missing.
-        InputError: Nothing else is there.
+        UsageError: The training scene is required and missing.
+        InputError: There is no other scene.
     """
     if needs_training and train not in scenes:
         raise UsageError(f"there is no scene {train} to train on; the folder has {', '.join(scenes)}: give --train")
@@ -99,13 +99,13 @@ def split_scenes(scenes: dict[str, SceneFiles], train: str, needs_training: bool
 
 
 def train_on(scene: SceneFiles, output: Path, recipe: Path | None = None, seconds: float = math.inf) -> Trained:
-    """Train on one scene, or go on with it, and export the weights that there are.
+    """Train on one scene, or continue a training, and export its weights.
 
     Args:
         scene: The scene.
         output: Folder of the run, for checkpoints, log and ``weights.safetensors``.
-        recipe: YAML file of a training; its data and output are replaced. None: the defaults.
-        seconds: Stop after this time.
+        recipe: YAML file of a training; its data and output are replaced; None: the defaults.
+        seconds: Time limit, s.
 
     Raises:
         InputError: Recipe or data cannot be read.
@@ -121,7 +121,7 @@ def train_on(scene: SceneFiles, output: Path, recipe: Path | None = None, second
 
 
 def training_config(scene: SceneFiles, output: Path, recipe: Path | None = None) -> TrainingConfig:
-    """Settings of a training on one scene; arguments and errors as of ``train_on``."""
+    """Make the settings of a training on one scene; see ``train_on``."""
     from rrl_register.training.config import TrainingConfig, load_training_config
     from rrl_register.training.datasets import PatchArrays
 
@@ -129,17 +129,17 @@ def training_config(scene: SceneFiles, output: Path, recipe: Path | None = None)
     if recipe is None:
         return TrainingConfig(data=data, output=output)
     config = load_training_config(recipe, data=data, output=str(output))
-    # The recipe's choice among its own data means nothing here.
+    # The recipe's selection among its own data does not apply here.
     return replace(config, families=(), group_weights={})
 
 
 def evaluate_scenes(scenes: Sequence[SceneFiles], scorer: Scorer, done: Callable[[Row], object] | None = None) -> Row:
-    """Figures of each scene, and the mean of their FPR95, which the paper calls the result.
+    """Compute the figures of each scene, and the mean of their FPR95, which is the paper's result.
 
     Args:
-        scenes: Those to test on.
+        scenes: Scenes to test on.
         scorer: The network.
-        done: Called with each scene's row as soon as it is known.
+        done: Called with each scene's row.
 
     Raises:
         InputError: A scene cannot be read.
@@ -161,7 +161,7 @@ def evaluate_scenes(scenes: Sequence[SceneFiles], scorer: Scorer, done: Callable
 
 
 def scenes_table(result: Row) -> str:
-    """Table of ``evaluate_scenes``: a row a scene, and the mean; the paper's only for the paper's scenes."""
+    """Format the result of ``evaluate_scenes``: a row for each scene, and the mean."""
     keys = (*SET_MEANS, "paper_fpr95")
     rows = [[row["name"], row["n"], *(row[key] for key in keys)] for row in result["scenes"]]
     rows.append(["mean", None, *(result[key] for key in keys)])
@@ -169,5 +169,5 @@ def scenes_table(result: Row) -> str:
 
 
 def _plain(name: str) -> str:
-    """A scene's name as the paper's table has it: old-building, Old_Building and oldbuilding are one."""
+    """Normalise a scene's name: old-building, Old_Building and oldbuilding are equal."""
     return re.sub(r"[^a-z]", "", name.lower())

@@ -143,7 +143,7 @@ def test_saved_patches_are_not_replaced_unless_told(cut: FamilyPatches, tmp_path
     check_patch_files(tmp_path, ["nir"], overwrite=True)
     save_family(tmp_path, cut, overwrite=True)
     assert len(np.load(tmp_path / "nir_near_labels.npy")) == 40
-    with pytest.raises(UsageError, match="cannot make the folder"):
+    with pytest.raises(UsageError, match="cannot create the folder"):
         check_patch_files(tmp_path / "nir_labels.npy" / "in", ["nir"])
 
 

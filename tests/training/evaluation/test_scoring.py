@@ -95,7 +95,7 @@ def test_a_network_that_gives_no_numbers_is_told(patch_set: PatchSet, make_netwo
     net = make_network()
     with torch.no_grad():
         net.metric[-1].bias.fill_(torch.nan)
-    with pytest.raises(InputError, match="weights broken give no number for 6 of 6"):
+    with pytest.raises(InputError, match="weights broken return no number for 6 of 6"):
         score_patch_set(patch_set, Scorer(device=Device.CPU, network=net, name="broken"))
 
 
