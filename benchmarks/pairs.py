@@ -10,8 +10,8 @@ end.
 
 * ours: ``rrl-register FIXED MOVING --json RESULT``, no other options.
 * sift, template, gradient-phase, phase-correlation: in this environment. elastix, aliked, xfeat: each in one of its
-  own, made by ``benchmarks/baselines/set_up.py METHOD DIR`` and named by ``--python METHOD=DIR/bin/python``. What each does is in
-  ``benchmarks/baselines``. A method whose packages are missing is skipped; the report says why.
+  own, made by ``benchmarks/baselines/set_up.py METHOD DIR`` and named by ``--python METHOD=DIR/bin/python``. What each
+  does is in ``benchmarks/baselines``. A method whose packages are missing is skipped; the report says why.
 
 With --json a run that was broken off goes on where it was; delete the file after a change of the code. --report prints
 the tables of what is there and runs nothing.

@@ -14,8 +14,8 @@ class PatchDataset(Dataset[dict[str, Any]]):
     """Patches of an aligned stack for a ``DataLoader``.
 
     An item holds ``data``, float32 (B, size, size) with ``fill`` where a band has no data; ``valid``, bool
-    (size, size), true where all bands have data; and ``row`` and ``column`` of its first pixel in the stack. The order is fixed. A
-    stack in a file is read in windows, and only its path goes to worker processes.
+    (size, size), true where all bands have data; and ``row`` and ``column`` of its first pixel in the stack. The order
+    is fixed. A stack in a file is read in windows, and only its path goes to worker processes.
 
     Args:
         stack: The result of ``align_stack``, an array (B, H, W) with NaN for no data, or any raster file.
