@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import threading
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,15 +12,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import rasterio
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
 
 from rrl_register.errors import UsageError
 from rrl_register.fusion.stack_result import AlignedStack
 from rrl_register.geometry.arrays import Mask
 from rrl_register.geometry.window import Box
-from rrl_register.raster.reader import open_dataset, unreadable
+from rrl_register.raster.names import gdal_name
+from rrl_register.raster.reader import open_dataset, open_quietly, unreadable
 
 StackLike = AlignedStack | npt.NDArray[Any] | str | os.PathLike[str]
 """A stack, an array (B, H, W) with NaN for no data, or a raster file."""
@@ -189,9 +188,7 @@ class _FileStack:
     def _opened(self) -> DatasetReader:
         # A forked process inherits open datasets, and would share the file position with its parent.
         if getattr(self._own, "process", None) != os.getpid():
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", NotGeoreferencedWarning)
-                self._own.dataset, self._own.process = rasterio.open(self._path), os.getpid()
+            self._own.dataset, self._own.process = open_quietly(gdal_name(self._path)), os.getpid()
         return self._own.dataset
 
 

@@ -27,7 +27,7 @@ _TAKE_PREDICTOR = ("DEFLATE", "LZW", "ZSTD")
 
 @dataclass(frozen=True)
 class NodataPolicy:
-    """How pixels without data are marked.
+    """The mark of pixels without data.
 
     Attributes:
         fill: Value that they get.

@@ -141,7 +141,7 @@ class Grid:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Grid:
-        """Read what ``to_dict`` wrote.
+        """Rebuild a grid from ``to_dict``.
 
         Raises:
             InputError: A field is missing or cannot be understood.
@@ -228,7 +228,7 @@ def prior_matrix(fixed: Grid, moving: Grid) -> Matrix:
 
 
 def overlap_box(fixed: Grid, moving: Grid, margin: float = 0.0) -> Points:
-    """Bound what a moving image can show of a fixed one, fixed px: [[x0, y0], [x1, y1]], pixel centres.
+    """Bound the part of a fixed image that a moving one can show, fixed px: [[x0, y0], [x1, y1]], pixel centres.
 
     Args:
         fixed: The fixed image's grid, with a georeference.

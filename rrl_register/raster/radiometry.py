@@ -80,7 +80,7 @@ def guess_kind(info: RasterInfo, bands: tuple[int, ...], kind: Kind) -> tuple[Gu
     decibels; number of bands; speckle.
 
     Args:
-        info: What the file declares.
+        info: Declarations of the file.
         bands: 1-based bands to use; empty: all but alpha.
         kind: The configured kind; ``auto``: guess.
 

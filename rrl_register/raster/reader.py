@@ -32,7 +32,7 @@ _SPARSE_STEP = 16
 
 @dataclass(frozen=True)
 class RasterInfo:
-    """What a raster file declares.
+    """The declarations of a raster file.
 
     Attributes:
         path: The file.
@@ -119,7 +119,7 @@ def unreadable(path: Path, error: Exception) -> InputError:
 
 
 def open_info(path: Path) -> RasterInfo:
-    """Read what a raster declares; no pixel is read.
+    """Read the declarations of a raster; no pixel is read.
 
     Raises:
         InputError: As ``open_dataset``.

@@ -35,7 +35,7 @@ def stored_raster(
         output: The file to appear.
         source: The raster whose bands are written, warped or not.
         grid: Size and georeference of the output.
-        nodata: How pixels without data are marked.
+        nodata: The mark of pixels without data.
         config: Format, overviews and creation options.
         overwrite: Whether an existing output may be replaced.
 
@@ -54,7 +54,10 @@ def stored_raster(
             with scratch_path(output) as tiles:
                 with create(tiles, output, profile, source) as target:
                     yield target
-                _copy_to_cog(tiles, temporary, options, output)
+                # A copy, because rasterio's COG driver, written to directly, would hold all of it in memory.
+                with write_guard(output):
+                    rasterio.shutil.copy(tiles, temporary, driver="COG", **options)
+                    require_complete(temporary, output)
         else:
             with create(temporary, output, profile, source) as target:
                 yield target
@@ -84,13 +87,6 @@ def _add_overviews(path: Path, resampling: Resampling, output: Path) -> None:
             factors = overview_factors(dataset.shape)
             if factors:
                 dataset.build_overviews(factors, resampling)
-        require_complete(path, output)
-
-
-def _copy_to_cog(tiles: Path, path: Path, options: dict[str, str], output: Path) -> None:
-    """Copy a finished GeoTIFF: rasterio's COG driver, written to directly, would hold all of it in memory."""
-    with write_guard(output):
-        rasterio.shutil.copy(tiles, path, driver="COG", **options)
         require_complete(path, output)
 
 

@@ -14,7 +14,7 @@ _SAMPLE = 20_000
 _BEYOND = 50
 """Values of the sample that certainly lie beyond a percentile at the very end."""
 _LOG_GAIN = 20.0
-"""How strongly bright targets of linear SAR amplitudes are compressed."""
+"""Compression of bright targets in linear SAR amplitudes."""
 
 
 def to_grey(bands: npt.NDArray[np.float32], valid: npt.NDArray[np.bool_], kind: Kind) -> npt.NDArray[np.float32]:
@@ -25,7 +25,7 @@ def to_grey(bands: npt.NDArray[np.float32], valid: npt.NDArray[np.bool_], kind: 
     Args:
         bands: (B, H, W) float32.
         valid: (H, W) bool.
-        kind: What the image shows.
+        kind: Kind of the image.
 
     Returns:
         (H, W) float32 in [0, 1], 0 where not valid.

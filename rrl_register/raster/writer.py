@@ -103,23 +103,15 @@ def write_png(output: Path, image: npt.NDArray[np.uint8], overwrite: bool = Fals
 
     Raises:
         OutputExistsError, UsageError, WriteError: As ``atomic_path``.
-    """
-    with atomic_path(output, overwrite) as temporary, _write_errors(output):
-        temporary.write_bytes(encode_png(image))
-
-
-def encode_png(image: npt.NDArray[np.uint8]) -> bytes:
-    """Encode a uint8 image, (H, W), (H, W, 3) RGB or (H, W, 4) RGBA, as the bytes of a PNG file.
-
-    Raises:
         ValueError: The array is of another shape or dtype.
     """
     channels = 1 if image.ndim == 2 else image.shape[-1]
     if image.dtype != np.uint8 or image.ndim not in (2, 3) or channels not in (1, 3, 4):
         raise ValueError(f"Cannot encode {image.dtype} {image.shape} as PNG; needed: uint8 (H, W) or (H, W, 3 or 4)")
     swap = {3: cv2.COLOR_RGB2BGR, 4: cv2.COLOR_RGBA2BGRA}.get(channels)
-    encoded: npt.NDArray[np.uint8] = cv2.imencode(".png", image if swap is None else cv2.cvtColor(image, swap))[1]
-    return encoded.tobytes()
+    encoded = cv2.imencode(".png", image if swap is None else cv2.cvtColor(image, swap))[1]
+    with atomic_path(output, overwrite) as temporary, _write_errors(output):
+        temporary.write_bytes(encoded.tobytes())
 
 
 def _refuse_existing(output: Path, overwrite: bool) -> None:
@@ -136,7 +128,7 @@ def _write_errors(output: Path) -> Iterator[None]:
 
 
 def _plain(value: Any) -> Any:
-    """Reduce a value to what JSON can hold."""
+    """Reduce a value to JSON's types."""
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, np.ndarray):

@@ -67,7 +67,7 @@ def open_view(image: ImageLike, placed: GridTransform | None, resampling: Resamp
         image: A file or an array. Alpha bands are not bands of the view, but count for its mask; images with a colour
             table are resampled by nearest neighbour.
         placed: The transform; None: the image is on the fixed grid already.
-        resampling: How to interpolate.
+        resampling: Interpolation.
 
     Raises:
         InputError: The image cannot be read or does not belong to the moving one; also within the block.

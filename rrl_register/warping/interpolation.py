@@ -67,7 +67,7 @@ def interpolate(
         image: (h, w) window, real or complex.
         valid: (h, w) bool; None: all pixels have data.
         points: The places.
-        resampling: How to interpolate.
+        resampling: Interpolation.
         dtype: Type of the result; integers are rounded and clipped.
 
     Returns:

@@ -1,4 +1,4 @@
-"""The way back from an output grid to the moving image: which pixels a block needs, and where in them it looks."""
+"""The way back from an output grid to the moving image: which pixels a block needs, and where it samples them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Patch:
-    """A part of the output grid and where its pixels look in the (averaged) source."""
+    """A part of the output grid and the places of its pixels in the (averaged) source."""
 
     box: Box
     inside: Mask | None
@@ -50,7 +50,7 @@ class InverseMap:
             horizon.
         shape: (rows, columns) of the source.
         factor: Source pixels per averaged pixel along each side; 1 unless the transform reduces by 2 or more.
-        resampling: How to interpolate.
+        resampling: Interpolation.
         displacements: Displacement of the output pixels; None: none.
     """
 
@@ -108,7 +108,7 @@ class InverseMap:
     def _split_places(
         self, box: Box
     ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        """Find where the pixels of a box look: column and row of the pixel up left of it, and the fractions, (h, w).
+        """Map the pixels of a box into the source: column and row of the pixel up left, and the fractions, (h, w).
 
         The column is ``OUTSIDE`` if the place is not in the source.
         """

@@ -33,7 +33,7 @@ MapPoints = Callable[[Points], Points]
 
 @dataclass(frozen=True)
 class Layout:
-    """The pixels to write, and how the moving image gets there.
+    """The pixels to write, and how the moving image is mapped there.
 
     Attributes:
         grid: Grid of the output.
@@ -70,7 +70,7 @@ class _Uncropped:
         return self.exact is None and np.array_equal(self.to_fixed, np.eye(3))
 
     def displacement(self, on_fixed: Displacement | None) -> MapPoints | None:
-        """Carry a displacement over from the fixed grid, and add what the matrix ``to_fixed`` lacks.
+        """Carry a displacement over from the fixed grid, and add the difference between ``exact`` and ``to_fixed``.
 
         A place o of this grid, at f(o) on the fixed one, shows the moving pixel H^-1(f - d(f)). With G for the matrix
         ``to_fixed``, that is (G^-1 H)^-1 (o - e(o)) where e(o) = o - G^-1(f - d(f)).
@@ -105,7 +105,7 @@ def plan_output(
         matrix: (3, 3), moving pixel -> fixed pixel.
         fixed: Grid of the fixed image.
         moving: Grid of the image that is warped.
-        config: Which grid, and how it is cropped.
+        config: Grid and crop.
         displacement: Displacement on the fixed grid, added to the matrix; None: none.
         like: The grid to write on, if ``config.grid`` is the path of a raster.
 
@@ -138,7 +138,7 @@ def sample_displacement(
         displacement: The displacement; None: none.
         matrix: (3, 3), moving pixel -> fixed pixel.
         shape: (rows, columns) of the moving image.
-        frame: The part of the fixed grid that may be asked for.
+        frame: The part of the fixed grid that may be requested.
     """
     if displacement is None:
         return None

@@ -55,7 +55,7 @@ def warp_array(
         image: (H, W) or (B, H, W), any real or complex type.
         matrix: (3, 3), moving pixel -> fixed pixel.
         shape: (rows, columns) of the fixed grid.
-        resampling: How to interpolate; pixels are averaged first if the transform reduces by 2 or more.
+        resampling: Interpolation; pixels are averaged first if the transform reduces by 2 or more.
         valid: (H, W) bool, pixels with data; None: those that are finite.
         displacement: Displacement on the fixed grid, added to the matrix; None: none.
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from rrl_register.errors import OutputExistsError, UsageError
-from rrl_register.raster.writer import atomic_path, check_not_input, check_output, encode_png, write_json, write_png
+from rrl_register.raster.writer import atomic_path, check_not_input, check_output, write_json, write_png
 
 
 def names(folder: Path) -> list[str]:
@@ -107,6 +107,7 @@ def test_png_keeps_pixels_and_colours(tmp_path: Path, shape: tuple[int, ...], rn
     assert np.array_equal(read[order], image)
 
 
-def test_only_bytes_make_a_png() -> None:
+def test_only_bytes_make_a_png(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="float64"):
-        encode_png(np.zeros((3, 3)))
+        write_png(tmp_path / "out.png", np.zeros((3, 3)))
+    assert names(tmp_path) == []
