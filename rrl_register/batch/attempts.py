@@ -13,8 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rrl_register.batch.outcome import Outcome
-from rrl_register.batch.work import outputs_of
-from rrl_register.errors import WriteError
+from rrl_register.batch.work import outputs_of, writing_to
 
 _PREFIX = ".attempts-"
 
@@ -26,7 +25,7 @@ def open_attempts(folder: Path) -> Iterator[Path]:
     Raises:
         WriteError: It cannot be made.
     """
-    with _writing(folder):
+    with writing_to(folder):
         attempts = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=folder))
     try:
         yield attempts
@@ -46,7 +45,7 @@ def begin_attempt(attempts: Path) -> Path:
     Raises:
         WriteError: The folder of the attempts is gone or cannot be written to.
     """
-    with _writing(attempts.parent):
+    with writing_to(attempts.parent):
         return Path(tempfile.mkdtemp(dir=attempts))
 
 
@@ -56,20 +55,9 @@ def keep_attempt(attempt: Path, outcome: Outcome, folder: Path) -> None:
     Raises:
         WriteError: They cannot be moved.
     """
-    with _writing(folder):
+    with writing_to(folder):
         for path in outputs_of(outcome.id, folder):
             path.unlink(missing_ok=True)
         for path in attempt.iterdir():
             path.replace(folder / path.name)
         attempt.rmdir()
-
-
-@contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise WriteError(
-            f"Cannot write to the output folder {folder} ({error.strerror}); check access and free space, then "
-            "continue with --resume"
-        ) from error

@@ -6,6 +6,8 @@ import shutil
 import tempfile
 import time
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -23,6 +25,22 @@ if TYPE_CHECKING:
 def outputs_of(name: str, folder: Path) -> tuple[Path, Path]:
     """Return the paths of a scene's raster and RESULT.json."""
     return folder / f"{name}.tif", folder / f"{name}.json"
+
+
+@contextmanager
+def writing_to(folder: Path) -> Iterator[None]:
+    """Convert errors of writing to the output folder to one-line errors.
+
+    Raises:
+        WriteError: The block raised OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise WriteError(
+            f"Cannot write to the output folder {folder} ({error.strerror}); check access and free space, then "
+            "continue with --resume"
+        ) from error
 
 
 def register_scene(scene: BatchItem, folder: Path, threads: int) -> Outcome:
@@ -123,14 +141,8 @@ def _output_size(scene: BatchItem) -> int:
 
 def _require_usable(folder: Path, size: int) -> None:
     """Tell a full or read-only folder, which ends the batch, from a scene that cannot be written."""
-    try:
-        with tempfile.TemporaryFile(dir=folder) as probe:
-            probe.write(b"\0" * 4096)
-    except OSError as error:
-        raise WriteError(
-            f"Cannot write to the output folder {folder} ({error.strerror}); check access and free space, then "
-            "continue with --resume"
-        ) from error
+    with writing_to(folder), tempfile.TemporaryFile(dir=folder) as probe:
+        probe.write(b"\0" * 4096)
     free = shutil.disk_usage(folder).free
     if free < size:
         raise WriteError(

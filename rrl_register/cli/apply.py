@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from rrl_register.cli.checks import require_file, require_outputs
-from rrl_register.cli.options import config_options, overwrite_option, set_up_logging, verbosity_options
+from rrl_register.cli.options import config_options, overwrite_option, verbosity_options
 from rrl_register.cli.progress import stages
 from rrl_register.config.option_types import FILE
 from rrl_register.config.options import build_config
@@ -23,12 +23,11 @@ from rrl_register.config.options import build_config
 @overwrite_option
 @config_options("warp", "resources")
 @verbosity_options
-def apply(result: Path, image: Path, output: Path, overwrite: bool, verbose: int, quiet: bool, **values: Any) -> None:
+def apply(result: Path, image: Path, output: Path, overwrite: bool, **values: Any) -> None:
     """Warp IMAGE with the transform of RESULT.json, which 'register --json' wrote.
 
     IMAGE shows the ground of the moving image: another band of it, or the same ground at another resolution.
     """
-    set_up_logging(verbose, quiet)
     config = build_config(values)
     like = [config.warp.grid] if isinstance(config.warp.grid, Path) else []
     inputs = [result, image, *like]

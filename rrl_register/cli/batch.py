@@ -11,7 +11,7 @@ import click
 
 from rrl_register.cli.checks import require_file
 from rrl_register.cli.command import INTERRUPTED, RegistrationCommand
-from rrl_register.cli.options import config_options, overwrite_option, set_up_logging, verbosity_options
+from rrl_register.cli.options import config_options, overwrite_option, verbosity, verbosity_options
 from rrl_register.cli.progress import Bar, progress_bar
 from rrl_register.config import BatchConfig, RegisterConfig
 from rrl_register.config.option_types import FILE
@@ -68,8 +68,6 @@ def batch(
     retry_failed: bool,
     report: bool,
     overwrite: bool,
-    verbose: int,
-    quiet: bool,
     **values: Any,
 ) -> None:
     """Register every scene of MANIFEST, a CSV file with the columns id, fixed and moving, JSON lines, or STAC items.
@@ -78,7 +76,6 @@ def batch(
     given here. Paths are relative to the manifest. Instead of MANIFEST: --fixed 'optical/{id}.tif' --moving
     'sar/{id}.tif'. DIR gets ID.tif and ID.json of each scene, and summary.json. The path of summary.json is printed.
     """
-    set_up_logging(verbose, quiet)
     scenes = _scenes(Sources(manifest, fixed, moving, fixed_asset, moving_asset), build_config(values))
     from rrl_register.batch.running import run_batch
     from rrl_register.batch.summary import FILE_NAME
@@ -86,12 +83,12 @@ def batch(
     config = BatchConfig(workers, resume, retry_failed, overwrite, scheduler)
     try:
         with progress_bar(len(scenes.scenes)) as bar:
-            summary = run_batch(scenes, output, config, watch=_watch(bar, every_scene=verbose > 0 and not quiet))
+            summary = run_batch(scenes, output, config, watch=_watch(bar, every_scene=verbosity() > 0))
         page = _write_report(summary, workers) if report else None
     except KeyboardInterrupt:
         click.echo(f"Interrupted; finished scenes are kept in {output}; continue with --resume.", err=True)
         ctx.exit(INTERRUPTED)
-    if not quiet:
+    if verbosity() >= 0:
         click.echo(table(summary), err=True)
     click.echo(output / FILE_NAME)
     if page:

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from rrl_register.cli.checks import require_file, require_outputs
-from rrl_register.cli.options import overwrite_option, set_up_logging, verbosity_options
+from rrl_register.cli.options import overwrite_option, verbosity_options
 from rrl_register.config.option_types import FILE, one_of
 from rrl_register.nn.export_formats import ExportFormat, export_format
 
@@ -36,15 +36,12 @@ def export(
     weights: Path | None,
     name: str | None,
     overwrite: bool,
-    verbose: int,
-    quiet: bool,
 ) -> None:
     """Write the network's weights, or the network as ONNX or TorchScript, to one file.
 
     ONNX and TorchScript hold a function of 'visible' and 'other', patches (N, 1, 64, 64) with values from 0 to 1. It
     returns 'probability' (N,), that both show the same place, and the descriptors (N, 128) of both.
     """
-    set_up_logging(verbose, quiet)
     kind = export_format(output, None if asked is None else ExportFormat(asked))
     require_file(weights)
     require_outputs([output], [weights] if weights else [], overwrite)

@@ -11,7 +11,7 @@ import click
 
 from rrl_register.cli.checks import require_file, require_two_images
 from rrl_register.cli.command import RegistrationCommand
-from rrl_register.cli.options import config_options, set_up_logging
+from rrl_register.cli.options import config_options
 from rrl_register.cli.progress import stages
 from rrl_register.config.option_types import FILE
 from rrl_register.config.options import build_config
@@ -35,7 +35,6 @@ def info(fixed: Path, moving: Path | None, as_json: bool, **values: Any) -> None
     Prints grids, resolution, overlap, the recognised kinds and their reasons, the search, and an estimate of the time
     on this machine. Exits with the code of 'register' if the images cannot be used. Writes no file.
     """
-    set_up_logging(verbose=0, quiet=False)
     config = build_config(values)
     blocks: list[Block]
     if moving is None:

@@ -37,17 +37,24 @@ def overwrite_option(function: Decorated) -> Decorated:
 
 
 def verbosity_options(function: Decorated) -> Decorated:
-    """Add ``-v`` and ``-q``."""
-    quiet = click.option("-q", "--quiet", is_flag=True, help="Print output paths and errors only.")
-    verbose = click.option("-v", "--verbose", count=True, help="Log progress; -vv logs more.")
+    """Add ``-v`` and ``-q``, and send the package's log to stderr."""
+    common: dict[str, Any] = {"expose_value": False, "callback": _set_verbosity}
+    quiet = click.option("-q", "--quiet", is_flag=True, help="Print output paths and errors only.", **common)
+    verbose = click.option("-v", "--verbose", count=True, help="Log progress; -vv logs more.", **common)
     return verbose(quiet(function))
 
 
-def set_up_logging(verbose: int, quiet: bool) -> None:
-    """Send the package's log to stderr: warnings; with -v progress, with -vv details, with -q errors only."""
-    level = logging.ERROR if quiet else {0: logging.WARNING, 1: logging.INFO}.get(verbose, logging.DEBUG)
+def verbosity() -> int:
+    """Return the verbosity of the current command: -1 with ``-q``, else the number of ``-v``."""
+    given = click.get_current_context().meta.get(__name__, {})
+    return -1 if given.get("quiet") else given.get("verbose", 0)
+
+
+def _set_verbosity(ctx: click.Context, parameter: click.Parameter, value: int) -> None:
+    ctx.meta.setdefault(__name__, {})[parameter.name] = value
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", force=True)
-    logging.getLogger("rrl_register").setLevel(level)
+    levels = {-1: logging.ERROR, 0: logging.WARNING, 1: logging.INFO}
+    logging.getLogger("rrl_register").setLevel(levels.get(verbosity(), logging.DEBUG))
 
 
 def refuse_irrelevant_options(ctx: click.Context, irrelevant: dict[str, str], where: str) -> None:

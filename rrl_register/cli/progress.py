@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from rrl_register.cli.options import verbosity
+
 if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn
 
@@ -46,7 +48,7 @@ def stages(first: str) -> Iterator[ReportStage]:
     Yields:
         A function that reports the name of each further stage.
     """
-    if not _is_watched() or click.get_current_context().params.get("verbose"):
+    if not _is_watched() or verbosity() > 0:
         yield lambda stage: None
         return
     from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -106,7 +108,7 @@ def progress_bar(total: int, text: str = "") -> Iterator[Bar]:
 
 def _is_watched() -> bool:
     can_redraw = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
-    return can_redraw and not click.get_current_context().params.get("quiet")
+    return can_redraw and verbosity() >= 0
 
 
 def _open_line(*columns: ProgressColumn) -> Progress:

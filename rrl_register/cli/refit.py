@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from rrl_register.cli.checks import require_file, require_two_images
-from rrl_register.cli.options import config_options, overwrite_option, set_up_logging, verbosity_options
+from rrl_register.cli.options import config_options, overwrite_option, verbosity, verbosity_options
 from rrl_register.cli.outputs import Outputs, export_options, raster_options
 from rrl_register.cli.register import summary
 from rrl_register.config.option_types import FILE
@@ -34,8 +34,6 @@ def refit(
     tie_points: tuple[Path, ...],
     stac: Path | None,
     overwrite: bool,
-    verbose: int,
-    quiet: bool,
     **values: Any,
 ) -> None:
     """Fit a transform to the tie points of the file POINTS, without matching the images FIXED and MOVING.
@@ -43,7 +41,6 @@ def refit(
     POINTS: .points (QGIS), .geojson, .csv, .gpkg, .gcp (GDAL), or RESULT.json. Disabled points ('enable' is 0) are left
     out. Pass at least one of -o and --json. The result has no confidence, because no search tested it.
     """
-    set_up_logging(verbose, quiet)
     outputs = Outputs(overwrite, output, result, tie_points=tie_points, stac=stac)
     require_file(points)
     point_format(points, to_write=False)
@@ -57,5 +54,5 @@ def refit(
     grids = Grids(open_info(fixed).grid, open_info(moving).grid)
     registration = fit_again(read_points(points, grids), fixed, moving, config)
     outputs.write(registration, fixed, moving, config)
-    if not quiet:
+    if verbosity() >= 0:
         click.echo(summary(registration), err=True)

@@ -9,7 +9,7 @@ import click
 
 from rrl_register.cli.checks import require_file, require_two_images
 from rrl_register.cli.command import RegistrationCommand
-from rrl_register.cli.options import config_options, overwrite_option, set_up_logging, verbosity_options
+from rrl_register.cli.options import config_options, overwrite_option, verbosity, verbosity_options
 from rrl_register.cli.outputs import Outputs, export_options, raster_options
 from rrl_register.cli.progress import stages
 from rrl_register.config import RegisterConfig
@@ -41,8 +41,6 @@ def register(
     stac: Path | None,
     report: Path | None,
     overwrite: bool,
-    verbose: int,
-    quiet: bool,
     **values: Any,
 ) -> None:
     """Co-register two images: bring MOVING (the target) onto the pixel grid of FIXED (the reference).
@@ -50,7 +48,6 @@ def register(
     Pass at least one of -o and --json. All bands of MOVING are warped. The paths of the written files are printed, one
     per line. If the evidence is too weak, the command exits with code 4.
     """
-    set_up_logging(verbose, quiet)
     config = build_config(values)
     outputs = Outputs(overwrite, output, result, preview, report, tie_points, stac)
     _check(fixed, moving, outputs, config)
@@ -60,7 +57,7 @@ def register(
         outputs.write_failure(str(error), fixed, moving, config)
         raise
     outputs.write(registration, fixed, moving, config)
-    if not quiet:
+    if verbosity() >= 0:
         click.echo(summary(registration), err=True)
 
 

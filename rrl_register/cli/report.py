@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from rrl_register.cli.checks import require_file, require_outputs
-from rrl_register.cli.options import config_options, overwrite_option, set_up_logging, verbosity_options
+from rrl_register.cli.options import config_options, overwrite_option, verbosity_options
 from rrl_register.config.option_types import FILE
 from rrl_register.config.options import build_config
 
@@ -27,8 +27,6 @@ def report(
     moving: Path,
     output: Path,
     overwrite: bool,
-    verbose: int,
-    quiet: bool,
     **values: Any,
 ) -> None:
     """Show a result and its images on a page.
@@ -37,7 +35,6 @@ def report(
     both images to swipe, flicker and zoom, the tie points with their residuals, and the evidence. Failed registrations
     have a page too.
     """
-    set_up_logging(verbose, quiet)
     inputs = [result, fixed, moving]
     for path in inputs:
         require_file(path)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rrl_register.cli.checks import require_file, require_outputs
-from rrl_register.cli.options import overwrite_option, set_up_logging, verbosity_options
+from rrl_register.cli.options import overwrite_option, verbosity_options
 from rrl_register.cli.progress import progress_bar
 from rrl_register.config.option_types import FILE
 from rrl_register.errors import UsageError
@@ -53,15 +53,12 @@ def train(
     seconds: float | None,
     print_config: bool,
     overwrite: bool,
-    verbose: int,
-    quiet: bool,
 ) -> None:
     """Train RRL-Net with the settings of the YAML file CONFIG; without CONFIG, fine-tune the shipped weights on --data.
 
     A folder of pairs holds <name>_vis.tif and <name>_other.tif, any raster format, on one pixel grid; or a pairs.csv
     with the columns vis and other. If a run was stopped, the next call continues it from its checkpoint.
     """
-    set_up_logging(verbose, quiet)
     settings = _settings(config, data, run, changes)
     if print_config:
         import yaml

@@ -7,22 +7,13 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, cast
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 from rrl_register.errors import InputError, UsageError, WriteError
 
 if TYPE_CHECKING:
     from rrl_register.exchange.table import Grids, PointTable
-
-
-class FormatModule(Protocol):
-    """Functions of a module that reads and writes a format."""
-
-    def write(self, path: Path, table: PointTable, grids: Grids) -> None:
-        """Write a table to a path."""
-
-    def read(self, path: Path, grids: Grids) -> PointTable:
-        """Read a table from a path."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +34,9 @@ class PointFormat:
     package: str | None = None
     extra: str = ""
 
-    def load(self) -> FormatModule:
-        """Import the module of the format."""
-        return cast(FormatModule, import_module(f"{__package__}.{self.module}"))
+    def load(self) -> ModuleType:
+        """Import the module of the format, with ``write(path, table, grids)`` and ``read(path, grids)``."""
+        return import_module(f"{__package__}.{self.module}")
 
 
 _GDAL = PointFormat("GDAL ground control points", "gdal_gcps")
@@ -108,8 +99,9 @@ def read_points(path: Path, grids: Grids) -> PointTable:
     """
     module = point_format(path, to_write=False).load()
     try:
-        return module.read(path, grids)
+        table: PointTable = module.read(path, grids)
     except InputError as error:
         raise InputError(f"Cannot use the points of {path}: {error}") from error
     except (OSError, ValueError, csv.Error) as error:
         raise InputError(f"Cannot read the points of {path} ({error}); check that content and suffix agree") from error
+    return table

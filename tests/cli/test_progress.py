@@ -14,14 +14,13 @@ from rrl_register.pipeline.timing import StageClock
 
 PROGRAM = """
 import click
-import sys
+from rrl_register.cli.options import verbosity_options
 from rrl_register.cli.progress import progress_bar, stages
 
 @click.command()
 @click.argument("kind")
-@click.option("-q", "--quiet", is_flag=True)
-@click.option("-v", "--verbose", count=True)
-def work(kind, quiet, verbose):
+@verbosity_options
+def work(kind):
     if kind == "bar":
         with progress_bar(4, "steps") as bar:
             bar.show(1, "scenes, [0] failed")
