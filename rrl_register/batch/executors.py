@@ -12,9 +12,8 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
-from multiprocessing.connection import Connection
 
-from rrl_register.batch.interrupts import ignore_ctrl_c
+from rrl_register.batch.interrupts import ctrl_c_blocked
 from rrl_register.batch.lifeline import end_with_parent
 from rrl_register.batch.manifest import BatchItem
 from rrl_register.batch.outcome import CRASHED, FAILED, Outcome
@@ -86,7 +85,8 @@ class ProcessPool:
 
 def _submit(pool: ProcessPoolExecutor, work: Work, scene: BatchItem) -> Future[Outcome]:
     try:
-        return pool.submit(work, scene)
+        with ctrl_c_blocked():  # this may start a process
+            return pool.submit(work, scene)
     except BrokenProcessPool as error:
         broken: Future[Outcome] = Future()
         broken.set_exception(error)
@@ -102,7 +102,7 @@ def _open_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
     """Start processes that end with the block: after their scenes, or at once if the block raises."""
     context = multiprocessing.get_context("spawn")
     lifeline, own_end = context.Pipe(duplex=False)
-    pool = ProcessPoolExecutor(workers, context, _set_up_worker, (lifeline,))
+    pool = ProcessPoolExecutor(workers, context, end_with_parent, (lifeline,))
     try:
         yield pool
     except BaseException:
@@ -112,8 +112,3 @@ def _open_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
         pool.shutdown(cancel_futures=True)
         own_end.close()
         lifeline.close()
-
-
-def _set_up_worker(lifeline: Connection) -> None:
-    ignore_ctrl_c()
-    end_with_parent(lifeline)

@@ -1,7 +1,7 @@
 """Ctrl-C in a batch: this program handles it, once, and ends its workers.
 
-A terminal sends SIGINT to all processes of a command. Three things need more than Python's own handler: an interrupt
-that Python drops, workers that Dask starts, and workers of the process pool.
+A terminal sends SIGINT to all processes of a command. Two things need more than Python's own handler: an interrupt that
+Python drops, and workers, which would die with a traceback of their own.
 """
 
 from __future__ import annotations
@@ -60,8 +60,7 @@ def recorded_interrupts() -> Iterator[Interrupts]:
 def ctrl_c_blocked() -> Iterator[None]:
     """Block Ctrl-C for the threads and processes that start within the block, and for this thread until its end.
 
-    They inherit the mask, and so do the workers that those threads start later. A worker that handled Ctrl-C itself
-    would die with a traceback and be replaced.
+    They inherit the mask, and so do the workers that those threads start later.
     """
     if sys.platform == "win32":
         yield
@@ -72,8 +71,3 @@ def ctrl_c_blocked() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def ignore_ctrl_c() -> None:
-    """Ignore Ctrl-C in a worker of the process pool, because its parent handles it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -92,7 +92,10 @@ def start(
     scratch = folder.parent / "scratch"
     scratch.mkdir(exist_ok=True)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "TMPDIR": str(scratch)}
-    return subprocess.Popen(command, env=environment, cwd=scratch, preexec_fn=obey_ctrl_c, start_new_session=True)
+    with (folder.parent / "errors.txt").open("a") as errors:
+        return subprocess.Popen(
+            command, env=environment, cwd=scratch, stderr=errors, preexec_fn=obey_ctrl_c, start_new_session=True
+        )
 
 
 def obey_ctrl_c() -> None:
@@ -182,6 +185,23 @@ def test_ctrl_c_ends_workers_and_leaves_a_clean_journal(stand_in: ModuleType, tm
     assert not [path for path in folder.iterdir() if path.name.startswith(".")]
     assert not list((tmp_path / "scratch").iterdir())
     wait_for(lambda: not runs_any_of(process.pid))
+    errors = (tmp_path / "errors.txt").read_text()
+    assert errors.count("Traceback") == 1, errors  # of the program that was interrupted, and none of its workers
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="asks /proc which processes there are")
+def test_ctrl_c_while_workers_start_is_handled_by_the_program_alone(stand_in: ModuleType, tmp_path: Path) -> None:
+    process = start(stand_in, tmp_path / "out", 150, "pool", 1)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    wait_for(lambda: len(children.read_text().split()) > 1)  # the tracker of resources, and a worker
+    time.sleep(0.1)  # the worker imports its modules
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait() != 0
+    wait_for(lambda: not runs_any_of(process.pid))
+    errors = (tmp_path / "errors.txt").read_text()
+    assert errors.count("Traceback") == 1, errors
+    with Journal(tmp_path / "out", "test") as journal:
+        assert set(journal.states().values()) == {State.PENDING}
 
 
 @WAYS
