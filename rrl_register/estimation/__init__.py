@@ -1,1 +1,1 @@
-"""From tie points to a transform: fits, robust estimation and what is known about their error."""
+"""From tie points to a transform: robust fits, model selection, uncertainty, evidence and acceptance."""

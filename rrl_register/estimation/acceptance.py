@@ -66,7 +66,7 @@ class Aspect:
 
 
 def _count(enough: int) -> Callable[[float], float]:
-    """Return the strength of a number of points, of which some are enough."""
+    """Return the strength of a number of points, which is 1 from ``enough`` on."""
     return lambda n: math.log1p(min(n, enough)) / math.log1p(enough)
 
 

@@ -44,8 +44,8 @@ class Evidence:
         agreeing: Share of the inliers that pass the forward-backward check of 1 px, 0-1.
         agreement_px: Median forward-backward error of the inliers whose backward search found a place, fixed px.
         uncertainty_ratio: Mean standard error of the transform over the overlap, over the inlier threshold.
-        n_independent: Inliers of which no two share half of their correlation windows or more: where one structure fits
-            by chance, as one street grid does another, all points near it agree.
+        n_independent: Inliers left if no two may share half of their correlation windows or more: where one structure
+            fits by chance, as one street grid does another, all points near it agree.
     """
 
     n_points: int

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rrl_register.errors import NotRegisteredError
-from rrl_register.geometry.arrays import Flags, Floats, Indices, Matrix, Points, Weights
+from rrl_register.geometry.arrays import Flags, Floats, Matrix, Points, Weights
 from rrl_register.geometry.homography import fit_homography
 from rrl_register.geometry.transforms import (
     Fit,
@@ -179,22 +179,18 @@ def _shifts(moving: _Complex, fixed: _Complex, seed: int) -> tuple[_Complex, _Co
 
 
 def _similarities(moving: _Complex, fixed: _Complex, threshold: float, seed: int) -> tuple[_Complex, _Complex]:
-    """Return the similarities (a, b) of pairs of tie points that lie apart."""
-    first, second = _pairs(len(moving), seed)
+    """Return the similarities (a, b) of pairs of tie points that lie apart: of all, or of random ones if too many."""
+    n = len(moving)
+    if n * (n - 1) // 2 <= _MAX_SAMPLES:
+        first, second = np.triu_indices(n, 1)
+    else:
+        rng = np.random.default_rng(seed)
+        first = rng.integers(0, n, _MAX_SAMPLES)
+        second = (first + rng.integers(1, n, _MAX_SAMPLES)) % n
     apart = (np.abs(moving[first] - moving[second]) > 2 * threshold) & (fixed[first] != fixed[second])
     first, second = first[apart], second[apart]
     a = (fixed[first] - fixed[second]) / (moving[first] - moving[second])
     return a, fixed[first] - a * moving[first]
-
-
-def _pairs(n: int, seed: int) -> tuple[Indices, Indices]:
-    """Return the indices of pairs of different points: all pairs, or random ones if there are too many."""
-    if n * (n - 1) // 2 <= _MAX_SAMPLES:
-        first, second = np.triu_indices(n, 1)
-        return first.astype(np.int64), second.astype(np.int64)
-    rng = np.random.default_rng(seed)
-    first = rng.integers(0, n, _MAX_SAMPLES)
-    return first, (first + rng.integers(1, n, _MAX_SAMPLES)) % n
 
 
 def _best_hypothesis(

@@ -1,7 +1,7 @@
 """Basis functions of smooth displacements at the tie points, and penalised least-squares fits of them.
 
-Hand-made because scipy's ``RBFInterpolator`` takes no weights and puts a knot at every point; it is 2 to 60 times
-slower at these sizes, at the same error.
+Hand-made because scipy's ``RBFInterpolator`` puts a knot at every point: at these sizes it takes 2 to 60 times as long,
+at the same error.
 """
 
 from __future__ import annotations

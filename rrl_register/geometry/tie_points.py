@@ -38,7 +38,7 @@ class TiePoints:
 
     @classmethod
     def joined(cls, parts: Sequence[TiePoints]) -> TiePoints:
-        """Join the points of several searches, of which either all or none include a backward search."""
+        """Join the points of several searches; either all or none of them include a backward search."""
         if not parts:
             return no_tie_points()
         agreement = [part.agreement_px for part in parts if part.agreement_px is not None]

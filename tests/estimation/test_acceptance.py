@@ -65,7 +65,7 @@ EVEN_MODEL = {
     "coefficients": dict.fromkeys(FEATURES, 1.0),
     "typical": GOOD.figures(),
 }
-"""A model in which every feature counts alike, so that what is tested is not the one that happens to ship."""
+"""A model that weighs every feature alike, so that tests do not depend on the one that ships."""
 
 
 @pytest.fixture
@@ -190,7 +190,7 @@ def test_features_lie_between_0_and_1_whatever_is_known(figures: dict[str, float
 
 @given(st.sampled_from(list(ASPECTS.values())), st.floats(0, 30), st.floats(0, 30))
 def test_features_are_monotone(aspect: acceptance.Aspect, one: float, other: float) -> None:
-    """Figures of which less is better fall, all others rise."""
+    """Figures that are better if lower fall, all others rise."""
     falls = aspect.figure in ("control_acceptance", "check_ratio", "agreement_px", "uncertainty_ratio")
     low, high = sorted((one, other), reverse=falls)
     assert aspect.of({aspect.figure: low}) <= aspect.of({aspect.figure: high})

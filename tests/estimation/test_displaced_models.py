@@ -45,7 +45,7 @@ def bent(degree: int) -> Field:
 
 
 def tie_points(field: Field, n: int, noise: float = 0.0, wrong: float = 0.0, seed: int = 0) -> tuple[np.ndarray, ...]:
-    """Points (moving, fixed) of which a share is up to 12 px off, and which are right."""
+    """Return points (moving, fixed), a share of them up to 12 px off, and a mask of the right ones."""
     rng = np.random.default_rng(seed)
     fixed = rng.uniform(0, SIDE, (n, 2))
     right = rng.random(n) >= wrong

@@ -1,4 +1,4 @@
-"""What is measured of a transform and the tie points that are to prove it."""
+"""Figures of the evidence for a transform in tie points."""
 
 from __future__ import annotations
 
@@ -76,13 +76,13 @@ def test_chance_is_the_share_of_the_search_area_within_the_threshold() -> None:
     assert gathered(40, 0, radius=0).over_chance == pytest.approx(1)
 
 
-def test_points_kept_out_of_the_fit_are_checked_where_there_are_enough() -> None:
+def test_inliers_are_cross_validated_if_there_are_enough() -> None:
     assert gathered(30, 10).check_rmse_px == pytest.approx(0, abs=1e-6)
     assert np.isnan(gathered(9, 10).check_rmse_px)
     assert np.isnan(gathered(9, 10).check_ratio)
 
 
-def test_the_check_error_is_that_of_the_model_that_was_fitted() -> None:
+def test_cross_validation_is_of_the_model_that_was_fitted() -> None:
     """A degree over 200 px: nothing to a homography, px to a translation; three px make a threshold."""
     assert gathered(30, 10, turned=1).check_rmse_px == pytest.approx(0, abs=1e-6)
     translated = gathered(30, 10, turned=1, fit=fit_translation)
@@ -125,7 +125,7 @@ def test_forward_and_backward_search_are_compared_on_the_inliers() -> None:
     assert np.isnan(lost.agreement_px)
 
 
-def test_controls_tell_what_the_network_gives_by_chance() -> None:
+def test_controls_measure_the_scores_of_wrong_places() -> None:
     controls = Controls(np.array([0.9, 0.9, 0.1, 0.5]), np.array([0.1, 0.5, 0.1, 0.5]), 0.5)
     evidence = gathered(30, 10, controls=controls)
     assert evidence.control_acceptance == 0.5
@@ -158,14 +158,14 @@ def test_a_transform_that_no_camera_makes_is_implausible() -> None:
     assert gathered(40, 0, matrix=np.diag([-1.0, 1, 1])).implausible
 
 
-def test_the_record_gives_distances_in_the_unit_asked_for() -> None:
+def test_figures_have_distances_in_the_requested_unit() -> None:
     evidence = replace(gathered(30, 10), agreement_px=0.25)
     assert evidence.figures()["agreement_px"] == 0.25
     assert evidence.figures(px=2.0)["agreement_px"] == 0.5
     assert evidence.figures()["share"] == evidence.figures(px=2.0)["share"] == 0.3
 
 
-def test_only_tie_points_found_back_are_trusted() -> None:
+def test_only_tie_points_that_pass_the_forward_backward_check_are_fitted() -> None:
     points = TiePoints(np.zeros((4, 2)), np.arange(8.0).reshape(4, 2), np.ones(4), np.array([0.2, 1.0, 1.1, np.nan]))
     kept = points.forward_backward_consistent()
     np.testing.assert_array_equal(kept.moving, [[0, 1], [2, 3]])

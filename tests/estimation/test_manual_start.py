@@ -64,7 +64,7 @@ def test_three_of_four_on_one_line_make_an_affine() -> None:
 
 
 @pytest.mark.parametrize(
-    ("moving", "said"),
+    ("moving", "message"),
     [
         (SPREAD[:0], "0 points are enabled; needed 2"),
         (SPREAD[:1], "1 points are enabled; needed 2"),
@@ -75,8 +75,8 @@ def test_three_of_four_on_one_line_make_an_affine() -> None:
     ],
     ids=["none", "one", "twice the same", "one place", "a line", "nearly a line"],
 )
-def test_points_that_determine_nothing_are_refused(moving: np.ndarray, said: str) -> None:
-    with pytest.raises(InputError, match=said):
+def test_points_that_determine_nothing_are_refused(moving: np.ndarray, message: str) -> None:
+    with pytest.raises(InputError, match=message):
         estimated(TURNED, moving)
 
 
@@ -93,7 +93,7 @@ def test_images_in_the_wrong_order_of_their_points_are_no_transform() -> None:
 
 
 @pytest.mark.parametrize("place", [(-2.0, 5.0), (5.0, 301.0), (np.nan, 5.0)])
-def test_points_outside_are_told_with_their_place(place: tuple[float, float]) -> None:
+def test_points_outside_are_reported_with_their_place(place: tuple[float, float]) -> None:
     require_inside("moving", SPREAD, SHAPE)
     with pytest.raises(InputError, match=r"enabled point 6 lies at .* px of the moving image, which has 400 x 300 px"):
         require_inside("moving", np.vstack([SPREAD, [place]]), SHAPE)
@@ -113,7 +113,7 @@ def points_file(folder: Path, fixed: np.ndarray, moving: np.ndarray) -> Path:
     return path
 
 
-def test_a_file_gives_an_estimate_in_reduced_pixels(tmp_path: Path, reduced_pair: ImagePair) -> None:
+def test_a_file_makes_an_initial_transform_in_reduced_pixels(tmp_path: Path, reduced_pair: ImagePair) -> None:
     true = similarity(0.8, 5, (15, 3))
     moving = SPREAD / 2
     files = points_file(tmp_path, project(true, moving) * 2 + 0.5, moving * 4 + 1.5)
@@ -122,7 +122,7 @@ def test_a_file_gives_an_estimate_in_reduced_pixels(tmp_path: Path, reduced_pair
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda points: points[:1], "Cannot start from the points of .*mine.csv: 1 points"),
         (lambda points: points + 200, "Cannot start from the points of .*mine.csv: enabled point 2 lies at"),
@@ -130,7 +130,7 @@ def test_a_file_gives_an_estimate_in_reduced_pixels(tmp_path: Path, reduced_pair
     ids=["too few", "outside"],
 )
 def test_the_file_is_named(
-    tmp_path: Path, reduced_pair: ImagePair, change: Callable[[np.ndarray], np.ndarray], said: str
+    tmp_path: Path, reduced_pair: ImagePair, change: Callable[[np.ndarray], np.ndarray], message: str
 ) -> None:
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         start_from_points(points_file(tmp_path, change(SPREAD), change(SPREAD)), reduced_pair)

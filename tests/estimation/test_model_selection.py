@@ -1,4 +1,4 @@
-"""The model is as stiff as the points allow, and what that is worth away from them."""
+"""Choice of the simplest model that the points support, and its error away from them."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_few_points_are_served_better_than_by_a_homography(truth: Model | float)
 
 @pytest.mark.parametrize("n", [40, 300])
 @pytest.mark.parametrize("truth", list(Model))
-def test_the_true_model_is_mostly_chosen_and_never_a_stiffer_one(truth: Model, n: int) -> None:
+def test_the_true_model_is_mostly_chosen_and_never_a_simpler_one(truth: Model, n: int) -> None:
     models, chosen, always = zip(*compared(truth, n, 3), strict=True)
     order = list(Model)
     assert np.mean([model is truth for model in models]) >= 0.8
@@ -103,7 +103,7 @@ def terrain(places: np.ndarray, height: float) -> np.ndarray:
 
 
 def over_terrain(height: float, seed: int, n: int = 200) -> tuple[np.ndarray, np.ndarray]:
-    """Tie points with a noise of 0.5 px of which a fifth are wrong."""
+    """Return tie points with a noise of 0.5 px, a fifth of them wrong."""
     rng = np.random.default_rng(seed)
     fixed, wrong = rng.uniform(0, SIDE, (n, 2)), rng.random(n) < 0.2
     off = np.where(wrong[:, None], rng.uniform(-12, 12, (n, 2)), rng.normal(0, 0.5, (n, 2)))
@@ -127,7 +127,7 @@ def test_terrain_is_displaced() -> None:
 
 
 def test_terrain_that_a_homography_follows_to_a_pixel_is_left_to_it() -> None:
-    """What little a displacement would gain there cannot be told from errors that neighbouring points share."""
+    """The little that a displacement would gain is no more than errors that neighbouring points share."""
     chosen = choose_model(*over_terrain(2.0, 0))
     assert chosen is not None
     assert chosen.model is Model.HOMOGRAPHY
@@ -203,7 +203,7 @@ def test_a_model_gains_nothing_by_dropping_what_it_cannot_reach() -> None:
     assert chosen.inliers.all()
 
 
-def test_neighbours_that_share_an_error_are_one_witness() -> None:
+def test_neighbours_that_share_an_error_count_once() -> None:
     """Places with an error of their own, each seen by ten points: taken one by one, these would show a homography."""
     models = []
     for seed in range(12):
@@ -249,7 +249,7 @@ def test_trust_decides_where_points_contradict_each_other() -> None:
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 4])
-def test_the_fewest_points_give_the_stiffest_model(n: int) -> None:
+def test_the_fewest_points_determine_the_simplest_model(n: int) -> None:
     moving = np.random.default_rng(n).uniform(0, SIDE, (n, 2))
     chosen = choose_model(moving, moving + np.array([5, 2]))
     assert chosen is not None

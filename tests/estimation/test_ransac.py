@@ -14,6 +14,7 @@ from rrl_register.estimation.cross_validation import (
 from rrl_register.estimation.ransac import (
     Model,
     RobustFit,
+    biweight,
     refit,
     robust_fit,
 )
@@ -113,13 +114,13 @@ def test_points_on_one_spot_determine_a_translation_at_most(model: Model, n: int
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 3])
-def test_too_few_points_for_a_homography_give_none(n: int) -> None:
+def test_too_few_points_determine_no_homography(n: int) -> None:
     points = np.random.default_rng(0).uniform(0, 100, (n, 2))
     assert robust_fit(points, points) is None
 
 
 @pytest.mark.parametrize("model", [Model.AFFINE, Model.HOMOGRAPHY])
-def test_points_on_one_line_give_none(model: Model) -> None:
+def test_points_on_one_line_determine_none(model: Model) -> None:
     points = np.column_stack([np.arange(30.0), 3 * np.arange(30.0)]) * 10
     assert robust_fit(points, points + 4, 3.0, model) is None
 
@@ -131,7 +132,7 @@ def test_models_can_be_named_by_text() -> None:
     np.testing.assert_array_equal(fit.matrix[2], [0, 0, 1])
 
 
-def test_refit_lets_a_stiff_start_grow_into_a_richer_model() -> None:
+def test_a_refit_grows_from_a_simple_start_into_a_flexible_model() -> None:
     moving, fixed = contaminated(Model.HOMOGRAPHY, 100, 30, noise=0.2)
     start = fit_similarity(moving[:100], fixed[:100])
     grown = refit(moving, fixed, start, 30.0, Model.HOMOGRAPHY)
@@ -141,7 +142,7 @@ def test_refit_lets_a_stiff_start_grow_into_a_richer_model() -> None:
     assert residuals(final.matrix, moving[:100], project(TRUTH[Model.HOMOGRAPHY], moving[:100])).max() < 0.5
 
 
-def test_refit_without_inliers_gives_none() -> None:
+def test_a_refit_without_inliers_is_none() -> None:
     moving, fixed = contaminated(Model.AFFINE, 30, 0)
     assert refit(moving, fixed, similarity(shift=(5000, 0)), 3.0, Model.AFFINE) is None
 
@@ -180,26 +181,107 @@ def test_each_part_is_predicted_by_the_others() -> None:
     assert np.isnan(cross_validation_residuals(moving, fixed, np.zeros(10, np.int64), fit_translation)).all()
 
 
-def test_check_error_of_exact_points_is_zero() -> None:
+def test_cross_validation_rmse_of_exact_points_is_zero() -> None:
     moving, fixed = contaminated(Model.HOMOGRAPHY, 60, 0, noise=0)
     assert cross_validation_rmse(moving, fixed) < 1e-6
 
 
-def test_check_error_exceeds_the_fit_error_and_meets_the_noise() -> None:
+def test_cross_validation_rmse_exceeds_the_fit_error_and_meets_the_noise() -> None:
     moving, fixed = contaminated(Model.HOMOGRAPHY, 60, 0, noise=1.0)
     matrix = fit_homography(moving, fixed)
     fit_rmse = np.sqrt((residuals(matrix, moving, fixed) ** 2).mean())
     assert fit_rmse < cross_validation_rmse(moving, fixed) < 2.0
 
 
-def test_a_point_does_not_vouch_for_itself() -> None:
+def test_a_point_does_not_predict_itself() -> None:
     moving, fixed = contaminated(Model.SIMILARITY, 60, 0, noise=0.0)
     fixed[3] += 40
     held_out = cross_validation_residuals(moving, fixed, spatial_folds(fixed), fit_similarity)
     assert held_out[3] == pytest.approx(np.hypot(40, 40), rel=1e-6)
 
 
-def test_check_error_of_too_few_points_is_nan() -> None:
+def test_cross_validation_rmse_of_too_few_points_is_nan() -> None:
     points = np.random.default_rng(0).uniform(0, 100, (4, 2))
     assert np.isnan(cross_validation_rmse(points, points))
     assert np.isnan(cross_validation_rmse(points[:0], points[:0]))
+
+
+@given(st.floats(0, 50), st.floats(0, 50), st.floats(0.5, 20))
+def test_the_biweight_falls_from_one_to_nothing(one: float, other: float, threshold: float) -> None:
+    near, far = sorted((one, other))
+    weights = biweight(np.array([0.0, near, far, threshold, 2 * threshold, np.inf]), threshold)
+    assert weights[0] == 1
+    assert weights[1] >= weights[2]
+    assert (weights[3:] == 0).all()
+    assert ((weights >= 0) & (weights <= 1)).all()
+
+
+@pytest.mark.parametrize("model", list(Model))
+def test_inliers_are_the_points_within_the_threshold(model: Model) -> None:
+    moving, fixed = contaminated(model, 60, 60, noise=1.0)
+    fit = robust_fit(moving, fixed, 2.5, model)
+    assert fit is not None
+    np.testing.assert_array_equal(fit.inliers, residuals(fit.matrix, moving, fixed) <= 2.5)
+
+
+@pytest.mark.parametrize("model", [Model.TRANSLATION, Model.SIMILARITY])
+def test_the_order_of_the_points_does_not_matter(model: Model) -> None:
+    """All hypotheses are tried if they are few."""
+    moving, fixed = contaminated(model, 20, 30)
+    order = np.random.default_rng(1).permutation(50)
+    fit, other = robust_fit(moving, fixed, 3.0, model), robust_fit(moving[order], fixed[order], 3.0, model)
+    assert fit is not None and other is not None
+    np.testing.assert_allclose(other.matrix, fit.matrix, atol=1e-6)
+    np.testing.assert_array_equal(other.inliers, fit.inliers[order])
+
+
+@given(st.floats(-2000, 2000), st.floats(-2000, 2000))
+@settings(max_examples=15, deadline=None)
+def test_the_estimate_follows_a_shift_of_the_fixed_image(dx: float, dy: float) -> None:
+    moving, fixed = contaminated(Model.SIMILARITY, 20, 20)
+    fit, shifted = (robust_fit(moving, fixed + offset, 3.0, Model.SIMILARITY) for offset in ([0, 0], [dx, dy]))
+    assert fit is not None and shifted is not None
+    np.testing.assert_allclose(shifted.matrix, translation(dx, dy) @ fit.matrix, atol=1e-6)
+
+
+@pytest.mark.parametrize("model", list(Model))
+def test_points_of_no_trust_do_not_move_the_fit(model: Model) -> None:
+    moving, fixed = contaminated(model, 80, 20)
+    trust = np.where(np.arange(100) < 80, 1.0, 0.0)
+    start = TRUTH[model]
+    alone, all_points = (
+        refit(moving[:80], fixed[:80], start, 3.0, model),
+        refit(moving, fixed, start, 3.0, model, trust),
+    )
+    assert alone is not None and all_points is not None
+    np.testing.assert_allclose(all_points.matrix, alone.matrix, atol=1e-7)
+
+
+@pytest.mark.parametrize("model", list(Model))
+def test_a_refit_of_a_refit_changes_nothing(model: Model) -> None:
+    moving, fixed = contaminated(model, 80, 40)
+    first = refit(moving, fixed, TRUTH[model], 3.0, model)
+    assert first is not None
+    again = refit(moving, fixed, first.matrix, 3.0, model)
+    assert again is not None
+    assert np.abs(project(again.matrix, moving) - project(first.matrix, moving)).max() < 1e-4
+
+
+@pytest.mark.parametrize("model", list(Model))
+def test_as_many_points_as_determine_a_model_are_met_exactly(model: Model) -> None:
+    moving = np.array([(0.0, 0), (500, 20), (480, 510), (10, 470)])[: model.min_points]
+    fixed = project(TRUTH[model], moving)
+    np.testing.assert_allclose(project(model.fit(moving, fixed, None), moving), fixed, atol=1e-6)
+
+
+def test_more_pairs_than_are_tried_still_show_a_similarity() -> None:
+    moving, fixed = contaminated(Model.SIMILARITY, 150, 150)
+    first, second = (robust_fit(moving, fixed, 3.0, Model.SIMILARITY, seed=seed) for seed in (0, 1))
+    assert first is not None and second is not None
+    np.testing.assert_array_equal(first.inliers, second.inliers)
+
+
+def test_pairs_in_one_place_are_no_hypothesis() -> None:
+    """Two clusters nearer than the threshold: no pair lies far enough apart to show a rotation."""
+    moving = np.concatenate([np.zeros((5, 2)), np.full((5, 2), 3.0)])
+    assert robust_fit(moving, moving, 3.0, Model.SIMILARITY) is None

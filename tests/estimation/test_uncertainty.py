@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from rrl_register.estimation.cross_validation import spatial_blocks
 from rrl_register.estimation.displaced_models import DISPLACED_HOMOGRAPHIES
-from rrl_register.estimation.uncertainty import Uncertainty, matrix_covariance, replicates, uncertainty
+from rrl_register.estimation.uncertainty import Uncertainty, in_file_px, matrix_covariance, replicates, uncertainty
 from rrl_register.geometry.displacement import AnyFit, Transform, as_transform
 from rrl_register.geometry.homography import fit_homography
 from rrl_register.geometry.transforms import fit_affine, fit_translation, invert, project, similarity, translation
@@ -122,3 +123,38 @@ def test_what_cannot_be_known_is_none() -> None:
     assert uncertainty(Transform(TRUE), (), EVERYWHERE) is None
     fits = (Transform(translation(1, 0)), Transform(translation(2, 0)))
     assert uncertainty(Transform(TRUE), fits, ~EVERYWHERE) is None
+
+
+def test_each_block_that_holds_points_is_left_out_once() -> None:
+    m, f = noisy(0, 100)
+    fits = replicates(m, f, np.ones(100), fit_affine)
+    blocks = spatial_blocks(f)
+    assert len(fits) == len(set(blocks.tolist())) > 20
+    for fit, block in zip(fits, sorted(set(blocks.tolist())), strict=True):
+        kept = blocks != block
+        np.testing.assert_allclose(fit.matrix, fit_affine(m[kept], f[kept]), atol=1e-9)
+
+
+def test_weights_count_in_the_replicates() -> None:
+    m, f = noisy(0, 100)
+    f[:10] += 200
+    weights = np.where(np.arange(100) < 10, 0.0, 1.0)
+    claim = uncertainty(Transform(TRUE), replicates(m, f, weights, fit_affine), EVERYWHERE)
+    assert claim is not None
+    assert claim.max < 1
+
+
+def test_a_displacement_makes_the_transform_less_certain() -> None:
+    """More freedom leaves more open between the same points."""
+    m, f = noisy(0, 200)
+    matrix, displaced = (
+        uncertainty(as_transform(fit(m, f, None)), replicates(m, f, np.ones(200), fit), EVERYWHERE)
+        for fit in (fit_affine, DISPLACED_HOMOGRAPHIES[4].fit)
+    )
+    assert matrix is not None and displaced is not None
+    assert displaced.mean > 1.5 * matrix.mean
+
+
+def test_standard_errors_in_file_pixels_are_rounded() -> None:
+    assert in_file_px(Uncertainty(0.12345, 1.0), 2.0) == {"mean": 0.247, "max": 2.0}
+    assert in_file_px(None, 2.0) is None

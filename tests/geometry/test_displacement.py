@@ -1,4 +1,4 @@
-"""Displacements and transforms that have one: there and back, at any resolution, gentle outside of what was seen."""
+"""Displacements and displaced transforms: forward and back, at any resolution, and constant beyond the hull."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rrl_register.geometry.displacement import (
@@ -18,6 +18,7 @@ from rrl_register.geometry.displacement import (
     as_transform,
     monomials,
     nearest_in_hull,
+    thin_plate_kernel,
 )
 from rrl_register.geometry.transforms import project, similarity
 from rrl_register.geometry.window import Box
@@ -29,7 +30,7 @@ TILTED = np.array([[1.02, 0.05, -8], [-0.04, 0.97, 12], [5e-5, -4e-5, 1]])
 
 
 def random_displacement(seed: int, knots: int = 12, size: float = 2.0) -> Displacement:
-    """A gentle displacement of some px; without knots a polynomial of degree 3."""
+    """Return a displacement of some px far from folding; without knots a polynomial of degree 3."""
     rng = np.random.default_rng(seed)
     degree = 1 if knots else 3
     return Displacement(
@@ -98,7 +99,7 @@ def test_json_brings_back_the_last_bit(knots: int) -> None:
         Displacement.from_json(data)
 
 
-def test_a_polynomial_is_what_its_coefficients_say() -> None:
+def test_a_polynomial_is_the_sum_of_its_monomials() -> None:
     points = np.array([(2.0, 3.0)])
     assert monomials(points, 2).tolist() == [[1, 2, 3, 4, 6, 9]]
     assert monomials(points, 3).shape == (1, 10)
@@ -130,7 +131,7 @@ def test_a_point_on_the_horizon_has_no_place() -> None:
 
 @pytest.mark.parametrize("shape", [(400, 400), (90, 1500), (5, 7)])
 @pytest.mark.parametrize("knots", [0, 12])
-def test_the_lattice_gives_what_the_displacement_does(shape: tuple[int, int], knots: int) -> None:
+def test_the_grid_interpolates_the_displacement(shape: tuple[int, int], knots: int) -> None:
     displacement = random_displacement(3, knots)
     field = DisplacementGrid.sample(displacement.at, Box.of_shape(shape))
     columns, rows = np.arange(shape[1], dtype=float), np.arange(shape[0], dtype=float)[:, None]
@@ -167,3 +168,45 @@ def test_counted_from_elsewhere_a_place_is_displaced_as_before(seed: int, knots:
     places = np.random.default_rng(seed).uniform(0, SIDE, (20, 2))
     moved = displacement.moved((1000.0, -50.0))
     np.testing.assert_allclose(moved.at(places + np.array([1000.0, -50.0])), displacement.at(places), atol=1e-9)
+
+
+@given(seed=seeds, knots=kinds, factor=st.floats(0.3, 4))
+def test_gradients_do_not_depend_on_the_size_of_the_pixels(seed: int, knots: int, factor: float) -> None:
+    """So the fold check decides alike at every resolution."""
+    displacement = random_displacement(seed, knots)
+    assert displacement.reduced(factor).largest_gradient() == pytest.approx(displacement.largest_gradient(), rel=1e-6)
+
+
+@given(seed=seeds, knots=kinds)
+@settings(max_examples=30)
+def test_a_start_near_the_result_changes_nothing(seed: int, knots: int) -> None:
+    transform = Transform(TILTED, random_displacement(seed, knots))
+    rng = np.random.default_rng(seed)
+    places = rng.uniform(50, SIDE - 50, (20, 2))
+    moving = transform.backward(places)
+    near = transform.forward(moving, near=places + rng.normal(0, 2, places.shape))
+    np.testing.assert_allclose(near, transform.forward(moving), atol=1e-7)
+
+
+def test_the_kernel_is_r_squared_log_r() -> None:
+    knots = np.array([(0.0, 0.0), (3.0, 4.0)])
+    kernel = thin_plate_kernel(np.array([(0.0, 0.0), (1.0, 0.0), (0.0, 2.0)]), knots)
+    np.testing.assert_allclose(kernel[:, 0], [0, 0, 4 * np.log(2)], atol=1e-12)
+    assert kernel[0, 1] == pytest.approx(25 * np.log(5))
+
+
+@given(seed=seeds, degree=st.integers(1, 4))
+def test_monomials_are_all_products_up_to_the_degree(seed: int, degree: int) -> None:
+    points = np.random.default_rng(seed).uniform(-1, 1, (5, 2))
+    expected = [
+        points[:, 0] ** (total - j) * points[:, 1] ** j for total in range(degree + 1) for j in range(total + 1)
+    ]
+    np.testing.assert_allclose(monomials(points, degree), np.stack(expected, axis=1), atol=1e-12)
+
+
+def test_many_places_are_displaced_as_few() -> None:
+    """Kernels are summed in parts of 128 places."""
+    displacement = random_displacement(2)
+    places = np.random.default_rng(0).uniform(0, SIDE, (300, 2))
+    one_by_one = np.concatenate([displacement.at(place[None]) for place in places])
+    np.testing.assert_allclose(displacement.at(places), one_by_one, atol=1e-10)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
@@ -31,3 +33,21 @@ def test_an_error_within_a_block_ends_it() -> None:
         with pytest.raises(ZeroDivisionError), one_blas_thread():
             raise ZeroDivisionError
         assert threads() == before
+
+
+def test_blocks_in_two_threads_share_the_limit() -> None:
+    with threadpool_limits(2, "blas"):
+        entered, leave = threading.Event(), threading.Event()
+
+        def other() -> None:
+            with one_blas_thread():
+                entered.set()
+                leave.wait(10)
+
+        thread = threading.Thread(target=other)
+        with one_blas_thread():
+            thread.start()
+            assert entered.wait(10)
+        assert threads() == {1}  # the other one's block is open
+        leave.set()
+        thread.join()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
 
 import pytest
 
@@ -57,3 +58,36 @@ def test_nothing_to_do_is_done_at_once() -> None:
 
 def test_there_is_a_thread_for_each_core_within_reason() -> None:
     assert 1 <= ordered_threads() <= 8
+
+
+def test_items_are_taken_as_results_are() -> None:
+    taken: list[int] = []
+
+    def items() -> Iterator[int]:
+        for item in range(50):
+            taken.append(item)
+            yield item
+
+    results = ordered_map(str, items(), 2)
+    assert not taken  # not before the first result is requested
+    assert next(results) == "0"
+    assert len(taken) == 4
+    results.close()
+
+
+def test_closing_waits_for_what_runs() -> None:
+    running, ended = threading.Event(), []
+
+    def work(item: int) -> int:
+        if item:
+            running.set()
+            time.sleep(0.05)
+            ended.append(item)
+        return item
+
+    results = ordered_map(work, range(3), 1)
+    assert next(results) == 0
+    assert running.wait(10)
+    results.close()
+    assert 1 in ended
+    assert not any(thread.name.startswith("rrl-ordered") for thread in threading.enumerate())

@@ -25,3 +25,14 @@ def test_what_goes_wrong_in_a_strip_is_raised(height: int) -> None:
 
     with pytest.raises(ValueError, match="slice"):
         map_row_blocks(work, height)
+
+
+def test_blocks_together_are_the_whole_image() -> None:
+    image = np.random.default_rng(0).normal(size=(3 * BLOCK_ROWS + 7, 20))
+    squared = np.empty_like(image)
+
+    def work(rows: slice) -> None:
+        np.square(image[rows], out=squared[rows])
+
+    map_row_blocks(work, len(image))
+    np.testing.assert_array_equal(squared, image**2)
