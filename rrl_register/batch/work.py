@@ -140,7 +140,7 @@ def _output_size(scene: BatchItem) -> int:
 
 
 def _require_usable(folder: Path, size: int) -> None:
-    """Tell a full or read-only folder, which ends the batch, from a scene that cannot be written."""
+    """Distinguish a full or read-only folder, which ends the batch, from a scene that cannot be written."""
     with writing_to(folder), tempfile.TemporaryFile(dir=folder) as probe:
         probe.write(b"\0" * 4096)
     free = shutil.disk_usage(folder).free

@@ -195,8 +195,9 @@ CONFIG_OPTIONS = (
     ConfigOption(
         "--scale",
         "match.scale",
-        "Size of the moving image relative to the size by georeferences or, without them, by pixels, to within 15 per "
-        "cent; 'auto': search a few per cent with georeferences, 0.5 to 2 without; 'none': search a few per cent.",
+        "Scale of the moving image, as a factor on the scale by georeferences (without them, by image sizes), to "
+        "within 15 per cent; 'auto': search a few per cent with georeferences, 0.5 to 2 without; 'none': search a few "
+        "per cent.",
         types.scale,
         metavar="auto|none|FACTOR",
     ),

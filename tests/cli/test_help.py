@@ -53,7 +53,27 @@ def test_every_verb_has_help(words: list[str]) -> None:
     assert text_of(*words).startswith("Usage: ")
 
 
-def test_the_exit_codes_are_told() -> None:
+LEFT_BEHIND = (
+    "vouch", "unasked", "asked about", "found back", "searched back", "stiffest", "glance", "held out", "kept out",
+    "working px", "go on", "goes on", "anew", "begin anew", "nothing proves", "is told", "likewise", "of which",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("words", [[verb] for verb in VERBS] + [[], ["evaluate", "patches"], ["evaluate", "vis-nir"]])
+def test_help_has_the_words_of_the_field(words: list[str]) -> None:
+    full = ["--help-all"] if words and words[0] in ("register", "batch", "info") else ["--help"]
+    text = text_of(*words, *full).lower()
+    assert [word for word in LEFT_BEHIND if word in text] == []
+
+
+def test_help_names_both_images_and_the_file_of_a_result() -> None:
+    text = text_of("register", "--help")
+    assert "bring MOVING (the target) onto the pixel grid of FIXED (the reference)" in text
+    for verb in ("register", "apply", "report", "tie-points", "refit"):
+        assert "RESULT.json" in text_of(verb, "--help")
+
+
+def test_the_exit_codes_are_listed() -> None:
     assert "4 not registered" in text_of("--help")
 
 
