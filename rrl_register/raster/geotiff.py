@@ -70,7 +70,8 @@ def inherited_nodata(source: DatasetReader) -> NodataPolicy:
 def fits(value: float, dtype: str) -> bool:
     """Whether a value can be stored in pixels of a type (rasterio's name)."""
     if dtype.startswith(("float", "complex")):
-        return not math.isinf(np.float32(value)) or math.isinf(value) or dtype in ("float64", "complex128")
+        with np.errstate(over="ignore"):
+            return not math.isinf(np.float32(value)) or math.isinf(value) or dtype in ("float64", "complex128")
     limits = np.iinfo(dtype)
     return math.isfinite(value) and float(value).is_integer() and limits.min <= int(value) <= limits.max
 
