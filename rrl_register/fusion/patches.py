@@ -6,7 +6,6 @@ import math
 import os
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,39 +31,13 @@ class StackPatch(NamedTuple):
     Attributes:
         data: (B, size, size) of the stack's type, ``fill`` where a band has no data.
         valid: (size, size) bool, where all bands have data.
-        row: Of its first row in the stack.
-        column: Of its first column.
+        row, column: Its first pixel in the stack.
     """
 
     data: npt.NDArray[Any]
     valid: Mask
     row: int
     column: int
-
-
-@dataclass(frozen=True)
-class PatchConfig:
-    """Settings of the patches."""
-
-    size: int = 256
-    """Side, px."""
-    stride: int | None = None
-    """Distance from one patch to the next, px; None: ``size``, so that patches touch."""
-    min_valid: float = 0.5
-    """Smallest share of pixels in which all bands have data, 0 to 1."""
-    fill: float = 0.0
-    """Value of pixels without data."""
-
-    def __post_init__(self) -> None:
-        if self.size < 1 or self.step < 1:
-            raise UsageError(f"patches of {self.size} px every {self.step} px; needed at least 1 px for both")
-        if not 0 <= self.min_valid <= 1:
-            raise UsageError(f"a share of valid pixels of {self.min_valid:g}; needed 0 to 1")
-
-    @property
-    def step(self) -> int:
-        """The stride, or ``size`` if none is set."""
-        return self.size if self.stride is None else self.stride
 
 
 class Patches:
@@ -74,51 +47,56 @@ class Patches:
     last patch of a row or column is moved inwards, so that every pixel is in a patch.
 
     Args:
-        stack: The stack.
-        config: Settings; None: the defaults.
+        stack: The result of ``align_stack``, an array (B, H, W) with NaN for no data, or any raster file.
+        size: Side of the patches, px.
+        stride: Distance from one patch to the next, px; None: ``size``, so that patches touch.
+        min_valid: Smallest share of pixels in which all bands have data, 0 to 1; other patches are left out.
+        fill: Value of pixels without data.
+
+    Attributes:
+        places: (row, column) of each patch's first pixel.
 
     Raises:
-        UsageError: The stack is smaller than a patch, or of an unknown type.
+        UsageError: The stack is smaller than a patch, or of an unknown type; or a setting is out of range.
         InputError: The file cannot be read.
     """
 
-    def __init__(self, stack: StackLike, config: PatchConfig | None = None) -> None:
-        self.config = config or PatchConfig()
-        self._source = _source(stack)
-        size, (height, width) = self.config.size, self._source.shape
+    def __init__(
+        self, stack: StackLike, size: int = 256, stride: int | None = None, min_valid: float = 0.5, fill: float = 0.0
+    ) -> None:
+        step = size if stride is None else stride
+        if size < 1 or step < 1:
+            raise UsageError(f"patches of {size} px every {step} px; needed at least 1 px for both")
+        if not 0 <= min_valid <= 1:
+            raise UsageError(f"a share of valid pixels of {min_valid:g}; needed 0 to 1")
+        self.size, self.fill, self._source = size, fill, _source(stack)
+        height, width = self._source.shape
         if min(height, width) < size:
             raise UsageError(
                 f"a stack of {width} x {height} px; needed {size} px a side for a patch; try a smaller size"
             )
-        self._places = list(self._with_data(_starts(height, self.config), _starts(width, self.config)))
-
-    @property
-    def places(self) -> list[tuple[int, int]]:
-        """(row, column) of each patch's first pixel."""
-        return list(self._places)
+        rows, columns = (np.array([*range(0, side - size, step), side - size]) for side in (height, width))
+        needed = math.ceil(min_valid * size**2 - 1e-9)
+        self.places = [(row, column) for row in rows.tolist() for column in self._with_data(row, columns, needed)]
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self.places)
 
     def __getitem__(self, index: int) -> StackPatch:
-        row, column = self._places[index]
-        size = self.config.size
-        data, known = self._source.read(Box(row, row + size, column, column + size))
-        filled = np.where(known, data, data.dtype.type(self.config.fill))
+        row, column = self.places[index]
+        data, known = self._source.read(Box(row, row + self.size, column, column + self.size))
+        filled = np.where(known, data, data.dtype.type(self.fill))
         return StackPatch(filled, np.asarray(known.all(axis=0)), row, column)
 
     def __iter__(self) -> Iterator[StackPatch]:
         return (self[index] for index in range(len(self)))
 
-    def _with_data(self, rows: list[int], columns: list[int]) -> Iterator[tuple[int, int]]:
-        size, width = self.config.size, self._source.shape[1]
-        needed = math.ceil(self.config.min_valid * size**2 - 1e-9)
-        starts = np.array(columns)
-        for row in rows:
-            valid = self._source.read(Box(row, row + size, 0, width))[1].all(axis=0)
-            up_to = np.concatenate([[0], np.cumsum(valid.sum(axis=0))])
-            enough = up_to[starts + size] - up_to[starts] >= needed
-            yield from ((row, column) for column in starts[enough].tolist())
+    def _with_data(self, row: int, columns: npt.NDArray[np.int64], needed: int) -> list[int]:
+        """Return the columns at which patches from a row on have ``needed`` valid pixels."""
+        valid = self._source.read(Box(row, row + self.size, 0, self._source.shape[1]))[1].all(axis=0)
+        up_to = np.concatenate([[0], np.cumsum(valid.sum(axis=0))])
+        chosen: list[int] = columns[up_to[columns + self.size] - up_to[columns] >= needed].tolist()
+        return chosen
 
 
 def iter_patches(
@@ -140,14 +118,7 @@ def iter_patches(
         UsageError: The stack is smaller than a patch, or a setting is out of range.
         InputError: The file cannot be read.
     """
-    return iter(Patches(stack, PatchConfig(size, stride, min_valid, fill)))
-
-
-def _starts(side: int, config: PatchConfig) -> list[int]:
-    """Return the first pixels of the patches along a side."""
-    last = side - config.size
-    starts = list(range(0, last + 1, config.step))
-    return starts if starts[-1] == last else [*starts, last]
+    return iter(Patches(stack, size, stride, min_valid, fill))
 
 
 class _ArrayStack:

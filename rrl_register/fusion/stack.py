@@ -95,9 +95,10 @@ class _Request:
         kinds = (config.read.fixed_kind, *[config.read.moving_kind] * moving) if kinds is None else kinds
         labels = _labels(found) if labels is None else labels
         known = [None] * moving if registrations is None else registrations
-        _require_length("kinds", kinds, len(found))
-        _require_length("labels", labels, len(found))
-        _require_length("registrations", known, moving)
+        lengths = {"kinds": (kinds, len(found)), "labels": (labels, len(found)), "registrations": (known, moving)}
+        for what, (values, needed) in lengths.items():
+            if len(values) != needed:
+                raise UsageError(f"{len(values)} {what}; needed {needed}")
         if len(set(labels)) < len(labels):
             raise UsageError(f"labels {', '.join(labels)}; needed a different one for each image")
         grid = found[0].known_grid if isinstance(found[0], ImageArray) else open_info(found[0]).grid
@@ -110,11 +111,6 @@ def _kind(kind: Kind | str) -> Kind:
         return Kind(kind)
     except ValueError as error:
         raise UsageError(f"the kind {kind!r} of an image; needed one of {', '.join(Kind)}") from error
-
-
-def _require_length(what: str, values: Sequence[object], needed: int) -> None:
-    if len(values) != needed:
-        raise UsageError(f"{len(values)} {what}; needed {needed}")
 
 
 def _require_grid(registrations: Sequence[Registration | None], grid: Grid) -> None:

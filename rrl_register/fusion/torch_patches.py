@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch.utils.data import Dataset
 
-from rrl_register.fusion.patches import PatchConfig, Patches, StackLike
+from rrl_register.fusion.patches import Patches, StackLike
 
 
 class PatchDataset(Dataset[dict[str, Any]]):
@@ -32,7 +32,7 @@ class PatchDataset(Dataset[dict[str, Any]]):
     def __init__(
         self, stack: StackLike, size: int = 256, stride: int | None = None, min_valid: float = 0.5, fill: float = 0.0
     ) -> None:
-        self.patches = Patches(stack, PatchConfig(size, stride, min_valid, fill))
+        self.patches = Patches(stack, size, stride, min_valid, fill)
 
     def __len__(self) -> int:
         return len(self.patches)

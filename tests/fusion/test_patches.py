@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rrl_register.errors import InputError, UsageError
-from rrl_register.fusion.patches import PatchConfig, Patches, iter_patches
+from rrl_register.fusion.patches import Patches, iter_patches
 from rrl_register.fusion.stack_result import AlignedStack
 from rrl_register.raster.grid import Grid
 
@@ -44,14 +44,14 @@ def test_patches_are_what_they_say(data: np.ndarray) -> None:
 
 
 def test_the_order_is_row_by_row(data: np.ndarray) -> None:
-    places = Patches(data, PatchConfig(20, 15, 0)).places
+    places = Patches(data, 20, 15, 0).places
     assert places == [(row, column) for row in (0, 15, 20) for column in (0, 15, 30)]
 
 
 @pytest.mark.parametrize("share", [0.0, 0.25, 0.5, 1.0])
 def test_patches_with_too_little_data_are_left_out(data: np.ndarray, share: float) -> None:
-    patches = Patches(data, PatchConfig(8, 4, share))
-    everything = Patches(data, PatchConfig(8, 4, 0))
+    patches = Patches(data, 8, 4, share)
+    everything = Patches(data, 8, 4, 0)
     assert patches.places == [(p.row, p.column) for p in everything if p.valid.mean() >= share]
 
 
@@ -80,14 +80,14 @@ def test_nodata_values_of_a_file_are_no_data(make_raster: Callable[..., Path]) -
 
 
 def test_patches_go_to_other_processes_as_a_path(data: np.ndarray, make_raster: Callable[..., Path]) -> None:
-    patches = Patches(make_raster(data), PatchConfig(16))
+    patches = Patches(make_raster(data), 16)
     packed = pickle.dumps(patches)
     assert len(packed) < 2000
     assert np.array_equal(pickle.loads(packed)[1].data, patches[1].data)
 
 
 def test_threads_read_at_the_same_time(data: np.ndarray, make_raster: Callable[..., Path]) -> None:
-    patches = Patches(make_raster(data, nodata=np.nan), PatchConfig(16, 4, 0))
+    patches = Patches(make_raster(data, nodata=np.nan), 16, 4, 0)
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(patches.__getitem__, range(len(patches))))
     for patch in found:
@@ -97,7 +97,7 @@ def test_threads_read_at_the_same_time(data: np.ndarray, make_raster: Callable[.
 
 def test_a_file_that_is_damaged_later_is_told(data: np.ndarray, make_raster: Callable[..., Path]) -> None:
     path = make_raster(data)
-    patches = Patches(path, PatchConfig(16, min_valid=0))
+    patches = Patches(path, 16, min_valid=0)
     copy = pickle.dumps(patches)
     path.write_bytes(path.read_bytes()[:600])
     with pytest.raises(InputError, match="Cannot read"):
