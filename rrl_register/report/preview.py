@@ -47,8 +47,15 @@ def preview(fixed_grey: Grey, aligned_grey: Grey | None, moving_grey: Grey, regi
     panels = [_panel(image) for image in (board, fixed_grey, moving_grey)]
     canvas, lefts = _side_by_side(panels)
     _draw_tie_points(canvas, panels, lefts, registration)
-    for text, left in zip(_captions(registration), lefts, strict=True):
-        _write(canvas, text, left)
+    n_outliers = registration.n_tie_points - registration.n_inliers
+    captions = (
+        "checkerboard" if registration.status == "ok" else "fixed (not registered)",
+        f"fixed: {registration.n_inliers} inliers (green)",
+        f"moving: {n_outliers} outliers (red)",
+    )
+    for text, left in zip(captions, lefts, strict=True):
+        place = (left + 4, CAPTION_HEIGHT - 8)
+        cv2.putText(canvas, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.42, INK, 1, cv2.LINE_AA)
     return canvas
 
 
@@ -120,7 +127,8 @@ def _draw_tie_points(canvas: Picture, panels: list[Picture], lefts: list[int], r
     starts = _on_canvas(points.fixed, registration.fixed_grid, panels[1], lefts[1])
     ends = _on_canvas(points.moving, registration.moving_grid, panels[2], lefts[2])
     for chosen, most, colour in ((~inlier, MAX_OUTLIERS, RED), (inlier, MAX_INLIERS, GREEN)):
-        for index in _thinned(np.flatnonzero(chosen), most):
+        indices = np.flatnonzero(chosen)
+        for index in indices[np.linspace(0, len(indices) - 1, min(most, len(indices))).astype(np.intp)]:
             cv2.line(canvas, starts[index], ends[index], colour, 1, cv2.LINE_AA)
 
 
@@ -129,20 +137,3 @@ def _on_canvas(points: Points, grid: Grid, panel: Picture, left: int) -> list[tu
     scale = np.array([panel.shape[1] / grid.width, panel.shape[0] / grid.height])
     shown = (np.asarray(points, np.float64).reshape(-1, 2) + 0.5) * scale - 0.5 + (left, CAPTION_HEIGHT)
     return [(round(x), round(y)) for x, y in shown]
-
-
-def _thinned(indices: npt.NDArray[np.intp], most: int) -> npt.NDArray[np.intp]:
-    """Keep at most ``most`` of them, evenly spaced."""
-    if len(indices) <= most:
-        return indices
-    return indices[np.linspace(0, len(indices) - 1, most).astype(np.intp)]
-
-
-def _captions(registration: Registration) -> tuple[str, str, str]:
-    first = "checkerboard" if registration.status == "ok" else "fixed (not registered)"
-    n_outliers = registration.n_tie_points - registration.n_inliers
-    return first, f"fixed: {registration.n_inliers} inliers (green)", f"moving: {n_outliers} outliers (red)"
-
-
-def _write(canvas: Picture, text: str, left: int) -> None:
-    cv2.putText(canvas, text, (left + 4, CAPTION_HEIGHT - 8), cv2.FONT_HERSHEY_SIMPLEX, 0.42, INK, 1, cv2.LINE_AA)
