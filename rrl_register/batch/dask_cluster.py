@@ -270,8 +270,10 @@ def _result(future: Future[Any]) -> tuple[Outcome, Path] | None:
 
 def _absolute(scene: BatchItem) -> BatchItem:
     """Make the paths of a scene independent of the folder that a worker was started in."""
-    match = scene.config.match
-    config = replace(scene.config, match=replace(match, weights=match.weights and match.weights.absolute()))
+    match, warp = scene.config.match, scene.config.warp
+    files = {name: path.absolute() for name in ("weights", "init_points") if (path := getattr(match, name))}
+    grid = warp.grid.absolute() if isinstance(warp.grid, Path) else warp.grid
+    config = replace(scene.config, match=replace(match, **files), warp=replace(warp, grid=grid))
     # A path that does not exist may be a name of GDAL's own.
     images = {name: path.absolute() for name in ("fixed", "moving") if (path := getattr(scene, name)).exists()}
     return replace(scene, config=config, **images)

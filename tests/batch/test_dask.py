@@ -24,7 +24,7 @@ from rrl_register.batch.dask_local import local_cluster
 from rrl_register.batch.dask_worker import attempt_scene, versions
 from rrl_register.batch.executors import in_turn
 from rrl_register.batch.journal import FILE_NAME, Journal, State
-from rrl_register.config import BatchConfig, Device, MatchConfig, RegisterConfig
+from rrl_register.config import BatchConfig, Device, MatchConfig, RegisterConfig, WarpConfig
 from rrl_register.errors import InputError, UsageError, WriteError
 
 STAND_IN = '''
@@ -154,6 +154,22 @@ def test_the_scene_that_kills_its_workers_fails_alone(desk: Desk, processes: str
     assert (failed.id, failed.exit_code) == ("deadly", 1)
     assert "also with no other scene beside it" in failed.reason
     assert [name for name, _ in desk.begun()].count("deadly") == 2
+
+
+def test_paths_hold_in_whatever_folder_a_worker_was_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("f.tif").touch()
+    match = MatchConfig(weights=Path("w.safetensors"), init_points=Path("p.csv"))
+    config = RegisterConfig(match=match, warp=WarpConfig(grid=Path("like.tif")))
+    scene = dask_cluster._absolute(BatchItem("a", Path("f.tif"), Path("NETCDF:m.nc:band"), config))
+    assert (scene.fixed, scene.moving) == (tmp_path / "f.tif", Path("NETCDF:m.nc:band"))
+    assert (scene.config.match.weights, scene.config.match.init_points) == (
+        tmp_path / "w.safetensors",
+        tmp_path / "p.csv",
+    )
+    assert scene.config.warp.grid == tmp_path / "like.tif"
+    plain = BatchItem("a", Path("f.tif"), Path("gone.tif"))
+    assert dask_cluster._absolute(plain).config == RegisterConfig()
 
 
 def test_scenes_are_handed_over_a_few_at_a_time(desk: Desk, threads: LocalCluster) -> None:
