@@ -234,3 +234,24 @@ def test_the_model_that_ships_has_the_features_and_typical_figures() -> None:
     assert min(model["coefficients"].values()) >= 0
     assert set(model["typical"]) == {aspect.figure for aspect in ASPECTS.values()}
     assert max(features(model["typical"])) > 0.5
+
+
+@pytest.mark.parametrize("name", FEATURES)
+def test_each_aspect_states_its_figure(name: str) -> None:
+    aspect, figures = ASPECTS[name], replace(GOOD, uncertainty_ratio=0.4).figures()
+    assert aspect.shown(figures) in aspect.stated(figures)
+    assert "unknown" in aspect.stated({})
+    assert "{" not in aspect.stated(figures)
+
+
+@given(
+    st.integers(0, 60), st.integers(0, 60), st.floats(0, 20), st.floats(0, 1), st.one_of(st.just(NAN), st.floats(0, 9))
+)
+def test_any_refusal_is_one_line_with_something_to_try(
+    n_tie_points: int, n_inliers: int, over_chance: float, coverage: float, check: float
+) -> None:
+    change = {"n_tie_points": n_tie_points, "n_inliers": n_inliers, "over_chance": over_chance, "coverage": coverage}
+    reason = refusal(
+        replace(GOOD, check_rmse_px=check, check_ratio=check / 3, **change), MIN_INLIERS, MAX_CHECK_RMSE_PX
+    )
+    assert reason is None or ("try " in reason and "\n" not in reason)
