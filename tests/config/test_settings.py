@@ -43,6 +43,10 @@ SECTIONS = [
 ]
 
 
+def test_all_settings_are_public() -> None:
+    assert sorted(config.__all__) == sorted([*ENUMS, *SECTIONS])
+
+
 @pytest.mark.parametrize("name", [*ENUMS, *SECTIONS])
 def test_public_names_are_those_of_the_settings(name: str) -> None:
     assert getattr(config, name) is getattr(settings, name)
