@@ -1,59 +1,58 @@
-"""Coarse search: rotation, scale and shift of a whole scene, found without a starting point.
+"""Coarse search: rotation, scale and shift of a whole scene, without a starting point.
 
-Every rotation, scale and shift of a grid is tried by the correlation of orientation features (``matching.scan``). The
-best are then improved by local search, judged and ranked. All of it happens on reduced images, which also drowns what
-differs between spectra most: texture and speckle.
+Correlation of orientation features tries every rotation, scale and shift of a grid (``coarse_scan``). Local search then
+refines the best ones, and a comparison with all other shifts ranks them. All of it runs on reduced images, which also
+suppresses what differs most between spectra: texture and speckle.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rrl_register.estimation.ransac import Model, robust_fit
 from rrl_register.geometry.arrays import Image, Mask, Matrix, Points
-from rrl_register.geometry.transforms import corners_of, decompose, implausibility, invert, project
-from rrl_register.matching.coarse_features import ReducedPair, Template
-from rrl_register.matching.coarse_scan import Peak, scan
+from rrl_register.geometry.transforms import corners_of, decompose, implausibility, invert, project, translation
+from rrl_register.matching.coarse_scan import Peak, ReducedPair, SearchGrid, centred_harmonics, scan
+from rrl_register.matching.features import fft
 from rrl_register.matching.features.keypoints import spread_grid
+from rrl_register.matching.features.oriented_gradients import Series
 from rrl_register.matching.local_correlation import Structure, peaks_between
 from rrl_register.parallel import parallel_map
 
 REFINE_SIDE = 288
 """Longest side of the images on which the best hypotheses are refined, px."""
+SCREEN_SIDE = 192
+"""The same for peaks that are screened."""
 
 _SPARE = 1
-"""Guesses refined beyond the number asked for: refinement may merge some or change their order."""
+"""Hypotheses refined beyond the number requested: refinement may merge some or change their order."""
 _APART = 0.15
-"""Mean corner distance of two guesses worth refining, as a share of the longer side: nearer ones end in one place."""
+"""Least mean corner distance of two hypotheses to refine, as a share of the longer side: nearer ones converge."""
 _DISTINCT = 0.06
-"""Mean corner distance from which two refined hypotheses are two, as a share of the longer side."""
-
+"""Least mean corner distance of two distinct refined hypotheses, as a share of the longer side."""
 _POINT_STEP = 28
 _POINT_HALF = 20
 _SCREENING = ((10, Model.SIMILARITY),)
 _REFINEMENTS = ((10, Model.SIMILARITY), (5, Model.AFFINE))
 """Search radius (reduced px) and model of each round of refinement."""
-_MOST_RADIUS = max(radius for radius, _ in (*_SCREENING, *_REFINEMENTS))
-T = TypeVar("T")
+_MAX_RADIUS = max(radius for radius, _ in (*_SCREENING, *_REFINEMENTS))
 _REFINE_THRESHOLD = 2.0
 _REFINE_MIN_INLIERS = 8
 
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """A guess at the transform.
+    """A transform that the coarse search found.
 
     Attributes:
-        matrix: (3, 3) transform moving -> fixed.
-        score: correlation per root of the overlap, in (robust) standard deviations of its values at all other shifts.
-        correlation: normalised correlation of the orientation features in the overlap, -1..1.
-        rotation_deg: rotation at the centre of the moving image.
-        scale: fixed pixels per moving pixel at the centre of the moving image.
+        matrix: ``(3, 3)`` moving px -> fixed px.
+        score: Correlation per root of the overlap, in (robust) standard deviations of its values at all other shifts.
+        correlation: Normalised correlation of the orientation features in the overlap, -1..1.
+        rotation_deg: Rotation at the centre of the moving image, degrees.
+        scale: Fixed pixels per moving pixel at the centre of the moving image.
     """
 
     matrix: Matrix
@@ -63,158 +62,66 @@ class Hypothesis:
     scale: float
 
 
-@dataclass(frozen=True)
-class SearchGrid:
-    """What is scanned, and how finely.
-
-    Attributes:
-        rotations: of the moving image, degrees.
-        scales: fixed pixels per moving pixel.
-        side: longest side of the smaller image while it is scanned, px. Half a step of rotation or scale moves the
-            rim by 2.5 px, which the features bear.
-        screened: peaks that are improved on somewhat larger images first, because peaks of a coarse scan are not yet
-            in the right order; 0: none.
-    """
-
-    rotations: tuple[float, ...]
-    scales: tuple[float, ...]
-    side: int = 192
-    screened: int = 0
-
-    def times(self, scale: float) -> SearchGrid:
-        """The same grid for a moving image whose pixels have not been scaled yet."""
-        return replace(self, scales=tuple(scale * each for each in self.scales))
-
-
-def rotation_grid(limit_deg: float, step_deg: float = 3.0) -> tuple[float, ...]:
-    """Rotations within +-``limit_deg`` and 0 among them, at most ``step_deg`` apart; the whole turn from 180 on."""
-    n = int(np.ceil(min(limit_deg, 180.0) / step_deg))
-    if limit_deg >= 180:
-        return tuple(180.0 * i / n for i in range(-n, n))
-    return tuple(limit_deg * i / n for i in range(-n, n + 1)) if n else (0.0,)
-
-
-def scale_grid(low: float, high: float, step: float = 1.06) -> tuple[float, ...]:
-    """Scales from ``low`` to ``high`` in equal ratios of at most ``step``."""
-    n = int(np.ceil(np.log(high / low) / np.log(step) - 1e-9))
-    return tuple(low * (high / low) ** (i / n) for i in range(n + 1)) if n else (low,)
-
-
-SCREEN_SIDE = 192
-_WIDE_SIDE = 128
-_WIDE_SCREENED = 60
-_UPRIGHT_DEG, _UPRIGHT_SCALES = 20.0, (0.8, 1.25)
-"""Images taken side by side."""
-_PRIOR_DEG, _PRIOR_SCALES = 4.0, (0.95, 1.05)
-"""Errors of georeferences, and what ``none`` still allows."""
-_ANY_SCALE = (0.5, 2.0)
-_GIVEN_DEG, _GIVEN_SCALE = 10.0, 1.15
-"""How far off a rotation or a scale that is given may be."""
-
-UPRIGHT = SearchGrid(rotation_grid(_UPRIGHT_DEG), scale_grid(*_UPRIGHT_SCALES))
-
-
-def wide_grid(scales: tuple[float, float] = _ANY_SCALE) -> SearchGrid:
-    """The whole turn and scales from the first to the second, scanned coarsely; the best peaks are screened."""
-    return SearchGrid(rotation_grid(180, 5.0), scale_grid(*scales, 1.1), _WIDE_SIDE, _WIDE_SCREENED)
-
-
-def search_grids(rotation: str, scale: str, georeferenced: bool) -> tuple[SearchGrid, ...]:
-    """What to search, in turn, until a transform is proven.
-
-    Args:
-        rotation: ``auto``, ``none`` or degrees, on top of what georeferences say.
-        scale: ``auto``, ``none`` or fixed pixels per moving pixel, on top of what georeferences, or else sizes, say.
-        georeferenced: whether both images have georeferences.
-    """
-    scales = _scale_range(scale, georeferenced)
-    if rotation == "auto" and not georeferenced:
-        low, high = max(scales[0], _UPRIGHT_SCALES[0]), min(scales[1], _UPRIGHT_SCALES[1])
-        if low >= high:
-            return (wide_grid(scales),)
-        fine = scale_grid(low, high)
-        grids = SearchGrid(rotation_grid(_UPRIGHT_DEG), fine), SearchGrid(rotation_grid(180), fine)
-        return grids if (low, high) == scales else (*grids, wide_grid(scales))
-    given = rotation not in ("auto", "none")
-    middle, limit = (float(rotation), _GIVEN_DEG) if given else (0.0, _PRIOR_DEG)
-    return (SearchGrid(tuple(middle + turn for turn in rotation_grid(limit)), scale_grid(*scales)),)
-
-
-def _scale_range(scale: str, georeferenced: bool) -> tuple[float, float]:
-    if scale == "none" or (scale == "auto" and georeferenced):
-        return _PRIOR_SCALES
-    if scale == "auto":
-        return _ANY_SCALE
-    return float(scale) / _GIVEN_SCALE, float(scale) * _GIVEN_SCALE
-
-
 def coarse_hypotheses(
     fixed: Image,
     fixed_valid: Mask,
     moving: Image,
     moving_valid: Mask,
     *,
-    grid: SearchGrid = UPRIGHT,
+    grid: SearchGrid,
     max_shift: float | None = None,
     n: int = 3,
 ) -> list[Hypothesis]:
-    """Search rotation, scale and shift of the moving image exhaustively; refine, judge and rank the best.
+    """Search rotation, scale and shift of the moving image exhaustively; refine and rank the best.
 
-    Hypotheses are counted from the identity: what is known of the transform is to be applied to the image before.
+    Hypotheses are relative to the identity: apply what is known of the transform to the image before.
 
     Args:
-        fixed: (H, W) float32 in [0, 1].
-        fixed_valid: (H, W) bool.
-        moving: (h, w) float32 in [0, 1].
-        moving_valid: (h, w) bool.
-        grid: rotations about the moving image's centre and scales to try.
-        max_shift: largest distance of the moving image's centre from the fixed one's, fixed pixels; None: a third of
-            the longer side.
-        n: hypotheses at most.
+        fixed: ``(H, W)`` float32 in [0, 1].
+        fixed_valid: ``(H, W)`` bool.
+        moving: ``(h, w)`` float32 in [0, 1].
+        moving_valid: ``(h, w)`` bool.
+        grid: Rotations about the moving image's centre, and scales.
+        max_shift: Largest distance of the moving image's centre from the fixed one's, fixed px; None: a third of the
+            longer side.
+        n: Largest number of hypotheses.
 
     Returns:
-        Distinct hypotheses, best first; empty when an image has no valid pixel. To have one is no verdict.
+        Distinct hypotheses, best first; empty if an image has no valid pixel. A hypothesis is not a verdict.
     """
     if not (fixed_valid.any() and moving_valid.any()):
         return []
     longest = max(*fixed.shape, *moving.shape)
     reach = longest / 3 if max_shift is None else max_shift
     images = (fixed, fixed_valid, moving, moving_valid)
-    ranked = scan(*images, grid.rotations, grid.scales, reach, grid.side)
+    peaks = scan(*images, grid, reach)
     if grid.screened:
-        guesses = _distinct(ranked, moving.shape, _DISTINCT, grid.screened)
-        workbench = Workbench(images, SCREEN_SIDE, reach)
-        ranked = _side_by_side(workbench, guesses, lambda guess: workbench.refined(guess, _SCREENING))
-    workbench = Workbench(images, REFINE_SIDE, reach)
-    guesses = _distinct(ranked, moving.shape, _APART, n + _SPARE)
-    judged = _side_by_side(workbench, guesses, lambda guess: workbench.judged(workbench.refined(guess, _REFINEMENTS)))
-    kept = _distinct([Peak(each.score, each.matrix, each.scale) for each in judged], moving.shape, _DISTINCT, n)
-    return [hypothesis for guess in kept for hypothesis in judged if hypothesis.matrix is guess.matrix]
+        peaks = _distinct(peaks, moving.shape, _DISTINCT, grid.screened)
+        screening = HypothesisRefiner(images, SCREEN_SIDE, reach, _SCREENING, peaks)
+        peaks = parallel_map(screening.refine, peaks)
+    peaks = _distinct(peaks, moving.shape, _APART, n + _SPARE)
+    refiner = HypothesisRefiner(images, REFINE_SIDE, reach, _REFINEMENTS, peaks)
+    ranked = parallel_map(refiner.refine_and_rank, peaks)
+    kept = _distinct([Peak(each.score, each.matrix, each.scale) for each in ranked], moving.shape, _DISTINCT, n)
+    return [hypothesis for peak in kept for hypothesis in ranked if hypothesis.matrix is peak.matrix]
 
 
-def _side_by_side(workbench: Workbench, guesses: Sequence[Peak], work: Callable[[Peak], T]) -> list[T]:
-    """What comes of each guess, several at a time."""
-    # Guesses of one scale share what is prepared for it, which is done before they would all begin with it.
-    parallel_map(workbench.prepare, {guess.scale for guess in guesses})
-    return parallel_map(work, guesses)
-
-
-def _distinct(ranked: Sequence[Peak], shape: tuple[int, ...], share: float, n: int) -> list[Peak]:
-    """The first transforms by falling height, without those whose image corners lie near a higher one's.
+def _distinct(peaks: Sequence[Peak], shape: tuple[int, ...], share: float, n: int) -> list[Peak]:
+    """Select peaks by falling height, without those whose image corners lie near a higher one's.
 
     Args:
-        ranked: what to choose from.
+        peaks: Peaks to select from.
         shape: (H, W) of the moving image.
-        share: mean distance of the corners that is near, as a share of the moving image's longer side.
-        n: transforms at most.
+        share: Mean distance of the corners that is near, as a share of the moving image's longer side.
+        n: Largest number of peaks.
     """
     kept: list[Peak] = []
     placed = np.empty((0, 4, 2))
-    for guess in sorted(ranked, key=lambda each: -each.height):
-        corners = project(guess.matrix, corners_of(shape))
+    for peak in sorted(peaks, key=lambda each: -each.height):
+        corners = project(peak.matrix, corners_of(shape))
         distance = np.hypot(*np.moveaxis(placed - corners, -1, 0)).mean(axis=1)
-        if (distance > share * max(shape) * guess.scale).all():
-            kept.append(guess)
+        if (distance > share * max(shape) * peak.scale).all():
+            kept.append(peak)
             placed = np.concatenate([placed, corners[None]])
         if len(kept) == n:
             break
@@ -222,94 +129,142 @@ def _distinct(ranked: Sequence[Peak], shape: tuple[int, ...], share: float, n: i
 
 
 @dataclass(frozen=True)
+class Template:
+    """The reduced fixed image's part in every correlation.
+
+    Attributes:
+        features: ``(J, H, W)`` orientation harmonics, centred.
+        valid: ``(H, W)`` bool.
+        reach: Largest shift along x and y, reduced px.
+        least_overlap: Number of pixels as which a smaller overlap is scored.
+    """
+
+    features: Series
+    valid: Mask
+    reach: int
+    least_overlap: float
+
+    @classmethod
+    def of(cls, pair: ReducedPair, max_shift: float) -> Template:
+        """Prepare a pair; ``max_shift`` is in fixed px."""
+        reach = max(1, int(np.ceil(max_shift / pair.factor)))
+        return cls(centred_harmonics(pair.fixed, pair.fixed_valid), pair.fixed_valid, reach, pair.least_overlap)
+
+    @property
+    def canvas(self) -> tuple[int, int]:
+        """(H, W) of the canvas on which the moving image is drawn: the fixed image and the reach around it."""
+        return self.features.shape[1] + 2 * self.reach, self.features.shape[2] + 2 * self.reach
+
+    def surface(self, pair: ReducedPair, matrix: Matrix) -> Image:
+        """Return the correlation per root of the overlap for all shifts around a reduced transform.
+
+        Element (reach + dy, reach + dx) belongs to the transform followed by a shift of the moving image by (-dx, -dy).
+        """
+        image, valid = pair.warped(translation(self.reach, self.reach) @ matrix, self.canvas)
+        product = self._correlate(centred_harmonics(image, valid), self.features)
+        overlap = self._correlate(valid[None], self.valid[None])
+        return np.asarray(product / np.sqrt(np.maximum(overlap, self.least_overlap)), np.float32)
+
+    def match(self, pair: ReducedPair, matrix: Matrix) -> tuple[float, float]:
+        """Return the correlation under a reduced transform: per root of the overlap, and normalised to -1..1."""
+        image, valid = pair.warped(matrix, pair.fixed.shape)
+        features = centred_harmonics(image, valid)
+        product = float(np.vdot(self.features, features).real)
+        overlap = float((valid & pair.fixed_valid).sum())
+        energy = _energy(self.features, valid) * _energy(features, pair.fixed_valid)
+        height = product / float(np.sqrt(max(overlap, self.least_overlap)))
+        return height, product / float(np.sqrt(energy)) if energy > 0 else 0.0
+
+    def _correlate(self, moving: Series | Mask, fixed: Series | Mask) -> Image:
+        """Sum the correlations of planes of a canvas ``(C, ...)`` with ``(C, H, W)``, at all shifts within reach."""
+        size = [fft.fast_side(side) for side in self.canvas]  # no shift wraps around
+        spectra, conjugate = np.zeros((2, len(fixed), *size), np.complex64)
+        spectra[:, : moving.shape[1], : moving.shape[2]] = moving
+        conjugate[:, : fixed.shape[1], : fixed.shape[2]] = fixed.conj()
+        fft.transform(spectra, out=spectra)
+        spectra *= fft.conjugate_spectra(conjugate, out=conjugate)
+        lags = 2 * self.reach + 1
+        return np.asarray(fft.transform_back(spectra.sum(axis=0))[:lags, :lags].real)
+
+
+def _energy(features: Series, where: Mask) -> float:
+    """Sum the squares of features ``(J, H, W)`` in a part of the image."""
+    inside = features * where
+    return float(np.vdot(inside, inside).real)
+
+
+@dataclass(frozen=True)
 class _Prepared:
-    """A pair reduced for one scale, with what every local search on it needs."""
+    """A pair reduced for one scale, with everything that local searches on it share."""
 
     pair: ReducedPair
     template: Template
     structure: Structure
     points: Points
 
-    @classmethod
-    def of(cls, pair: ReducedPair, max_shift: float) -> _Prepared:
-        """Prepares a pair, in several threads."""
-        fixed = pair.fixed, pair.fixed_valid
-        parts: list[Callable[[], Any]] = [
-            lambda: Template.of(pair, max_shift),
-            lambda: Structure.of(*fixed, _POINT_HALF, _MOST_RADIUS),
-            lambda: spread_grid(*fixed, _POINT_STEP),
-        ]
-        return cls(pair, *parallel_map(lambda make: make(), parts))
 
-
-class Workbench:
-    """Improves and judges transforms on reduced images.
+class HypothesisRefiner:
+    """Refines and ranks transforms on reduced images.
 
     Args:
         images: Fixed image and mask, moving image and mask.
         side: Longest side of the smaller one after reduction, px.
-        max_shift: Fixed pixels that a transform is compared with itself over.
+        max_shift: Range of the shifts with which a transform is compared, fixed px.
+        rounds: Search radius (reduced px) and model of each round of refinement.
+        peaks: Transforms that will be refined; those of one scale share what is prepared for it.
     """
 
-    def __init__(self, images: tuple[Image, Mask, Image, Mask], side: int, max_shift: float) -> None:
-        self._images, self._side, self._max_shift = images, side, max_shift
+    def __init__(
+        self,
+        images: tuple[Image, Mask, Image, Mask],
+        side: int,
+        max_shift: float,
+        rounds: Sequence[tuple[int, Model]],
+        peaks: Sequence[Peak],
+    ) -> None:
+        self._moving_shape, self._rounds = images[2].shape, rounds
         self._by_scale: dict[float, _Prepared] = {}
+        for scale in {peak.scale for peak in peaks}:
+            pair = ReducedPair.of(*images, side, scale)
+            structure = Structure.of(pair.fixed, pair.fixed_valid, _POINT_HALF, _MAX_RADIUS)
+            points = spread_grid(pair.fixed, pair.fixed_valid, _POINT_STEP)
+            self._by_scale[scale] = _Prepared(pair, Template.of(pair, max_shift), structure, points)
 
-    def refined(self, guess: Peak, rounds: Sequence[tuple[int, Model]]) -> Peak:
-        """The guess after local search, or as it was where that does not improve the correlation; ranked by it."""
-        reduced = self._prepared(guess.scale)
-        pair, template = reduced.pair, reduced.template
-        start = pair.to_reduced(guess.matrix)
-        found = _refine(reduced, start, rounds)
-        before, after = (
-            height for height, _ in parallel_map(lambda matrix: template.match(pair, matrix), (start, found))
-        )
-        if after > before:
-            return Peak(after, pair.to_full(found), guess.scale)
-        return Peak(before, guess.matrix, guess.scale)
+    def refine(self, peak: Peak) -> Peak:
+        """Refine a transform by local searches and robust fits, as long as enough points agree on one.
 
-    def judged(self, guess: Peak) -> Hypothesis:
-        """Compares a transform with the same one at all other shifts."""
-        pair, template = self._prepared(guess.scale).pair, self._prepared(guess.scale).template
-        reduced = pair.to_reduced(guess.matrix)
-        measures: tuple[Callable[..., Any], ...] = template.match, template.surface
-        (height, correlation), surface = parallel_map(lambda measure: measure(pair, reduced), measures)
+        Returns:
+            The refined transform, or the given one if that correlates better, ranked by the correlation.
+        """
+        prepared = self._by_scale[peak.scale]
+        pair, template = prepared.pair, prepared.template
+        start = matrix = pair.to_reduced(peak.matrix)
+        for radius, model in self._rounds:
+            image, valid = pair.warped(matrix, pair.fixed.shape)
+            columns, rows = np.rint(prepared.points).astype(np.int64).T
+            points = prepared.points[valid[rows, columns]]
+            structure = Structure.of(image, valid, _POINT_HALF, _MAX_RADIUS)
+            peaks = peaks_between(prepared.structure, structure, points, radius, 1)
+            good = peaks.valid[:, 0]
+            moving = project(invert(matrix), peaks.positions[good, 0])
+            fit = robust_fit(moving, points[good], _REFINE_THRESHOLD, model, peaks.correlation[good, 0])
+            if fit is None or fit.inliers.sum() < _REFINE_MIN_INLIERS or implausibility(fit.matrix, pair.moving.shape):
+                break
+            matrix = fit.matrix
+        before, after = template.match(pair, start)[0], template.match(pair, matrix)[0]
+        return Peak(after, pair.to_full(matrix), peak.scale) if after > before else peak._replace(height=before)
+
+    def refine_and_rank(self, peak: Peak) -> Hypothesis:
+        """Refine a transform, and compare it with the same one at all other shifts."""
+        refined = self.refine(peak)
+        prepared = self._by_scale[peak.scale]
+        pair, template = prepared.pair, prepared.template
+        reduced = pair.to_reduced(refined.matrix)
+        height, correlation = template.match(pair, reduced)
+        surface = template.surface(pair, reduced)
         lag = np.arange(-template.reach, template.reach + 1)
         others = surface[np.hypot(lag[:, None], lag) <= template.reach + 0.5]
         middle = float(np.median(others))
         spread = 1.4826 * float(np.median(np.abs(others - middle))) + 1e-9
-        parts = decompose(guess.matrix, self._images[2].shape)
-        return Hypothesis(guess.matrix, (height - middle) / spread, correlation, parts.rotation_deg, parts.scale)
-
-    def prepare(self, scale: float) -> None:
-        """Makes what guesses of a scale need, which else is made for the first of them."""
-        self._prepared(scale)
-
-    def _prepared(self, scale: float) -> _Prepared:
-        if scale not in self._by_scale:
-            pair = ReducedPair.of(*self._images, self._side, scale)
-            self._by_scale[scale] = _Prepared.of(pair, self._max_shift)
-        return self._by_scale[scale]
-
-
-def _refine(reduced: _Prepared, matrix: Matrix, rounds: Sequence[tuple[int, Model]]) -> Matrix:
-    """Improve a reduced transform by local search and robust fits, as long as enough points agree on one."""
-    pair = reduced.pair
-    for radius, model in rounds:
-        image, valid = pair.warped(matrix, pair.fixed.shape)
-        points = reduced.points[_on(valid, reduced.points)]
-        structure = Structure.of(image, valid, _POINT_HALF, _MOST_RADIUS)
-        peaks = peaks_between(reduced.structure, structure, points, radius, 1)
-        good = peaks.valid[:, 0]
-        moving = project(invert(matrix), peaks.positions[good, 0])
-        fit = robust_fit(moving, points[good], _REFINE_THRESHOLD, model, peaks.correlation[good, 0])
-        if fit is None or fit.inliers.sum() < _REFINE_MIN_INLIERS or implausibility(fit.matrix, pair.moving.shape):
-            break
-        matrix = fit.matrix
-    return matrix
-
-
-def _on(valid: Mask, points: Points) -> NDArray[np.bool_]:
-    """Which points (N, 2) lie on valid pixels."""
-    columns, rows = np.rint(points).astype(np.int64).T
-    return np.asarray(valid[rows, columns])
+        parts = decompose(refined.matrix, self._moving_shape)
+        return Hypothesis(refined.matrix, (height - middle) / spread, correlation, parts.rotation_deg, parts.scale)

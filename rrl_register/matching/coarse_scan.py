@@ -1,14 +1,15 @@
 """Exhaustive scan: rotations, scales and all shifts of a whole scene, tried on much reduced images.
 
-Orientation harmonics turn with the image: under a rotation by t the term of order j is multiplied by exp(2ijt), as
-steerable filters are (Freeman and Adelson 1991). So the features of the moving image are computed once for each scale,
-and a rotation costs their resampling; all its shifts are tried at once by FFT.
+Orientation harmonics rotate with the image: under a rotation by t the term of order j is multiplied by exp(2ijt), like
+steerable filters (Freeman and Adelson 1991). So the features of the moving image are computed once per scale, a
+rotation costs their resampling, and all its shifts are tried at once by FFT.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import NamedTuple
 
 import cv2
@@ -16,23 +17,138 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rrl_register.geometry.arrays import Image, Mask, Matrix
-from rrl_register.geometry.transforms import centre_of, compose, similarity, translation
-from rrl_register.matching.coarse_features import ReducedPair, centred_harmonics, least_overlap
+from rrl_register.geometry.transforms import centre_of, compose, invert, similarity, translation
 from rrl_register.matching.features import fft
-from rrl_register.matching.features.oriented_gradients import Series
+from rrl_register.matching.features.oriented_gradients import Series, orientation_harmonics
 from rrl_register.parallel import parallel_map
 
+_MIN_OVERLAP = 0.3
+"""Least overlap, as a share of the smaller valid area: a smaller one scores as if it had this size, since tiny ones
+agree by chance."""
+_VALID_WEIGHT = 0.9
+"""Interpolation weight on valid pixels from which a pixel is valid."""
 _PEAKS_PER_MAP = 2
 _PEAK_RADIUS = 6
-"""Shifts this near to a peak (chessboard) belong to it, scanned px."""
+"""Chessboard distance within which shifts belong to one peak, scanned px."""
+
+
+@dataclass(frozen=True)
+class SearchGrid:
+    """Rotations and scales of a scan, and its resolution.
+
+    Attributes:
+        rotations: Rotations of the moving image, degrees.
+        scales: Fixed pixels per moving pixel.
+        side: Longest side of the smaller image during the scan, px. Half a step of rotation or scale moves the rim by
+            2.5 px, which the features tolerate.
+        screened: Peaks that are refined on somewhat larger images first, because a coarse scan does not rank them
+            reliably; 0: none.
+    """
+
+    rotations: tuple[float, ...]
+    scales: tuple[float, ...]
+    side: int = 192
+    screened: int = 0
+
+    def times(self, scale: float) -> SearchGrid:
+        """Return the grid for a moving image whose pixels are not scaled yet."""
+        return replace(self, scales=tuple(scale * each for each in self.scales))
+
+
+@dataclass(frozen=True)
+class ReducedPair:
+    """Both images, reduced to one pixel size.
+
+    Attributes:
+        fixed: ``(H, W)`` float32.
+        fixed_valid: ``(H, W)`` bool.
+        fixed_scale: ``(3, 3)`` reduced px -> full fixed px.
+        moving: ``(h, w)`` float32.
+        moving_valid: ``(h, w)`` bool.
+        moving_scale: ``(3, 3)`` reduced px -> full moving px.
+    """
+
+    fixed: Image
+    fixed_valid: Mask
+    fixed_scale: Matrix
+    moving: Image
+    moving_valid: Mask
+    moving_scale: Matrix
+
+    @classmethod
+    def of(
+        cls, fixed: Image, fixed_valid: Mask, moving: Image, moving_valid: Mask, side: int, scale: float = 1.0
+    ) -> ReducedPair:
+        """Reduce both images to one pixel size on the ground; neither is enlarged.
+
+        Args:
+            fixed: ``(H, W)`` float32.
+            fixed_valid: ``(H, W)`` bool.
+            moving: ``(h, w)`` float32.
+            moving_valid: ``(h, w)`` bool.
+            side: Longest side left of the image that covers less ground, px.
+            scale: Fixed pixels per moving pixel, as far as it is known.
+        """
+        smaller = min(max(fixed.shape), scale * max(moving.shape))
+        factor = max(1.0, scale, smaller / side)
+        return cls(*_averaged(fixed, fixed_valid, factor), *_averaged(moving, moving_valid, factor / scale))
+
+    @property
+    def factor(self) -> float:
+        """Fixed pixels per reduced pixel."""
+        return float(np.sqrt(self.fixed_scale[0, 0] * self.fixed_scale[1, 1]))
+
+    @property
+    def least_overlap(self) -> float:
+        """Number of pixels as which a smaller overlap is scored."""
+        return _MIN_OVERLAP * float(min(self.fixed_valid.sum(), self.moving_valid.sum())) + 1.0
+
+    def to_full(self, matrix: Matrix) -> Matrix:
+        """Convert a transform between the reduced images to one between the full images."""
+        return compose(self.fixed_scale, matrix, invert(self.moving_scale))
+
+    def to_reduced(self, matrix: Matrix) -> Matrix:
+        """Convert a transform between the full images to one between the reduced images."""
+        return compose(invert(self.fixed_scale), matrix, self.moving_scale)
+
+    def warped(self, matrix: Matrix, shape: tuple[int, ...]) -> tuple[Image, Mask]:
+        """Warp the reduced moving image onto a canvas; return values and mask, both of ``shape``."""
+        size = (shape[1], shape[0])
+        image = cv2.warpPerspective(self.moving, matrix, size, flags=cv2.INTER_LINEAR)
+        valid = cv2.warpPerspective(self.moving_valid.astype(np.float32), matrix, size, flags=cv2.INTER_LINEAR)
+        return np.asarray(image, np.float32), np.asarray(valid > _VALID_WEIGHT)
+
+
+def _averaged(image: Image, valid: Mask, factor: float) -> tuple[Image, Mask, Matrix]:
+    """Average image and mask over ``factor`` pixels, without invalid ones; also return reduced px -> full px."""
+    height, width = (max(1, round(side / factor)) for side in image.shape)
+    reduce = partial(cv2.resize, dsize=(width, height), interpolation=cv2.INTER_AREA)
+    x, y = image.shape[1] / width, image.shape[0] / height
+    back = np.array([[x, 0.0, (x - 1) / 2], [0.0, y, (y - 1) / 2], [0.0, 0.0, 1.0]])
+    if valid.all():
+        return np.asarray(reduce(image), np.float32), np.ones((height, width), bool), back
+    weight, total = reduce(valid.astype(np.float32)), reduce(np.where(valid, image, np.float32(0)))
+    return np.asarray(total / np.maximum(weight, np.float32(1e-3)), np.float32), np.asarray(weight > 0.5), back
+
+
+def centred_harmonics(image: Image, valid: Mask) -> Series:
+    """Compute orientation harmonics ``(J, H, W)`` less their mean.
+
+    The mean would let two scenes correlate that only share a main direction.
+    """
+    harmonics = orientation_harmonics(image, valid)
+    mean = harmonics.sum(axis=(1, 2)) / np.float32(max(int(valid.sum()), 1))
+    harmonics -= mean[:, None, None]
+    harmonics *= valid
+    return harmonics
 
 
 class Peak(NamedTuple):
-    """A transform at which the correlation has a maximum, found or improved.
+    """A transform at a maximum of the correlation.
 
     Attributes:
-        height: What it is ranked by; of a scan, the correlation per root of the overlap.
-        matrix: (3, 3) transform moving -> fixed.
+        height: Its rank; for a scan, the correlation per root of the overlap.
+        matrix: ``(3, 3)`` moving px -> fixed px.
         scale: Fixed pixels per moving pixel.
     """
 
@@ -42,39 +158,27 @@ class Peak(NamedTuple):
 
 
 def scan(
-    fixed: Image,
-    fixed_valid: Mask,
-    moving: Image,
-    moving_valid: Mask,
-    rotations: Sequence[float],
-    scales: Sequence[float],
-    max_shift: float,
-    side: int,
+    fixed: Image, fixed_valid: Mask, moving: Image, moving_valid: Mask, grid: SearchGrid, max_shift: float
 ) -> list[Peak]:
     """Correlate the orientation features of both images under every rotation, scale and shift.
 
     Args:
-        fixed: (H, W) float32.
-        fixed_valid: (H, W) bool.
-        moving: (h, w) float32.
-        moving_valid: (h, w) bool.
-        rotations: of the moving image, degrees.
-        scales: fixed pixels per moving pixel.
-        max_shift: how far the centre of the moving image may come to lie from that of the fixed one, fixed pixels.
-        side: longest side of the smaller of the two images, by the ground that they cover, after reduction, px.
+        fixed: ``(H, W)`` float32.
+        fixed_valid: ``(H, W)`` bool.
+        moving: ``(h, w)`` float32.
+        moving_valid: ``(h, w)`` bool.
+        grid: Rotations, scales, and the size of the reduced images.
+        max_shift: Largest distance of the moving image's centre from the fixed one's, fixed px.
 
     Returns:
-        The first peaks of each rotation and scale, highest first.
+        The highest peaks of each rotation and scale, highest first.
     """
-
-    def reduced(scale: float) -> ReducedPair:
-        """The pair at one scale."""
-        return ReducedPair.of(fixed, fixed_valid, moving, moving_valid, side, scale)
-
-    pairs = parallel_map(reduced, scales)
-    turners = parallel_map(lambda pair: _Turner.of(pair, max_shift), pairs)
-    tries = [(i, rotations[j : j + 2]) for i in range(len(scales)) for j in range(0, len(rotations), 2)]
-    peaks = parallel_map(lambda each: turners[each[0]].peaks(each[1]), tries)
+    images, scales = (fixed, fixed_valid, moving, moving_valid), grid.scales
+    pairs = parallel_map(lambda scale: ReducedPair.of(*images, grid.side, scale), scales)
+    correlators = parallel_map(lambda pair: RotationCorrelator.of(pair, max_shift), pairs)
+    rotations = [grid.rotations[first : first + 2] for first in range(0, len(grid.rotations), 2)]
+    tries = [(i, some) for i in range(len(scales)) for some in rotations]
+    peaks = parallel_map(lambda each: correlators[each[0]].peaks(each[1]), tries)
     found = [
         Peak(height, pairs[i].to_full(matrix), scales[i])
         for (i, _), highest in zip(tries, peaks, strict=True)
@@ -84,19 +188,19 @@ def scan(
 
 
 @dataclass(frozen=True)
-class _Turner:
-    """A reduced pair ready for any rotation.
+class RotationCorrelator:
+    """Correlates a reduced pair under any rotation of the moving image.
 
     Attributes:
-        harmonics: (h, w, J), of the moving image; four channels, if real, are what OpenCV turns fastest.
-        moving_valid: (h, w) float32.
-        features_spectra: Conjugate spectra of the fixed image's harmonics, (J, ...).
+        harmonics: ``(h, w, J)`` of the moving image; as four real channels, which OpenCV warps fastest.
+        moving_valid: ``(h, w)`` float32.
+        features_spectra: ``(J, ...)`` conjugate spectra of the fixed image's harmonics.
         valid_spectrum: Conjugate spectrum of its mask.
-        canvas: Side of the square that the moving image is turned on, px; its centre is the image's.
+        canvas: Side of the square on which the moving image is rotated, px; its centre is the image's.
         size: (rows, columns) of the FFT.
-        lags: Shift along y of each row of a correlation map and along x of each column: canvas minus fixed pixels.
-        within: Which of them keep the moving centre within reach of the fixed one.
-        least_overlap: Pixels that a smaller overlap is scored as.
+        lags: Shift along y of each row of a correlation map, and along x of each column: canvas px minus fixed px.
+        within: Lags that keep the moving centre within reach of the fixed one.
+        least_overlap: Number of pixels as which a smaller overlap is scored.
     """
 
     harmonics: Series
@@ -110,8 +214,8 @@ class _Turner:
     least_overlap: float
 
     @classmethod
-    def of(cls, pair: ReducedPair, max_shift: float) -> _Turner:
-        """Prepares a pair; the reach is in fixed pixels."""
+    def of(cls, pair: ReducedPair, max_shift: float) -> RotationCorrelator:
+        """Prepare a pair; ``max_shift`` is in fixed px."""
         reach = max(1.0, max_shift / pair.factor)
         shape = pair.fixed.shape
         canvas = int(min(np.ceil(np.hypot(*pair.moving.shape)), max(shape) + 2 * np.ceil(reach)))
@@ -133,12 +237,12 @@ class _Turner:
             size=(sizes[0], sizes[1]),
             lags=(lags[0], lags[1]),
             within=np.asarray(away <= reach + 0.5),
-            least_overlap=least_overlap(pair),
+            least_overlap=pair.least_overlap,
         )
 
     def peaks(self, rotations: Sequence[float]) -> list[tuple[float, Matrix]]:
-        """The first peaks (height, reduced transform) of each of two rotations, degrees, or of one."""
-        turns, valid = zip(*(self._turned_mask(rotation) for rotation in rotations), strict=True)
+        """Return the highest peaks (height, reduced transform) of one or two rotations, degrees."""
+        turns, valid = zip(*(self._rotated_mask(rotation) for rotation in rotations), strict=True)
         found = []
         for rotation, turn, mask, overlap in zip(rotations, turns, valid, self._overlaps(valid), strict=False):
             product = self._product(rotation, turn, mask)
@@ -149,21 +253,21 @@ class _Turner:
             ]
         return found
 
-    def _turned_mask(self, rotation_deg: float) -> tuple[Matrix, Mask]:
-        """The turn onto the canvas, and the mask (canvas, canvas) after it."""
+    def _rotated_mask(self, rotation_deg: float) -> tuple[Matrix, Mask]:
+        """Return the rotation onto the canvas, and the rotated mask ``(canvas, canvas)``."""
         x, y = centre_of(self.moving_valid.shape)
         middle = (self.canvas - 1) / 2
         turn = compose(translation(middle, middle), similarity(1.0, rotation_deg), translation(-x, -y))
-        return turn, np.asarray(self._placed(self.moving_valid, turn) > 0.9)
+        return turn, np.asarray(self._placed(self.moving_valid, turn) > _VALID_WEIGHT)
 
     def _placed(self, image: Image, turn: Matrix) -> Image:
         size = (self.canvas, self.canvas)
         return np.asarray(cv2.warpAffine(image, turn[:2], size, flags=cv2.INTER_LINEAR), np.float32)
 
     def _overlaps(self, masks: Sequence[Mask]) -> tuple[Image, Image]:
-        """Pixels that masks (canvas, canvas) share with the fixed image's at each shift, of two or of one and nothing.
+        """Return the number of pixels that one or two masks share with the fixed image's at each shift.
 
-        Correlations with what is real keep real and imaginary parts apart: two take one transform.
+        Correlations with real values keep real and imaginary parts apart, so two take one transform.
         """
         plane = np.zeros(self.size, np.complex64)
         for part, mask in zip((plane.real, plane.imag), masks, strict=False):
@@ -174,10 +278,10 @@ class _Turner:
         return plane.real, plane.imag
 
     def _product(self, rotation_deg: float, turn: Matrix, valid: Mask) -> Image:
-        """Correlation of the features at each shift."""
+        """Return the correlation of the features at each shift."""
         n_terms = self.harmonics.shape[-1]
-        turned = np.exp(2j * np.arange(1, n_terms + 1) * np.deg2rad(rotation_deg)).astype(np.complex64)
-        placed = self._placed((self.harmonics * turned).view(np.float32), turn).view(np.complex64)
+        phase = np.exp(2j * np.arange(1, n_terms + 1) * np.deg2rad(rotation_deg)).astype(np.complex64)
+        placed = self._placed((self.harmonics * phase).view(np.float32), turn).view(np.complex64)
         spectra = np.zeros((n_terms, *self.size), np.complex64)
         for term, plane in enumerate(spectra):
             np.multiply(placed[..., term], valid, out=plane[: self.canvas, : self.canvas])
@@ -187,19 +291,19 @@ class _Turner:
 
 
 def _fft_side(canvas: int, side: int, at_centre: float, reach: float) -> int:
-    """Length of an FFT at which no shift within reach wraps the fixed image around onto the moving one."""
+    """Return the length of an FFT at which no shift within reach wraps the fixed image around onto the moving one."""
     least, most = at_centre - reach - 1, at_centre + reach + 1
     return fft.fast_side(int(np.ceil(max(canvas + max(0.0, -least), most + side))))
 
 
 def _lags(size: int, most: float) -> NDArray[np.int64]:
-    """The shift that each index of a circular correlation stands for: those above ``most`` are negative ones."""
+    """Return the shift of each index of a circular correlation: those above ``most`` are negative ones."""
     index = np.arange(size)
     return np.where(index > most, index - size, index)
 
 
 def _highest(surface: Image) -> list[tuple[float, int, int]]:
-    """The first peaks (height, x, y) of a map, whose surroundings are struck out as they are taken."""
+    """Return the highest peaks (height, x, y) of a map; the surroundings of each are set to 0."""
     peaks = []
     for _ in range(_PEAKS_PER_MAP):
         y, x = (int(i) for i in np.unravel_index(np.argmax(surface), surface.shape))

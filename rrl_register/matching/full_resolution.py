@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Protocol
@@ -34,12 +33,10 @@ from rrl_register.matching.estimate import Estimate, estimate_transform
 from rrl_register.matching.features.keypoints import corner_response
 from rrl_register.matching.guided_matching import locate
 from rrl_register.matching.image_pair import SAME_RESOLUTION, ImagePair
+from rrl_register.matching.search_config import StageTimer
 from rrl_register.parallel import one_blas_thread
 
 logger = logging.getLogger(__name__)
-
-StageTimer = Callable[[str], AbstractContextManager[None]]
-"""Times a named stage."""
 
 N_WINDOWS = 25
 """Largest number of windows; one in each of the blocks in which the evidence counts inliers."""

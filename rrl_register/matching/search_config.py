@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import IntEnum
 
 from rrl_register.config import Effort
+
+StageTimer = Callable[[str], AbstractContextManager[None]]
+"""Times a named stage."""
 
 
 class Certainty(IntEnum):

@@ -13,7 +13,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,10 +27,10 @@ from rrl_register.geometry.transforms import corners_of, implausibility, project
 from rrl_register.matching.context import MatchingContext
 from rrl_register.matching.descriptor_matching import match_descriptors
 from rrl_register.matching.estimate import Estimate, estimate_transform
-from rrl_register.matching.full_resolution import FullResolutionSearch, StageTimer, WindowReader
+from rrl_register.matching.full_resolution import FullResolutionSearch, WindowReader
 from rrl_register.matching.guided_matching import locate
 from rrl_register.matching.initial_transforms import InitialTransform, initial_transforms
-from rrl_register.matching.search_config import SEARCH, Certainty, Stage
+from rrl_register.matching.search_config import SEARCH, Certainty, Stage, StageTimer
 from rrl_register.parallel import one_blas_thread
 
 logger = logging.getLogger(__name__)
@@ -94,7 +94,8 @@ class Search:
         """
         trials: list[Trial] = []
         refused: Estimate | None = None
-        for number, initial in enumerate(self._initial_transforms()):
+        starts = initial_transforms(self.context, self.max_shift, self.initial, self.timer)
+        for number, initial in enumerate(starts):
             if number == 0 and (estimate := self._direct(initial)):
                 return estimate
             trial = self._match(initial.context, initial.matrix, SEARCH.quick_trial)
@@ -112,18 +113,6 @@ class Search:
             return refused or (trials[0][0] if trials else None)
         found = self._full_trials(trials[: SEARCH.n_full_trials])
         return found if found and found.refusal(self.config) is None else _more_confident(refused, found)
-
-    def _initial_transforms(self) -> Iterator[InitialTransform]:
-        if self.initial is not None:
-            yield InitialTransform.of(self.context, self.initial)
-            return
-        groups = initial_transforms(self.context, self.max_shift)
-        while True:
-            with self.timer("coarse"):
-                group = next(groups, None)
-            if group is None:
-                return
-            yield from group
 
     def _direct(self, initial: InitialTransform) -> Estimate | None:
         """Match for the final fit around the first initial transform; None if the result is not certain."""

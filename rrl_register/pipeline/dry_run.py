@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from rrl_register.config import Effort, Kind, MatchConfig, RegisterConfig
 from rrl_register.geometry.arrays import Matrix
 from rrl_register.geometry.transforms import corners_of, decompose, project
-from rrl_register.matching.coarse import search_grids
 from rrl_register.matching.guided_matching import KEYPOINTS_PER_CONTROL
+from rrl_register.matching.initial_transforms import search_grids
 from rrl_register.matching.read_pair import PairFiles
 from rrl_register.matching.search_config import SEARCH
 from rrl_register.nn.inference import LoadedScorer

@@ -10,16 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rrl_register.geometry.transforms import centre_of, corners_of, invert, project, similarity
-from rrl_register.matching.coarse import (
-    UPRIGHT,
-    Hypothesis,
-    SearchGrid,
-    coarse_hypotheses,
-    rotation_grid,
-    scale_grid,
-    search_grids,
-    wide_grid,
-)
+from rrl_register.matching.coarse import Hypothesis, coarse_hypotheses
+from rrl_register.matching.coarse_scan import SearchGrid
+from rrl_register.matching.initial_transforms import UPRIGHT, rotation_grid, scale_grid, search_grids, wide_grid
 
 SHAPE = (240, 320)
 CENTRE = centre_of(SHAPE)
@@ -64,7 +57,7 @@ def corner_error(found: Hypothesis, truth: np.ndarray, shape: tuple[int, int] = 
 )
 def test_rotation_scale_and_shift_are_found(rotation: float, scale: float, shift: tuple[float, float]) -> None:
     truth = similarity(scale, rotation, shift, CENTRE)
-    best = coarse_hypotheses(FIXED, ALL, *taken(truth))[0]
+    best = coarse_hypotheses(FIXED, ALL, *taken(truth), grid=UPRIGHT)[0]
     assert corner_error(best, truth) < 3
     assert best.rotation_deg == pytest.approx(rotation, abs=1)
     assert best.scale == pytest.approx(scale, rel=0.02)
@@ -73,7 +66,7 @@ def test_rotation_scale_and_shift_are_found(rotation: float, scale: float, shift
 
 def test_perspective_is_followed_in_part() -> None:
     truth = similarity(1.05, 5, (15, 10), CENTRE) @ np.array([[1, 0.02, 0], [0, 1, 0], [1e-4, -1e-4, 1]])
-    assert corner_error(coarse_hypotheses(FIXED, ALL, *taken(truth))[0], truth) < 0.03 * SHAPE[1]
+    assert corner_error(coarse_hypotheses(FIXED, ALL, *taken(truth), grid=UPRIGHT)[0], truth) < 0.03 * SHAPE[1]
 
 
 def test_the_small_search_of_a_georeferenced_pair_suffices_for_a_small_error() -> None:
@@ -124,7 +117,7 @@ def test_images_may_differ_in_shape() -> None:
     shape = (200, 260)
     truth = similarity(1.04, 6, (30, 20), centre_of(shape))
     moving, valid = taken(truth, shape)
-    assert corner_error(coarse_hypotheses(FIXED, ALL, moving, valid)[0], truth, shape) < 3
+    assert corner_error(coarse_hypotheses(FIXED, ALL, moving, valid, grid=UPRIGHT)[0], truth, shape) < 3
 
 
 def test_black_borders_do_not_draw_the_search() -> None:
@@ -165,8 +158,8 @@ def test_repeated_searches_agree_exactly() -> None:
 
 
 def test_nothing_valid_means_no_hypothesis() -> None:
-    assert coarse_hypotheses(FIXED, ALL, FIXED, ~ALL) == []
-    assert coarse_hypotheses(FIXED, ~ALL, FIXED, ALL) == []
+    assert coarse_hypotheses(FIXED, ALL, FIXED, ~ALL, grid=UPRIGHT) == []
+    assert coarse_hypotheses(FIXED, ~ALL, FIXED, ALL, grid=UPRIGHT) == []
 
 
 def test_flat_images_raise_nothing() -> None:
@@ -215,5 +208,5 @@ def test_real_pairs_are_found_turned_scaled_and_shifted(shared_data: Path, famil
     truth = similarity(1.05, -7, (0.06 * shape[1], -0.04 * shape[0]), centre_of(shape))
     moving = cv2.warpPerspective(aligned, invert(truth), shape[::-1])
     valid = cv2.warpPerspective(np.ones(shape, np.float32), invert(truth), shape[::-1]) > 0.99
-    best = coarse_hypotheses(fixed, np.ones(shape, bool), moving, valid)[0]
+    best = coarse_hypotheses(fixed, np.ones(shape, bool), moving, valid, grid=UPRIGHT)[0]
     assert corner_error(best, truth, shape) < 0.03 * max(shape)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import cv2
@@ -12,7 +14,7 @@ from image_pairs import image_pair
 from rrl_register.config import MatchConfig
 from rrl_register.geometry.arrays import Matrix
 from rrl_register.geometry.displacement import Transform
-from rrl_register.geometry.transforms import centre_of, compose, corners_of, invert, project, similarity
+from rrl_register.geometry.transforms import centre_of, compose, corners_of, decompose, invert, project, similarity
 from rrl_register.matching.image_pair import ImagePair
 from rrl_register.matching.initial_transforms import InitialTransform, initial_transforms
 from rrl_register.raster.grid import Grid
@@ -57,7 +59,17 @@ def error(start: InitialTransform, truth: Matrix) -> float:
     return float(np.linalg.norm(project(matrix, corners) - project(truth, corners), axis=1).mean())
 
 
+def started(scene: PlainScene, max_shift: float) -> Iterator[InitialTransform]:
+    return initial_transforms(scene, max_shift, None, lambda _: nullcontext())  # type: ignore[arg-type]
+
+
 PLAIN = Grid(400, 300)
+
+
+def test_a_given_transform_is_the_only_start() -> None:
+    scene, given = scene_of(np.eye(3), np.eye(3), PLAIN), similarity(1.1, 25, (12, 8), centre_of(SHAPE))
+    (start,) = initial_transforms(scene, 10, given, lambda _: nullcontext())  # type: ignore[arg-type]
+    assert error(start, given) < 1e-9
 
 
 @pytest.mark.parametrize(
@@ -69,16 +81,17 @@ def test_some_start_is_near_the_truth_without_any_prior(
 ) -> None:
     truth = similarity(scale, rotation, shift, centre_of(SHAPE))
     scene = scene_of(truth, np.eye(3), PLAIN)
-    starts = (start for group in initial_transforms(scene, SHAPE[1] / 2) for start in group)  # type: ignore[arg-type]
+    starts = started(scene, SHAPE[1] / 2)
     assert any(error(start, truth) < 8 for start in starts)
 
 
-def test_a_rotation_that_is_given_is_the_only_one_searched() -> None:
+def test_only_rotations_near_a_stated_one_are_searched() -> None:
     truth = similarity(1.0, 90, (20, 0), centre_of(SHAPE))
     scene = scene_of(truth, np.eye(3), PLAIN, rotation="85", scale="none")
-    groups = list(initial_transforms(scene, SHAPE[1] / 2))  # type: ignore[arg-type]
-    assert len(groups) == 1
-    assert error(groups[0][0], truth) < 8
+    starts = list(started(scene, SHAPE[1] / 2))
+    assert error(starts[0], truth) < 8
+    turns = [decompose(start.matrix, SHAPE).rotation_deg for start in starts]
+    assert all(70 < turn < 100 for turn in turns)
 
 
 def test_georeferences_are_the_start_of_the_search() -> None:
@@ -87,8 +100,7 @@ def test_georeferences_are_the_start_of_the_search() -> None:
     prior = similarity(1.0, 30, (15, 10), centre_of(SHAPE))
     truth = compose(similarity(1.01, 1.5, (12, -9), centre_of(SHAPE)), prior)
     scene = scene_of(truth, prior, grid)
-    (group,) = initial_transforms(scene, 100)  # type: ignore[arg-type]
-    assert error(group[0], truth) < 5
+    assert error(next(started(scene, 100)), truth) < 5
 
 
 def test_the_prior_itself_is_taken_to_its_scale() -> None:

@@ -1,4 +1,4 @@
-"""Representations of an image that survive a change of spectrum: where edges are and how they run, not how strong."""
+"""Image features that survive a change of spectrum: position and direction of edges, not their strength."""
 
 from __future__ import annotations
 
@@ -9,25 +9,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rrl_register.geometry.arrays import Image, Mask
-from rrl_register.matching.features.fft import as_complex, as_pairs
 from rrl_register.parallel import map_row_blocks, one_blas_thread
 
 _FLAT = 0.05
-"""Share of the mean structure that counts as none: unit length would raise its noise to the level of edges."""
+"""Share of the mean structure below which there is none: at unit length, its noise would look like edges."""
 
 Series = NDArray[np.complex64]
 
 
 def gradients(image: Image, valid: Mask, sigma: float = 1.2) -> tuple[Image, Image]:
-    """Smoothed image derivatives that do not see the border of the valid area.
+    """Compute smoothed derivatives that ignore the border of the valid area.
 
     Smoothing is a normalised convolution (Knutsson and Westin 1993), so that invalid pixels have no influence; near
-    them, where it still bends the image, the derivatives are set to 0.
+    them, where it still distorts the image, the derivatives are set to 0.
 
     Args:
-        image: (H, W) float32.
-        valid: (H, W) bool.
-        sigma: standard deviation of the smoothing, px.
+        image: ``(H, W)`` float32.
+        valid: ``(H, W)`` bool.
+        sigma: Standard deviation of the smoothing, px.
 
     Returns:
         Derivatives along x and along y, each (H, W) float32, per pixel.
@@ -42,41 +41,6 @@ def gradients(image: Image, valid: Mask, sigma: float = 1.2) -> tuple[Image, Ima
     return gx, gy
 
 
-def oriented_gradients(
-    image: Image, valid: Mask, n_orientations: int = 9, sigma: float = 0.8, smoothing: float = 1.6
-) -> Image:
-    """Dense channels of oriented gradients, blind to the sign of the contrast.
-
-    Source: CFOG (Ye et al., "Fast and robust matching for multimodal remote sensing image registration", 2019): the
-    absolute gradient along each of ``n_orientations`` directions in half a turn, smoothed in space and across them.
-
-    Args:
-        image: (H, W) float32.
-        valid: (H, W) bool.
-        n_orientations: directions in half a turn.
-        sigma: smoothing before the derivatives, px.
-        smoothing: smoothing of the channels in space, px.
-
-    Returns:
-        (H, W, n_orientations) float32, unit length per pixel; shorter where there is hardly any structure, 0 where
-        invalid.
-    """
-    gx, gy = gradients(image, valid, sigma)
-    angle = (np.pi * np.arange(n_orientations) / n_orientations).astype(np.float32)
-    channels = gx[..., None] * np.cos(angle)
-    channels += gy[..., None] * np.sin(angle)
-    channels = _blur(np.abs(channels, out=channels), smoothing)
-    beside = np.roll(channels, 1, -1)
-    beside += np.roll(channels, -1, -1)
-    # In place, for these arrays are the largest of a registration.
-    channels *= np.float32(0.5)
-    channels += np.multiply(beside, np.float32(0.25), out=beside)
-    length = np.sqrt(np.einsum("ijk,ijk->ij", channels, channels))
-    channels /= (length + _floor(length, valid))[..., None]
-    channels[~valid] = 0
-    return channels
-
-
 def direction_series(
     image: Image,
     valid: Mask,
@@ -85,19 +49,21 @@ def direction_series(
     smoothing: float = 1.6,
     margin: int = 0,
 ) -> Series:
-    """The channels of ``oriented_gradients`` less their mean as a Fourier series over the directions: fewer numbers.
+    """Compute dense oriented gradients, blind to the sign of the contrast, as a Fourier series over the directions.
 
-    Products are kept: the real part of the sum over k of a[k] times conj(b[k]) is the sum over c of the products of the
-    channels c of two images, each less its pixel's mean. An even number of directions needs no term of the highest
-    order, which the smoothing across them takes away.
+    Source: CFOG (Ye et al., "Fast and robust matching for multimodal remote sensing image registration", 2019). Its
+    channels are the absolute gradient along ``n_orientations`` directions in half a turn, smoothed in space and across
+    the directions, of unit length per pixel. The series holds the channels less their mean in fewer numbers and keeps
+    products: the real part of the sum over k of a[k] conj(b[k]) is the sum over c of the products of the channels c of
+    two images. An even number of directions needs no term of the highest order, which the smoothing removes.
 
     Args:
-        image: (H, W) float32.
-        valid: (H, W) bool.
-        n_orientations: directions in half a turn.
-        sigma: smoothing before the derivatives, px.
-        smoothing: smoothing of the channels in space, px.
-        margin: width of a frame of zeros to put around the image, m, px.
+        image: ``(H, W)`` float32.
+        valid: ``(H, W)`` bool.
+        n_orientations: Directions in half a turn.
+        sigma: Smoothing before the derivatives, px.
+        smoothing: Smoothing of the channels in space, px.
+        margin: Width of a frame of zeros to put around the image, m, px.
 
     Returns:
         ((n_orientations - 1) // 2, H + 2 m, W + 2 m) complex64, 0 where invalid.
@@ -110,7 +76,7 @@ def direction_series(
     halo = int(np.ceil(4 * sigma) + np.ceil(4 * smoothing)) + 3  # reaches as far as the two blurs and the derivatives
 
     def sum_up(rows: slice) -> None:
-        """Everything but the division by the length, which needs the whole image's mean."""
+        """Compute some rows, without the division by the length, which needs the whole image's mean."""
         first, last = max(0, rows.start - halo), rows.stop + halo
         planes = _direction_planes(*gradients(image[first:last], valid[first:last], sigma), gains, smoothing)
         planes = planes[:, rows.start - first : rows.stop - first]
@@ -122,7 +88,7 @@ def direction_series(
     floor = _floor(length, valid)
 
     def divide(rows: slice) -> None:
-        """Normalises some rows."""
+        """Normalise some rows."""
         series[:, rows] *= valid[rows] / (length[rows] + floor)
 
     map_row_blocks(divide, height)
@@ -130,9 +96,9 @@ def direction_series(
 
 
 def _series_gains(n: int) -> NDArray[np.float64]:
-    """Weights (1 + 2 ((n - 1) // 2), n) of n directions in the terms: the mean's, then cosines and sines in turn.
+    """Return weights (1 + 2 ((n - 1) // 2), n) of n directions in the terms: the mean, then cosines and sines in turn.
 
-    They hold the smoothing across directions and make the sum of squares of all terms that of the smoothed channels.
+    They include the smoothing across directions and make the sum of squares of all terms that of the smoothed channels.
     """
     angle = 2 * np.pi * np.arange(n) / n
     rows = [np.full(n, np.sqrt(1 / n))]
@@ -143,7 +109,7 @@ def _series_gains(n: int) -> NDArray[np.float64]:
 
 
 def _direction_planes(gx: Image, gy: Image, gains: NDArray[np.float64], smoothing: float) -> Image:
-    """Weighted sums (P, h, w) of the absolute gradients along some directions, smoothed in space."""
+    """Sum the weighted absolute gradients along the directions into ``(P, h, w)``, smoothed in space."""
     planes = np.zeros((len(gains), *gx.shape), np.float32)
     n = gains.shape[1]
     for direction, weights in enumerate(gains.T):
@@ -160,18 +126,18 @@ def _direction_planes(gx: Image, gy: Image, gains: NDArray[np.float64], smoothin
 def orientation_harmonics(
     image: Image, valid: Mask, orders: int = 2, sigma: float = 1.2, smoothing: float = 1.6
 ) -> Series:
-    """The distribution of gradient directions around each pixel as a short Fourier series: fewer numbers than channels.
+    """Compute the distribution of gradient directions around each pixel as a short Fourier series.
 
-    A gradient of direction t adds its length times exp(2ijt) for j = 1..``orders``, so that opposite directions are
-    one, as contrast inversion asks. Sums are divided by the summed lengths: 1 where all directions
-    agree, 0 where they are mixed.
+    A gradient of direction t adds its length times exp(2ijt) for j = 1..``orders``, so that opposite directions
+    count as one, since contrast may be inverted. Sums are divided by the summed lengths: 1 where all directions agree,
+    0 where they are mixed.
 
     Args:
-        image: (H, W) float32.
-        valid: (H, W) bool.
-        orders: terms of the series.
-        sigma: smoothing before the derivatives, px.
-        smoothing: standard deviation of the neighbourhood that is summed over, px.
+        image: ``(H, W)`` float32.
+        valid: ``(H, W)`` bool.
+        orders: Terms of the series.
+        sigma: Smoothing before the derivatives, px.
+        smoothing: Standard deviation of the neighbourhood that is summed over, px.
 
     Returns:
         (orders, H, W) complex64; 0 where invalid.
@@ -186,18 +152,19 @@ def orientation_harmonics(
     term: Series = length.astype(np.complex64)
     for harmonic in harmonics:
         term = term * doubled
-        np.multiply(as_complex(_blur(as_pairs(term), smoothing)), scale, out=harmonic)
+        blurred = _blur(term.view(np.float32).reshape(*term.shape, 2), smoothing)  # real and imaginary channels
+        np.multiply(blurred.view(np.complex64)[..., 0], scale, out=harmonic)
     return harmonics
 
 
 def edge_strength(image: Image, valid: Mask, sigma: float = 1.2, neighbourhood: float = 12.0) -> Image:
-    """Strength of the structure relative to what surrounds it, so that dim areas count as much as bright ones.
+    """Compute the strength of the structure relative to its surroundings: dim areas count as much as bright ones.
 
     Args:
-        image: (H, W) float32.
-        valid: (H, W) bool.
-        sigma: smoothing before the derivatives, px.
-        neighbourhood: standard deviation of the surroundings that a gradient is compared with, px.
+        image: ``(H, W)`` float32.
+        valid: ``(H, W)`` bool.
+        sigma: Smoothing before the derivatives, px.
+        neighbourhood: Standard deviation of the surroundings with which a gradient is compared, px.
 
     Returns:
         (H, W) float32, about 1 on average, 0 where invalid.
@@ -208,12 +175,12 @@ def edge_strength(image: Image, valid: Mask, sigma: float = 1.2, neighbourhood: 
 def contrast_normalised_gradients(
     image: Image, valid: Mask, sigma: float = 1.2, neighbourhood: float = 12.0
 ) -> tuple[Image, Image]:
-    """Derivatives along x and y, (H, W) float32 each, divided by the mean gradient around; see ``edge_strength``."""
+    """Compute derivatives along x and y, ``(H, W)`` float32 each, as ``edge_strength`` compares them."""
     gx, gy, length = np.empty((3, *image.shape), np.float32)
     halo = _radius(sigma) + 2  # of the blur, and of the derivatives and what is set to 0 near invalid pixels
 
     def derive(rows: slice) -> None:
-        """Derivatives of some rows; those around are needed for the blur."""
+        """Compute some rows; the blur needs those around."""
         first, last = max(0, rows.start - halo), rows.stop + halo
         within = slice(rows.start - first, rows.stop - first)
         both = gradients(image[first:last], valid[first:last], sigma)
@@ -227,7 +194,7 @@ def contrast_normalised_gradients(
     around, share = _WideBlur(length, neighbourhood), _WideBlur(weight, neighbourhood)
 
     def normalise(rows: slice) -> None:
-        """Divides some rows by the mean around."""
+        """Divide some rows by the mean around."""
         mean = around.of(rows) / np.maximum(share.of(rows), np.float32(1e-3))
         scale = weight[rows] / (mean + floor)
         gx[rows] *= scale
@@ -242,8 +209,8 @@ class _WideBlur:
     """A Gaussian blur by products with banded matrices: three times as fast as a filter where it is wide.
 
     Args:
-        image: (H, W) float32.
-        sigma: standard deviation, px.
+        image: ``(H, W)`` float32.
+        sigma: Standard deviation, px.
     """
 
     _SIDE = 64
@@ -276,9 +243,9 @@ class _WideBlur:
 
 
 def eroded(valid: Mask, radius: int) -> Mask:
-    """Pixels of ``valid`` (H, W) that are farther than ``radius`` px (chessboard) from every invalid one.
+    """Return the pixels of ``valid`` (H, W) that are farther than ``radius`` px (chessboard) from every invalid one.
 
-    The image border counts as valid: beyond it nothing was seen that could make an edge.
+    The image border counts as valid: nothing beyond it makes an edge.
     """
     side = 2 * radius + 1
     kernel = np.ones((side, side), np.uint8)
@@ -287,13 +254,13 @@ def eroded(valid: Mask, radius: int) -> Mask:
 
 
 def _scharr(image: Image) -> tuple[Image, Image]:
-    """Derivatives along x and y, per pixel, by the 3 x 3 kernel that is most nearly the same in all directions."""
-    gx, gy = (cv2.Scharr(image, cv2.CV_32F, *order, scale=1 / 32) for order in ((1, 0), (0, 1)))
+    """Return derivatives along x and y, per pixel, by the 3 x 3 kernel that is most nearly isotropic."""
+    gx, gy = cv2.Scharr(image, cv2.CV_32F, 1, 0, scale=1 / 32), cv2.Scharr(image, cv2.CV_32F, 0, 1, scale=1 / 32)
     return np.asarray(gx, np.float32), np.asarray(gy, np.float32)
 
 
 def _floor(length: Image, valid: Mask) -> np.float32:
-    """What to add to a length before dividing by it."""
+    """Return the term to add to a length before dividing by it."""
     mean = cv2.mean(length, np.asarray(valid, np.uint8))[0]  # 0 where nothing is valid
     return np.float32(_FLAT * mean + 1e-6)
 

@@ -30,15 +30,6 @@ def test_planes_may_be_replaced_by_what_comes_of_them(function) -> None:
     np.testing.assert_array_equal(planes, expected)
 
 
-def test_pairs_share_the_memory_of_the_planes() -> None:
-    planes = PLANES.copy()
-    pairs = fft.as_pairs(planes)
-    assert pairs.shape == (*planes.shape, 2)
-    pairs[..., 1] = 0
-    np.testing.assert_array_equal(fft.as_complex(pairs), PLANES.real)
-    np.testing.assert_array_equal(planes, PLANES.real)
-
-
 @pytest.mark.parametrize(("least", "side"), [(1, 16), (128, 128), (129, 144), (145, 160), (161, 192)])
 def test_the_next_fast_side_has_small_factors_and_sixteen(least: int, side: int) -> None:
     assert fft.fast_side(least) == side
