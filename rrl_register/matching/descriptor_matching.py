@@ -10,6 +10,7 @@ from rrl_register.geometry.tie_points import Matches, TiePoints, no_tie_points
 from rrl_register.geometry.transforms import invert, project
 from rrl_register.matching.context import MatchingContext
 from rrl_register.matching.features.keypoints import detect
+from rrl_register.matching.guided_matching import best_of_left
 from rrl_register.nn.patches import PatchCutter
 
 _TILE = 128.0
@@ -49,14 +50,6 @@ def match_descriptors(context: MatchingContext, matrix: Matrix, radius: float) -
     moving_points = project(invert(matrix), moving[right[kept]])
     tie_points = TiePoints(fixed[left[kept]], moving_points, score[kept].astype(np.float64))
     return Matches(tie_points, len(fixed), len(moving), len(left))
-
-
-def best_of_left(left: Indices, rating: NDArray[np.floating], accepted: NDArray[np.bool_]) -> Indices:
-    """Return the index of the best rated accepted pair of each keypoint."""
-    rows = np.flatnonzero(accepted)
-    order = rows[np.lexsort((-rating[rows], left[rows]))]
-    _, first = np.unique(left[order], return_index=True)
-    return order[first]
 
 
 def _mutual_candidates(

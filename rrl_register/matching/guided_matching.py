@@ -16,7 +16,6 @@ from rrl_register.geometry.arrays import Indices, Matrix, Points
 from rrl_register.geometry.tie_points import Controls, Matches, TiePoints, no_tie_points
 from rrl_register.geometry.transforms import invert, project
 from rrl_register.matching.context import MatchingContext
-from rrl_register.matching.descriptor_matching import best_of_left
 from rrl_register.matching.features.keypoints import detect
 from rrl_register.matching.local_correlation import Structure, peaks_between
 from rrl_register.nn.patches import PATCH_SIZE, PatchCutter
@@ -160,3 +159,11 @@ class GuidedCandidates:
         radius = min(self.radius, BACK_RADIUS)
         back = peaks_between(self.structure, self.context.fixed_structure, self.positions[rows], radius, 1)
         return np.asarray(np.linalg.norm(back.positions[:, 0] - self.points[self.left[rows]], axis=1))
+
+
+def best_of_left(left: Indices, rating: NDArray[np.floating], accepted: NDArray[np.bool_]) -> Indices:
+    """Return the index of the best rated accepted pair of each keypoint."""
+    rows = np.flatnonzero(accepted)
+    order = rows[np.lexsort((-rating[rows], left[rows]))]
+    _, first = np.unique(left[order], return_index=True)
+    return order[first]

@@ -15,6 +15,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -27,11 +28,14 @@ from rrl_register.geometry.transforms import corners_of, implausibility, project
 from rrl_register.matching.context import MatchingContext
 from rrl_register.matching.descriptor_matching import match_descriptors
 from rrl_register.matching.estimate import Estimate, estimate_transform
-from rrl_register.matching.full_resolution import FullResolutionSearch, WindowReader
 from rrl_register.matching.guided_matching import locate
+from rrl_register.matching.image_pair import SAME_RESOLUTION
 from rrl_register.matching.initial_transforms import InitialTransform, initial_transforms
 from rrl_register.matching.search_config import SEARCH, Certainty, Stage, StageTimer
 from rrl_register.parallel import one_blas_thread
+
+if TYPE_CHECKING:
+    from rrl_register.matching.full_resolution import WindowReader
 
 logger = logging.getLogger(__name__)
 
@@ -173,8 +177,12 @@ class Search:
 
     def _at_full_resolution(self, context: MatchingContext, estimate: Estimate) -> Estimate:
         """Return the accepted estimate of the highest resolution; the given one if none is accepted."""
-        if self.read_window is None:
+        reduction = min(context.pair.fixed.factor, context.pair.moving.factor)
+        if self.read_window is None or reduction < SAME_RESOLUTION:
             return estimate
+        # Only scenes that had to be reduced need it.
+        from rrl_register.matching.full_resolution import FullResolutionSearch
+
         search = FullResolutionSearch(context, self.read_window, self.config, self._final_models(), self.timer)
         for finer in search.refined(estimate):
             self.counts.add(finer.matches)

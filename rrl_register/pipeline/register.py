@@ -10,7 +10,6 @@ from pathlib import Path
 from rrl_register.config import Kind, RegisterConfig
 from rrl_register.errors import UsageError
 from rrl_register.estimation.acceptance import refusal_without_transform
-from rrl_register.exchange.initial_points import start_from_points
 from rrl_register.exchange.registration import Registration
 from rrl_register.matching.context import MatchingContext
 from rrl_register.matching.estimate import Estimate
@@ -128,7 +127,11 @@ def _prepare(
     with clock("read"):
         files = PairFiles.of(fixed, moving, config.read)
         pair, max_shift = read_overview(files, config)
-        initial = start_from_points(config.match.init_points, pair) if config.match.init_points else None
+        initial = None
+        if config.match.init_points:
+            from rrl_register.exchange.initial_points import start_from_points
+
+            initial = start_from_points(config.match.init_points, pair)
     with clock("prepare"):
         kinds = pair.fixed.kind, pair.moving.kind
         support = config.match.support or default_support(*kinds, pair.fixed.shape)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from rrl_register.geometry.arrays import Image, Mask
-from rrl_register.parallel import map_row_blocks, one_blas_thread
+from rrl_register.parallel import map_row_blocks
 
 _FLAT = 0.05
 """Share of the mean structure below which there is none: at unit length, its noise would look like edges."""
+_REDUCTION = 4
+"""Pixels averaged before a wide blur."""
 
 Series = NDArray[np.complex64]
 
@@ -191,55 +191,25 @@ def contrast_normalised_gradients(
     weight = valid.astype(np.float32)
     floor = _floor(length, valid)
     length *= weight
-    around, share = _WideBlur(length, neighbourhood), _WideBlur(weight, neighbourhood)
+    around, share = _wide_blur(length, neighbourhood), _wide_blur(weight, neighbourhood)
 
     def normalise(rows: slice) -> None:
         """Divide some rows by the mean around."""
-        mean = around.of(rows) / np.maximum(share.of(rows), np.float32(1e-3))
-        scale = weight[rows] / (mean + floor)
+        scale = weight[rows] / (around[rows] / np.maximum(share[rows], np.float32(1e-3)) + floor)
         gx[rows] *= scale
         gy[rows] *= scale
 
-    with one_blas_thread():
-        map_row_blocks(normalise, len(image))
+    map_row_blocks(normalise, len(image))
     return gx, gy
 
 
-class _WideBlur:
-    """A Gaussian blur by products with banded matrices: three times as fast as a filter where it is wide.
-
-    Args:
-        image: ``(H, W)`` float32.
-        sigma: Standard deviation, px.
-    """
-
-    _SIDE = 64
-    """Rows, and columns, of one product: more would hold more zeros, fewer be slower each."""
-
-    def __init__(self, image: Image, sigma: float) -> None:
-        self._radius = _radius(sigma)
-        self._framed = cv2.copyMakeBorder(image, *(self._radius,) * 4, cv2.BORDER_REFLECT)
-        kernel = cv2.getGaussianKernel(2 * self._radius + 1, sigma, cv2.CV_32F)[:, 0]
-        self._band = np.zeros((self._SIDE, self._SIDE + 2 * self._radius), np.float32)
-        for row, line in enumerate(self._band):
-            line[row : row + len(kernel)] = kernel
-
-    def of(self, rows: slice) -> Image:
-        """The blurred rows, (n, W) float32."""
-        reach, height = 2 * self._radius, rows.stop - rows.start
-        lines = np.empty((height, self._framed.shape[1]), np.float32)
-        for top, n in self._pieces(height):
-            around = self._framed[rows.start + top : rows.start + top + n + reach]
-            np.matmul(self._band[:n, : n + reach], around, out=lines[top : top + n])
-        blurred = np.empty((height, lines.shape[1] - reach), np.float32)
-        for left, n in self._pieces(blurred.shape[1]):
-            np.matmul(lines[:, left : left + n + reach], self._band[:n, : n + reach].T, out=blurred[:, left : left + n])
-        return blurred
-
-    def _pieces(self, length: int) -> Iterator[tuple[int, int]]:
-        """Where each piece begins, and how long it is."""
-        for start in range(0, length, self._SIDE):
-            yield start, min(self._SIDE, length - start)
+def _wide_blur(image: Image, sigma: float) -> Image:
+    """Blur by a wide Gaussian, at a quarter of the resolution: fifty times as fast, and off by 1 % of the range."""
+    height, width = image.shape
+    size = -(-width // _REDUCTION), -(-height // _REDUCTION)
+    small = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.float32)
+    blurred = _blur(small, sigma / _REDUCTION)
+    return np.asarray(cv2.resize(blurred, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
 
 
 def eroded(valid: Mask, radius: int) -> Mask:
