@@ -18,8 +18,7 @@ from rrl_register.errors import UsageError
 from rrl_register.fusion.stack_result import AlignedStack
 from rrl_register.geometry.arrays import Mask
 from rrl_register.geometry.window import Box
-from rrl_register.raster.names import gdal_name
-from rrl_register.raster.reader import open_dataset, open_quietly, unreadable
+from rrl_register.raster.reader import gdal_name, open_dataset, open_quietly, unreadable
 
 StackLike = AlignedStack | npt.NDArray[Any] | str | os.PathLike[str]
 """A stack, an array (B, H, W) with NaN for no data, or a raster file."""

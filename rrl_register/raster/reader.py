@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import threading
 import warnings
 from collections.abc import Iterator
@@ -21,8 +22,42 @@ from rasterio.windows import Window
 from rrl_register.errors import InputError, UsageError
 from rrl_register.raster.averaging import Region, read_average
 from rrl_register.raster.grid import Grid, grid_of
-from rrl_register.raster.names import gdal_name, is_virtual
 from rrl_register.raster.validity import alpha_bands, is_lossy, valid_pixels
+
+_VIRTUAL = "/vsi"
+_ARCHIVES = re.compile(r"^(/vsi(?:zip|gzip|tar|7z|rar)/)(?=[^/{])(.+)$")
+_SCHEME = re.compile(r"(https?|ftp|s3|gs):/(?!/)")
+
+
+def is_virtual(path: Path) -> bool:
+    """Whether a path is one of GDAL's own (``/vsizip/...``, ``/vsicurl/...``), which the file system does not know."""
+    return str(path).startswith(_VIRTUAL)
+
+
+def gdal_name(path: Path) -> str:
+    """Return the name by which GDAL opens a path.
+
+    A ``Path`` keeps only one of two slashes. GDAL needs both: after ``https:``, and before an archive that is named
+    from the root of the file system (``/vsizip//data/scenes.zip/a.tif``) or lies behind another such name.
+    """
+    text = str(path)
+    if not is_virtual(path):
+        return text
+    text = _SCHEME.sub(r"\1://", text)
+    in_archive = _ARCHIVES.match(text)
+    if in_archive is None:
+        return text
+    prefix, rest = in_archive.groups()
+    if rest.startswith("vsi"):
+        return prefix + gdal_name(Path("/", rest))
+    from_root = not _leads_to_file(Path(rest)) and _leads_to_file(Path("/", rest))
+    return f"{prefix}/{rest}" if from_root else text
+
+
+def _leads_to_file(path: Path) -> bool:
+    """Whether a path or the beginning of it is a file."""
+    return any(part.is_file() for part in (path, *path.parents))
+
 
 _opening = threading.Lock()
 """Python's filters of warnings belong to the process: one thread at a time changes and restores them."""
@@ -172,7 +207,7 @@ def read_bands(
 
     A pixel is valid if the file's nodata values, alpha band and mask say so, every band is finite, and it belongs to
     no undeclared gap: a black border, a missing line or a missing block. Narrow missing lines are interpolated and
-    count as valid (see ``rrl_register.raster.fill``).
+    count as valid (see ``rrl_register.raster.validity``).
 
     Args:
         path: The file.

@@ -2,13 +2,174 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
+import numpy.typing as npt
 from rasterio.enums import ColorInterp, MaskFlags, Resampling
 from rasterio.io import DatasetReader
 
 from rrl_register.geometry.arrays import Array, Image, Mask
 from rrl_register.raster.averaging import Region, read_average
-from rrl_register.raster.fill import bridge_lines, find_missing
+
+_MIN_FILL_FRACTION = 1e-4
+"""Black corners smaller than this part of the image are taken for dark content."""
+_BLOCK = 16
+"""Side of the blocks of JPEG with reduced colours, px: its ringing reaches so far from plain black."""
+_MIN_BLOCK_PX = 32
+"""Smaller rectangles of black occur in dark content."""
+_MAX_BRIDGED = 6
+"""Wider missing lines are not interpolated, px."""
+_LEAST_FILLED = 0.25
+"""Share of its convex hull that content within a black frame fills at least: a mosaic with half of its tiles does."""
+_BLACK, _FILL = 1, 2
+"""Marks of black pixels, and of those that turn out to be fill."""
+
+
+def find_missing(values: Image, tolerance: float = 0.0, grow: int = 2) -> Mask:
+    """Find the black border, missing lines and missing blocks.
+
+    The black of a frame lies around its content. If the content lies scattered over black ground, like the lights of a
+    night scene, black is a measurement, and nothing is missing.
+
+    Args:
+        values: (B, H, W).
+        tolerance: As for ``black_border``.
+        grow: As for ``black_border``.
+
+    Returns:
+        (H, W) bool, True where there is no measurement.
+    """
+    zero = all_zero(values)
+    if not zero.any():
+        return zero
+    border = black_border(values, tolerance, grow)
+    if border.any() and _is_sparse(~border):
+        return np.zeros_like(zero)
+    known = border | missing_lines(zero, border)
+    return known | missing_blocks(zero, known)
+
+
+def all_zero(values: Image) -> Mask:
+    """Mark the pixels (H, W) that are 0 in all bands (B, H, W)."""
+    zero: Mask = np.asarray(values[0] == 0)
+    for band in values[1:]:
+        zero &= band == 0
+    return zero
+
+
+def black_border(values: Image, tolerance: float = 0.0, grow: int = 2) -> Mask:
+    """Find the black fill that rotating or cropping left around an image.
+
+    Fill is 0 in all bands and reaches a corner of the image, as the fill of a rotated or shifted frame does; dark
+    content elsewhere is kept. If a lossy compression rang into the fill, nearly black pixels belong to it that are
+    connected to a corner and no farther than a block from plain black; content that is dark without being 0, like a
+    night scene, is kept.
+
+    Args:
+        values: (B, H, W).
+        tolerance: Largest absolute value that counts as nearly black.
+        grow: Pixels by which the fill is widened, because interpolation and compression mix it with its neighbours.
+
+    Returns:
+        (H, W) bool, True on the fill.
+    """
+    zero = all_zero(values)
+    fill = _reaching_corners(zero)
+    if tolerance > 0 and zero.any():
+        plain = cv2.erode(zero.astype(np.uint8), np.ones((2, 2), np.uint8))
+        near_plain = cv2.dilate(plain, np.ones((2 * _BLOCK + 1,) * 2, np.uint8)) > 0
+        fill |= _reaching_corners(np.all(np.abs(values) <= tolerance, axis=0)) & near_plain
+    if not fill.any():
+        return fill
+    return cv2.dilate(fill.astype(np.uint8), np.ones((2 * grow + 1,) * 2, np.uint8)) > 0
+
+
+def missing_lines(zero: Mask, border: Mask) -> Mask:
+    """Find the rows and columns that a sensor or a transmission lost: 0 in all bands from border to border.
+
+    Args:
+        zero: (H, W) bool, 0 in all bands.
+        border: (H, W) bool, the black border.
+
+    Returns:
+        (H, W) bool.
+    """
+    inside, dark = zero & ~border, zero | border
+    rows, columns = (inside.any(axis) & dark.all(axis) for axis in (1, 0))
+    return np.asarray(inside & (np.asarray(rows)[:, None] | columns))
+
+
+def missing_blocks(zero: Mask, known: Mask) -> Mask:
+    """Find lost tiles and pieces of lines: isolated rectangles of 0 in all bands.
+
+    Content that happens to be 0, such as a shadow, has no such outline.
+
+    Args:
+        zero: (H, W) bool, 0 in all bands.
+        known: (H, W) bool, pixels already known to be missing.
+
+    Returns:
+        (H, W) bool.
+    """
+    inside = zero & ~known
+    if np.count_nonzero(inside) < _MIN_BLOCK_PX:
+        return np.zeros_like(inside)
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(inside.astype(np.uint8), connectivity=4)
+    area = stats[:, cv2.CC_STAT_AREA]
+    box = stats[:, cv2.CC_STAT_WIDTH] * stats[:, cv2.CC_STAT_HEIGHT]
+    chosen = (area == box) & (area >= _MIN_BLOCK_PX)
+    chosen[0] = False
+    return np.asarray(chosen[labels])
+
+
+def bridge_lines(values: Image, valid: Mask) -> None:
+    """Interpolate, in place, across rows and columns that are 0 in all bands, if only a few are adjacent.
+
+    No pixel within some px of an invalid one can be matched, so that a few lost lines would cost most of an image; and
+    a few px between known neighbours are known well enough.
+
+    Args:
+        values: (B, H, W), changed on the lines.
+        valid: (H, W) bool, as the file declares; pixels where it is False are not interpolated from.
+    """
+    _bridge_rows(values, valid & ~all_zero(values))
+    _bridge_rows(values.swapaxes(1, 2), (valid & ~all_zero(values)).T)
+
+
+def _reaching_corners(black: Mask) -> Mask:
+    """Keep the connected parts of a mask that reach a corner of the image and are large enough to be fill."""
+    marks = black.astype(np.uint8)
+    bottom, right = black.shape[0] - 1, black.shape[1] - 1
+    for x, y in ((0, 0), (right, 0), (0, bottom), (right, bottom)):
+        if marks[y, x] == _BLACK:
+            before = marks.copy()
+            area = cv2.floodFill(marks, None, (x, y), _FILL, flags=4)[0]
+            if area < _MIN_FILL_FRACTION * black.size:
+                marks = before
+    return np.asarray(marks == _FILL)
+
+
+def _is_sparse(content: Mask) -> bool:
+    """Whether content fills little of its own convex hull, specks aside."""
+    solid = cv2.morphologyEx(content.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    places = cv2.findNonZero(solid)
+    if places is None:
+        return bool(content.any())
+    return bool(np.count_nonzero(solid) < _LEAST_FILLED * cv2.contourArea(cv2.convexHull(places)))
+
+
+def _bridge_rows(values: Image, known: Mask) -> None:
+    """Interpolate across rows, pixel by pixel where the rows on either side are known."""
+    empty = ~known.any(axis=1)
+    runs: npt.NDArray[np.intp] = np.flatnonzero(np.diff(empty, prepend=False, append=False)).reshape(-1, 2)
+    for first, end in runs:
+        if first == 0 or end == len(known) or end - first > _MAX_BRIDGED:
+            continue
+        columns = known[first - 1] & known[end]
+        above, below = values[:, None, first - 1, columns], values[:, None, end, columns]
+        weight = np.linspace(0, 1, end - first + 2, dtype=np.float32)[1:-1, None]
+        values[:, first:end, columns] = (1 - weight) * above + weight * below
+
 
 _LARGEST_VALUE = 1e37
 """No measurement is larger; undeclared fill values such as -3.4e38 are."""

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import logging
 import os
 import shutil
+import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from itertools import count
 from logging.handlers import BufferingHandler
 from pathlib import Path
 
 import rasterio
+import rasterio.shutil
 
 # GDAL's errors on closing a COG reach the caller of rasterio as they are; rasterio has no public name for their type.
 from rasterio._err import CPLE_BaseError
@@ -21,7 +25,50 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
 
 from rrl_register.errors import UsageError, WriteError
-from rrl_register.raster.libtiff import libtiff_silent
+
+SetHandler = Callable[[int | None], int | None]
+"""libtiff's ``TIFFSetErrorHandler``: takes the address of a handler, None for silence; returns the previous one."""
+
+_lock = threading.Lock()
+_n_silent = 0
+"""Blocks that are open, in any thread."""
+_printing: int | None = None
+"""The handler that the first of them has replaced, and that the last one restores."""
+
+
+@contextmanager
+def libtiff_silent() -> Iterator[None]:
+    """Let libtiff print no errors within the block; a libtiff that cannot be reached, inside GDAL, still prints."""
+    _count(1)
+    try:
+        yield
+    finally:
+        _count(-1)
+
+
+def _count(step: int) -> None:
+    global _n_silent, _printing
+    set_handler = _set_handler()
+    if set_handler is None:
+        return
+    with _lock:
+        if _n_silent == 0:
+            _printing = set_handler(None)
+        _n_silent += step
+        if _n_silent == 0:
+            set_handler(_printing)
+
+
+@cache
+def _set_handler() -> SetHandler | None:
+    """Reach the libtiff that rasterio's GDAL was linked with: a library's symbols include its dependencies'."""
+    try:
+        set_handler = ctypes.CDLL(rasterio.shutil.__file__).TIFFSetErrorHandler
+    except (OSError, AttributeError):
+        return None
+    set_handler.argtypes, set_handler.restype = [ctypes.c_void_p], ctypes.c_void_p
+    return set_handler
+
 
 _GDAL_LOG = logging.getLogger("rasterio._env")
 _FULL_BYTES = 64 * 1024

@@ -12,10 +12,9 @@ from rrl_register.config import Crop, OutputGrid, WarpConfig
 from rrl_register.errors import UsageError
 from rrl_register.geometry.arrays import Points
 from rrl_register.geometry.window import Box
-from rrl_register.raster.geotiff import inherited_nodata
+from rrl_register.raster.geotiff import inherited_nodata, stored_raster
 from rrl_register.raster.grid import Grid
 from rrl_register.raster.reader import open_dataset, unreadable
-from rrl_register.raster.storing import stored_raster
 from rrl_register.raster.writer import check_not_input, check_output
 from rrl_register.warping.output_grid import require_georeferences
 

@@ -16,8 +16,7 @@ from rrl_register.geometry.displacement import Displacement
 from rrl_register.geometry.transforms import invert, project
 from rrl_register.geometry.window import Box
 from rrl_register.raster.grid import Grid, between, prior_matrix
-from rrl_register.warping.displacement_grid import DisplacementGrid
-from rrl_register.warping.inverse_map import facing_forward
+from rrl_register.warping.inverse_map import DisplacementGrid, facing_forward
 
 _OUTLINE_POINTS = 64
 """Points along each side of an image's outline that is mapped."""

@@ -20,11 +20,10 @@ from rrl_register.geometry.arrays import Array, Mask
 from rrl_register.geometry.displacement import Displacement
 from rrl_register.geometry.window import Box
 from rrl_register.parallel import ordered_map, ordered_threads
-from rrl_register.raster.geotiff import NodataPolicy, choose_nodata
+from rrl_register.raster.geotiff import NodataPolicy, choose_nodata, stored_raster
 from rrl_register.raster.grid import Grid, grid_of
 from rrl_register.raster.reader import open_info
 from rrl_register.raster.sources import ArraySource, FileSource, Source
-from rrl_register.raster.storing import stored_raster
 from rrl_register.raster.writer import check_not_input, check_output
 from rrl_register.warping.interpolation import as_dtype, interpolate
 from rrl_register.warping.inverse_map import InverseMap, Patch

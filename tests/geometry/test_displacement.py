@@ -22,7 +22,7 @@ from rrl_register.geometry.displacement import (
 )
 from rrl_register.geometry.transforms import project, similarity
 from rrl_register.geometry.window import Box
-from rrl_register.warping.displacement_grid import DisplacementGrid
+from rrl_register.warping.inverse_map import DisplacementGrid
 
 SIDE = 400
 SQUARE = np.array([(20.0, 30.0), (380.0, 40.0), (370.0, 390.0), (40.0, 360.0)])

@@ -10,9 +10,9 @@ import pytest
 import rasterio
 
 from rrl_register.errors import WriteError
-from rrl_register.raster import libtiff, write_guard
+from rrl_register.raster import write_guard
 from rrl_register.raster.geotiff import create
-from rrl_register.raster.libtiff import libtiff_silent
+from rrl_register.raster.write_guard import libtiff_silent
 
 FULL = Path("/dev/full")
 """A device that takes no byte: no space is left."""
@@ -35,7 +35,7 @@ def full(tmp_path: Path) -> Path:
 def handlers(monkeypatch: pytest.MonkeyPatch) -> list[int | None]:
     """The handlers that a libtiff was given, one after another."""
     given: list[int | None] = [PRINTING]
-    monkeypatch.setattr(libtiff, "_set_handler", lambda: lambda handler: given.append(handler) or given[-2])
+    monkeypatch.setattr(write_guard, "_set_handler", lambda: lambda handler: given.append(handler) or given[-2])
     return given
 
 
@@ -65,11 +65,11 @@ def test_the_error_of_a_full_disk_says_so(full: Path, monkeypatch: pytest.Monkey
 
 
 def test_a_libtiff_that_cannot_be_reached_is_no_obstacle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    libtiff._set_handler.cache_clear()
-    monkeypatch.setattr(libtiff.ctypes, "CDLL", lambda path: SimpleNamespace())
-    assert libtiff._set_handler() is None
+    write_guard._set_handler.cache_clear()
+    monkeypatch.setattr(write_guard.ctypes, "CDLL", lambda path: SimpleNamespace())
+    assert write_guard._set_handler() is None
     write(tmp_path / "aligned.tif")
-    libtiff._set_handler.cache_clear()
+    write_guard._set_handler.cache_clear()
     with rasterio.open(tmp_path / "aligned.tif") as dataset:
         np.testing.assert_array_equal(dataset.read(), NOISE)
 

@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 from rrl_register.errors import InputError
-from rrl_register.raster.names import gdal_name, is_virtual
-from rrl_register.raster.reader import open_info, read_bands
+from rrl_register.raster.reader import gdal_name, is_virtual, open_info, read_bands
 
 
 @pytest.mark.parametrize(

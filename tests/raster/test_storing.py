@@ -18,9 +18,9 @@ from rio_cogeo import cog_validate
 
 from rrl_register.config import RasterFormat, Resampling, WarpConfig
 from rrl_register.errors import UsageError, WriteError
-from rrl_register.raster import storing
+from rrl_register.raster import geotiff as storing
+from rrl_register.raster.geotiff import overview_factors
 from rrl_register.raster.reader import open_info
-from rrl_register.raster.storing import overview_factors
 from rrl_register.warping.warp import warp_to_file
 
 Make = Callable[..., Path]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rrl_register.geometry.window import Box
-from rrl_register.warping.displacement_grid import CELLS, DisplacementGrid
+from rrl_register.warping.inverse_map import CELLS, DisplacementGrid
 
 BOX = Box(-30, 470, 100, 740)
 
