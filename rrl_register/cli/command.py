@@ -93,7 +93,8 @@ class RegistrationCommand(OneLineErrors):
 
             click.echo(template(build_config(ctx.params)), nl=False)
             return None
-        return super().invoke(ctx)
+        with _one_line_errors():
+            return click.Command.invoke(self, ctx)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the frequent options, then the others under their headings or, in the brief help, their names."""

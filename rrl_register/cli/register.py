@@ -52,7 +52,11 @@ def register(
     outputs = Outputs(overwrite, output, result, preview, report, tie_points, stac)
     _check(fixed, moving, outputs, config)
     try:
-        registration = _estimate(fixed, moving, config, similarity=bool(result or report))
+        with stages("load") as report_stage:
+            from rrl_register.pipeline.register import register as run_pipeline
+
+            similarity = bool(result or report)
+            registration = run_pipeline(fixed, moving, config, watch=report_stage, similarity=similarity)
     except InputError as error:
         outputs.write_failure(str(error), fixed, moving, config)
         raise
@@ -84,10 +88,3 @@ def _check(fixed: Path, moving: Path, outputs: Outputs, config: RegisterConfig) 
         from rrl_register.warping.apply import require_writable_grid
 
         require_writable_grid(fixed, config.warp)
-
-
-def _estimate(fixed: Path, moving: Path, config: RegisterConfig, similarity: bool) -> Registration:
-    with stages("load") as report_stage:
-        from rrl_register.pipeline.register import register as run_pipeline
-
-        return run_pipeline(fixed, moving, config, watch=report_stage, similarity=similarity)

@@ -84,8 +84,8 @@ def cross_validation_residuals(
     """
     m, f = (np.asarray(points, np.float64).reshape(-1, 2) for points in (moving, fixed))
     w = np.ones(len(m)) if weights is None else np.asarray(weights, np.float64)
-    fits = list(fits_without(fit, m, f, w, parts).values())
-    _, part_of = np.unique(parts, return_inverse=True)
+    names, part_of = np.unique(parts, return_inverse=True)
+    fits = fit_each(fit, m, f, np.where(parts == names[:, None], 0.0, w)) if len(names) else []
     known = np.array([each is not None for each in fits], bool)[part_of]
     # Each point by the matrix of its part, all at once, which is faster than part by part.
     matrices = np.array([np.eye(3) if each is None else each.matrix for each in fits]).reshape(-1, 3, 3)[part_of]

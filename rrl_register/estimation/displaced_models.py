@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from rrl_register.errors import NotRegisteredError
 from rrl_register.estimation.ransac import biweight
 from rrl_register.geometry.arrays import Flags, Floats, Matrix, Points, Weights
 from rrl_register.geometry.displacement import Transform
@@ -79,12 +80,14 @@ class DisplacedHomography:
         used = (
             weights > 0 if self.smoothing is not None else np.broadcast_to(np.any(weights > 0, axis=0), weights.shape)
         )
-        matrices, bases = fit_homographies(moving, fixed, weights), _Bases(fixed)
-        fits = (
-            None if matrix is None else fit_or_none(self.displace, matrix, bases, flags, moving, some)
-            for matrix, flags, some in zip(matrices, used, weights, strict=True)
-        )
-        return [fit and fit[0] for fit in fits]
+        bases = _Bases(fixed)
+        fits: list[Transform | None] = []
+        for matrix, flags, some in zip(fit_homographies(moving, fixed, weights), used, weights, strict=True):
+            try:
+                fits.append(None if matrix is None else self.displace(matrix, bases, flags, moving, some)[0])
+            except NotRegisteredError:
+                fits.append(None)
+        return fits
 
     def displace(
         self, matrix: Matrix, bases: _Bases, used: Flags, moving: Points, weights: Weights
@@ -105,7 +108,10 @@ class DisplacedHomography:
         Raises:
             NotRegisteredError: The points do not determine the displacement.
         """
-        basis, offsets, fitted = bases.of(self, used), bases.fixed - project(matrix, moving), weights > 0
+        key = self.degree, self.smoothing is not None, used.tobytes()
+        if key not in bases.known:
+            bases.known[key] = Basis.of(bases.fixed, used, *key[:2])
+        basis, offsets, fitted = bases.known[key], bases.fixed - project(matrix, moving), weights > 0
         hull = basis.hull if np.array_equal(used, fitted) else hull_of(bases.fixed[fitted])
         displacement, values = basis.fit(offsets, weights, self.smoothing, hull)
         return Transform(matrix, displacement), distances(offsets - values)
@@ -173,20 +179,14 @@ def _is_sound(model: DisplacedHomography, transform: Transform, inliers: Flags, 
     return len(occupied) >= MIN_CELLS and transform.displacement is not None and transform.displacement.fold_free
 
 
+@dataclass(frozen=True)
 class _Bases:
-    """Bases of the same points ``(N, 2)``: models and steps that use the same ones of them share one."""
+    """Bases of the same points ``(N, 2)``: models and steps share one if they use the same points.
 
-    def __init__(self, fixed: Points) -> None:
-        self.fixed = fixed
-        self._known: dict[tuple[int, bool, bytes], Basis] = {}
+    Attributes:
+        fixed: The points.
+        known: Bases by degree, whether they are of a thin plate, and the points used.
+    """
 
-    def of(self, model: DisplacedHomography, used: Flags) -> Basis:
-        """Return the basis of a model for a fit to the points used, ``(N,)``.
-
-        Raises:
-            NotRegisteredError: Those points determine none.
-        """
-        key = model.degree, model.smoothing is not None, used.tobytes()
-        if key not in self._known:
-            self._known[key] = Basis.of(self.fixed, used, model.degree, model.smoothing is not None)
-        return self._known[key]
+    fixed: Points
+    known: dict[tuple[int, bool, bytes], Basis] = field(default_factory=dict)

@@ -180,12 +180,12 @@ def as_transform(found: Matrix | Transform) -> Transform:
 def monomials(points: Points, degree: int) -> Floats:
     """Return the monomials ``(N, T)`` of points ``(N, 2)``: 1, x, y, x^2, xy, y^2, ... up to a total degree."""
     x, y = points.T
-    highest = [np.ones(len(points))]
-    found = list(highest)
+    highest = np.ones((1, len(points)))
+    found = [highest]
     for _ in range(degree):
-        highest = [x * highest[0], *(y * one for one in highest)]
-        found += highest
-    return np.stack(found, axis=1)
+        highest = np.concatenate([x * highest[:1], y * highest])
+        found.append(highest)
+    return np.ascontiguousarray(np.concatenate(found).T)
 
 
 def thin_plate_kernel(points: Points, knots: Points) -> Floats:

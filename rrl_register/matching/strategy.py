@@ -201,21 +201,18 @@ class Search:
             located = locate(context, matrix, stage.radius, n_points, stage.n_peaks)
             sampled = stage.sample is not None and effort is not Effort.THOROUGH
             matches = located.score_sample(stage.sample) if stage.sample and sampled else located.score()
-        estimate = self._estimate(context, matches, stage)
-        settled = stage.sample_only or (estimate is not None and estimate.certainty >= stage.enough)
-        if matches.n_unscored and not settled:
+        models = self._final_models() if stage.final else TRIAL_MODELS
+        while True:
+            with self.timer("estimate"), one_blas_thread():
+                half = context.correlation_half
+                estimate = estimate_transform(context.pair, matches, self.config, models, stage.radius, half)
+            logger.info("guided: %d scored, %s", matches.n_fixed, estimate and (estimate.model, estimate.evidence))
+            settled = stage.sample_only or (estimate is not None and estimate.certainty >= stage.enough)
+            if settled or not matches.n_unscored:
+                break
             with self.timer("guided"):
                 matches = located.score_rest(matches)
-            estimate = self._estimate(context, matches, stage)
         self.counts.add(matches)
-        return estimate
-
-    def _estimate(self, context: MatchingContext, matches: Matches, stage: Stage) -> Estimate | None:
-        models = self._final_models() if stage.final else TRIAL_MODELS
-        with self.timer("estimate"), one_blas_thread():
-            half = context.correlation_half
-            estimate = estimate_transform(context.pair, matches, self.config, models, stage.radius, half)
-        logger.info("guided: %d scored, %s", matches.n_fixed, estimate and (estimate.model, estimate.evidence))
         return estimate
 
 
