@@ -9,9 +9,15 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from rrl_register.cli.checks import require_file
-from rrl_register.cli.command import INTERRUPTED, RegistrationCommand
-from rrl_register.cli.options import config_options, overwrite_option, verbosity, verbosity_options
+from rrl_register.cli.command import (
+    INTERRUPTED,
+    RegistrationCommand,
+    config_options,
+    overwrite_option,
+    require_file,
+    verbosity,
+    verbosity_options,
+)
 from rrl_register.cli.progress import Bar, progress_bar
 from rrl_register.config import BatchConfig, RegisterConfig
 from rrl_register.config.option_types import FILE

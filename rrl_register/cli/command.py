@@ -1,20 +1,127 @@
-"""Base of the commands: brief help, settings from a file, one-line errors."""
+"""Base of the commands: shared options, checks of paths, settings from a file, brief help, one-line errors."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import combinations
 from pathlib import Path
 from textwrap import TextWrapper
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import click
 
-from rrl_register.cli.checks import require_file
 from rrl_register.config.option_types import FILE
-from rrl_register.config.options import build_config
+from rrl_register.config.options import CONFIG_OPTIONS, build_config
 from rrl_register.errors import RegistrationError, UsageError
+
+
+def require_file(path: Path | None) -> None:
+    """Check that a path exists; None and GDAL's own names (``/vsizip/...``) pass.
+
+    Raises:
+        UsageError: There is no such file.
+    """
+    if path and not path.exists() and not str(path).startswith("/vsi"):
+        raise UsageError(f"File {path} does not exist; check the path")
+
+
+def require_two_images(fixed: Path, moving: Path) -> None:
+    """Check that two inputs exist and differ.
+
+    Raises:
+        UsageError: A file is missing, or both names lead to one file.
+    """
+    require_file(fixed)
+    require_file(moving)
+    if _same(fixed, moving):
+        raise UsageError(f"FIXED and MOVING are the same file {fixed}; pass two images")
+
+
+def require_outputs(outputs: list[Path], inputs: list[Path], overwrite: bool) -> None:
+    """Check that outputs can and may be written.
+
+    Raises:
+        UsageError: An output is an input or another output, or its folder cannot be written to.
+        OutputExistsError: An output exists and may not be replaced.
+    """
+    from rrl_register.raster.writer import check_not_input, check_output
+
+    for one, other in combinations(outputs, 2):
+        if _same(one, other):
+            raise UsageError(f"Two outputs have the same name {one}; choose another name")
+    for output in outputs:
+        check_not_input(output, *inputs)
+        check_output(output, overwrite)
+
+
+def _same(one: Path, other: Path) -> bool:
+    return one.resolve() == other.resolve() or (one.exists() and other.exists() and one.samefile(other))
+
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+
+
+def config_options(*names: str) -> Callable[[Decorated], Decorated]:
+    """Add options of the configuration to a command, in the order of declaration.
+
+    Args:
+        names: Sections of the configuration, or single flags.
+    """
+
+    def decorate(function: Decorated) -> Decorated:
+        """Add them from last to first, because click reverses the order of decorators."""
+        for option in reversed(CONFIG_OPTIONS):
+            if option.section in names or option.flag in names:
+                function = option.decorate(function)
+        return function
+
+    return decorate
+
+
+def overwrite_option(function: Decorated) -> Decorated:
+    """Add ``--overwrite``."""
+    return click.option("--overwrite", is_flag=True, help="Replace existing outputs.")(function)
+
+
+def verbosity_options(function: Decorated) -> Decorated:
+    """Add ``-v`` and ``-q``, and send the package's log to stderr."""
+    common: dict[str, Any] = {"expose_value": False, "callback": _set_verbosity}
+    quiet = click.option("-q", "--quiet", is_flag=True, help="Print output paths and errors only.", **common)
+    verbose = click.option("-v", "--verbose", count=True, help="Log progress; -vv logs more.", **common)
+    return verbose(quiet(function))
+
+
+def verbosity() -> int:
+    """Return the verbosity of the current command: -1 with ``-q``, else the number of ``-v``."""
+    given = click.get_current_context().meta.get(__name__, {})
+    return -1 if given.get("quiet") else given.get("verbose", 0)
+
+
+def _set_verbosity(ctx: click.Context, parameter: click.Parameter, value: int) -> None:
+    ctx.meta.setdefault(__name__, {})[parameter.name] = value
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", force=True)
+    levels = {-1: logging.ERROR, 0: logging.WARNING, 1: logging.INFO}
+    logging.getLogger("rrl_register").setLevel(levels.get(verbosity(), logging.DEBUG))
+
+
+def refuse_irrelevant_options(ctx: click.Context, irrelevant: dict[str, str], where: str) -> None:
+    """Refuse options that would have no effect.
+
+    Args:
+        ctx: Context of the command.
+        irrelevant: Parameters without effect here, and their flags.
+        where: Condition under which they have one, in words.
+
+    Raises:
+        UsageError: One was given.
+    """
+    for parameter, flag in irrelevant.items():
+        if ctx.get_parameter_source(parameter) is click.core.ParameterSource.COMMANDLINE:
+            raise UsageError(f"{flag} has an effect {where} only; leave it out")
+
 
 INTERRUPTED = 130
 """Exit code that shells return for a program that Ctrl-C ended."""

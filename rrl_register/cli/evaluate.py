@@ -9,8 +9,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from rrl_register.cli.checks import require_file, require_outputs
-from rrl_register.cli.options import config_options, overwrite_option, refuse_irrelevant_options
+from rrl_register.cli.command import (
+    config_options,
+    overwrite_option,
+    refuse_irrelevant_options,
+    require_file,
+    require_outputs,
+)
 from rrl_register.cli.progress import progress_bar
 from rrl_register.config import Kind, RegisterConfig
 from rrl_register.config.option_types import FILE, one_of

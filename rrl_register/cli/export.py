@@ -6,8 +6,7 @@ from pathlib import Path
 
 import click
 
-from rrl_register.cli.checks import require_file, require_outputs
-from rrl_register.cli.options import overwrite_option, verbosity_options
+from rrl_register.cli.command import overwrite_option, require_file, require_outputs, verbosity_options
 from rrl_register.config.option_types import FILE, one_of
 from rrl_register.nn.export_formats import ExportFormat, export_format
 

@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rrl_register.cli.checks import require_file, require_two_images
-from rrl_register.cli.command import RegistrationCommand
-from rrl_register.cli.options import config_options
+from rrl_register.cli.command import RegistrationCommand, config_options, require_file, require_two_images
 from rrl_register.cli.progress import stages
 from rrl_register.config.option_types import FILE
 from rrl_register.config.options import build_config

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from rrl_register.cli.checks import require_outputs
+from rrl_register.cli.command import require_outputs
 from rrl_register.cli.progress import stages
 from rrl_register.config import RegisterConfig
 from rrl_register.config.option_types import FILE
@@ -112,7 +112,8 @@ class Outputs:
         """Write RESULT.json and report of a registration that could not begin."""
         from rrl_register.exchange.result_json import failure_record
 
-        self._write_json(self.result, failure_record(reason))
+        if self.result:
+            self._write_json(self.result, failure_record(reason))
         self._write_report(fixed, moving, None, config, reason)
 
     def write(self, registration: Registration, fixed: Path, moving: Path, config: RegisterConfig) -> None:
@@ -122,7 +123,8 @@ class Outputs:
             NotRegisteredError: The registration failed.
             WriteError: A file cannot be written completely.
         """
-        self._write_json(self.result, registration.to_json())
+        if self.result:
+            self._write_json(self.result, registration.to_json())
         self._write_preview(fixed, moving, registration, config)
         write_tie_points(self.tie_points, registration, self.overwrite)
         self._write_report(fixed, moving, registration, config)
@@ -137,9 +139,7 @@ class Outputs:
             item = stac_item(self.stac, self.raster, registration, fixed=fixed, moving=moving, result=self.result)
             self._write_json(self.stac, item)
 
-    def _write_json(self, path: Path | None, data: dict[str, Any]) -> None:
-        if path is None:
-            return
+    def _write_json(self, path: Path, data: dict[str, Any]) -> None:
         from rrl_register.raster.writer import write_json
 
         write_json(path, data, self.overwrite)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rrl_register.cli.options import verbosity
+from rrl_register.cli.command import verbosity
 
 if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn

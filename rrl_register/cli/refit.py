@@ -7,8 +7,14 @@ from typing import Any
 
 import click
 
-from rrl_register.cli.checks import require_file, require_two_images
-from rrl_register.cli.options import config_options, overwrite_option, verbosity, verbosity_options
+from rrl_register.cli.command import (
+    config_options,
+    overwrite_option,
+    require_file,
+    require_two_images,
+    verbosity,
+    verbosity_options,
+)
 from rrl_register.cli.outputs import Outputs, export_options, raster_options
 from rrl_register.cli.register import summary
 from rrl_register.config.option_types import FILE

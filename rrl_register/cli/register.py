@@ -7,9 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rrl_register.cli.checks import require_file, require_two_images
-from rrl_register.cli.command import RegistrationCommand
-from rrl_register.cli.options import config_options, overwrite_option, verbosity, verbosity_options
+from rrl_register.cli.command import (
+    RegistrationCommand,
+    config_options,
+    overwrite_option,
+    require_file,
+    require_two_images,
+    verbosity,
+    verbosity_options,
+)
 from rrl_register.cli.outputs import Outputs, export_options, raster_options
 from rrl_register.cli.progress import stages
 from rrl_register.config import RegisterConfig

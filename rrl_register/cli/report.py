@@ -7,8 +7,7 @@ from typing import Any
 
 import click
 
-from rrl_register.cli.checks import require_file, require_outputs
-from rrl_register.cli.options import config_options, overwrite_option, verbosity_options
+from rrl_register.cli.command import config_options, overwrite_option, require_file, require_outputs, verbosity_options
 from rrl_register.config.option_types import FILE
 from rrl_register.config.options import build_config
 

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import click
 
-from rrl_register.cli.checks import require_file, require_outputs
-from rrl_register.cli.options import overwrite_option
+from rrl_register.cli.command import overwrite_option, require_file, require_outputs
 from rrl_register.cli.outputs import POINT_SUFFIXES, write_tie_points
 from rrl_register.config.option_types import FILE
 from rrl_register.exchange.formats import point_format

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rrl_register.cli.checks import require_file, require_outputs
-from rrl_register.cli.options import overwrite_option, verbosity_options
+from rrl_register.cli.command import overwrite_option, require_file, require_outputs, verbosity_options
 from rrl_register.cli.progress import progress_bar
 from rrl_register.config.option_types import FILE
 from rrl_register.errors import UsageError

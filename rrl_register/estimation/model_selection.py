@@ -195,8 +195,10 @@ class _Comparison:
             least_displaced = self.least_loss(displaced, some)
             if least is None or _is_clear_gain(least - least_displaced, trust, blocks):
                 family, least, errors = displaced, least_displaced, _CLEARLY
-        losses = ((model, self.loss(model, transform, some)) for model, (transform, _) in family.items())
-        return next(model for model, loss in losses if _is_as_good(loss - least, trust, blocks, errors))
+        for model, (transform, _) in family.items():  # the best one is among them, and as good as itself
+            if _is_as_good(self.loss(model, transform, some) - least, trust, blocks, errors):
+                break
+        return model
 
     def least_loss(self, found: dict[Candidate, _Found], some: Flags) -> Floats:
         """Return the cross-validation losses ``(S,)`` of the model with the least sum, on S of the points.

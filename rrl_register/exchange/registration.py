@@ -17,9 +17,9 @@ from rrl_register.errors import InputError
 from rrl_register.exchange.result_json import decode, encode
 from rrl_register.geometry.arrays import Matrix
 from rrl_register.geometry.displacement import Displacement, Transform
-from rrl_register.geometry.pixel_frame import Frame, Frames
 from rrl_register.geometry.tie_points import TiePoints, no_tie_points
 from rrl_register.geometry.transforms import rescale_matrix
+from rrl_register.geometry.window import Frame, Frames
 from rrl_register.raster.grid import Grid
 from rrl_register.raster.image_array import ImageArray, ImageLike, as_path
 from rrl_register.warping.apply import GridTransform, open_view

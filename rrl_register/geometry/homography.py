@@ -21,7 +21,6 @@ from rrl_register.geometry.transforms import (
     degenerate_points,
     fit_or_none,
     normalised,
-    similarity,
     weighted_points,
 )
 
@@ -105,7 +104,8 @@ def _normalised_points(points: Points, weights: Weights) -> tuple[Points, Matrix
     away = points - centroid
     distance = float(share @ np.sqrt((away * away).sum(axis=1)))
     scale = np.sqrt(2) / distance if distance > 0 else 1.0
-    return scale * away, similarity(scale, shift=(-scale * centroid[0], -scale * centroid[1]))
+    x, y = -scale * centroid
+    return scale * away, np.array([[scale, 0, x], [0, scale, y], [0, 0, 1]])
 
 
 def _direct_linear(moving: Points, fixed: Points, roots: Floats) -> Matrix:
@@ -212,7 +212,7 @@ def _gradient(weights: Floats, target: Floats, error: Floats, source: Floats) ->
     """Return the ``(B, 9, 1)`` sums of the equations times the errors ``(B, 2, N)``; weights ``(B, N)`` over depths."""
     factors = np.empty((len(weights), 3, len(source)))
     np.multiply(weights[:, None], error, out=factors[:, :2])
-    np.negative(_dot(target, factors[:, :2]), out=factors[:, 2])
+    np.negative(target[:, 0] * factors[:, 0] + target[:, 1] * factors[:, 1], out=factors[:, 2])
     return np.asarray((factors @ source).reshape(-1, 9, 1))
 
 
@@ -234,12 +234,7 @@ def _state(matrices: Floats, source: Floats, fixed: Floats, weights: Floats) -> 
     depth = placed[:, 2]
     target = placed[:, :2] / depth[:, None]
     error = target - fixed
-    return matrices, depth, target, error, (weights * _dot(error, error)).sum(axis=1)
-
-
-def _dot(first: Floats, second: Floats) -> Floats:
-    """Return the ``(B, N)`` products of vectors ``(B, 2, N)``."""
-    return first[:, 0] * second[:, 0] + first[:, 1] * second[:, 1]
+    return matrices, depth, target, error, (weights * (error[:, 0] ** 2 + error[:, 1] ** 2)).sum(axis=1)
 
 
 def _chosen(mask: Flags, first: _State, second: _State) -> _State:

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from rrl_register.geometry.arrays import Indices, Matrix
 from rrl_register.geometry.tie_points import Matches, TiePoints, no_tie_points
 from rrl_register.geometry.transforms import invert, project
-from rrl_register.matching.context import MatchingContext
 from rrl_register.matching.features.keypoints import detect
 from rrl_register.matching.guided_matching import best_of_left
+from rrl_register.matching.image_pair import MatchingContext
 from rrl_register.nn.patches import PatchCutter
 
 _TILE = 128.0

@@ -11,16 +11,16 @@ from numpy.typing import NDArray
 
 from rrl_register.config import EstimateConfig
 from rrl_register.estimation import acceptance
+from rrl_register.estimation.cross_validation import Uncertainty, replicates, uncertainty
 from rrl_register.estimation.displaced_models import DisplacedModel
 from rrl_register.estimation.evidence import Evidence, gather_evidence
 from rrl_register.estimation.model_selection import Candidate, choose_model
 from rrl_register.estimation.ransac import Model, biweight
-from rrl_register.estimation.uncertainty import Uncertainty, replicates, uncertainty
 from rrl_register.geometry.arrays import Matrix
 from rrl_register.geometry.displacement import Transform
-from rrl_register.geometry.pixel_frame import Frames
 from rrl_register.geometry.tie_points import Matches
 from rrl_register.geometry.transforms import rescale_matrix
+from rrl_register.geometry.window import Frames
 from rrl_register.matching.image_pair import ImagePair
 from rrl_register.matching.search_config import SEARCH, Certainty
 

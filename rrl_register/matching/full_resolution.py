@@ -24,15 +24,13 @@ from rrl_register.estimation.model_selection import Candidate
 from rrl_register.geometry.arrays import Image, Mask, Matrix, Points
 from rrl_register.geometry.displacement import Transform
 from rrl_register.geometry.homography import fit_homography
-from rrl_register.geometry.pixel_frame import Frames
 from rrl_register.geometry.tie_points import Matches
 from rrl_register.geometry.transforms import compose, rescale_matrix, translation
-from rrl_register.geometry.window import Rectangle
-from rrl_register.matching.context import MatchingContext
+from rrl_register.geometry.window import Frames, Rectangle
 from rrl_register.matching.estimate import Estimate, estimate_transform
 from rrl_register.matching.features.keypoints import corner_response
 from rrl_register.matching.guided_matching import locate
-from rrl_register.matching.image_pair import SAME_RESOLUTION, ImagePair
+from rrl_register.matching.image_pair import SAME_RESOLUTION, ImagePair, MatchingContext
 from rrl_register.matching.search_config import StageTimer
 from rrl_register.parallel import one_blas_thread
 

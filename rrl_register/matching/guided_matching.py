@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from rrl_register.geometry.arrays import Indices, Matrix, Points
 from rrl_register.geometry.tie_points import Controls, Matches, TiePoints, no_tie_points
 from rrl_register.geometry.transforms import invert, project
-from rrl_register.matching.context import MatchingContext
 from rrl_register.matching.features.keypoints import detect
+from rrl_register.matching.image_pair import MatchingContext
 from rrl_register.matching.local_correlation import Structure, peaks_between
 from rrl_register.nn.patches import PATCH_SIZE, PatchCutter
 

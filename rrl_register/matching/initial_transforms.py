@@ -11,7 +11,7 @@ from rrl_register.geometry.arrays import Matrix
 from rrl_register.geometry.transforms import compose, decompose, rescale_matrix
 from rrl_register.matching.coarse import coarse_hypotheses
 from rrl_register.matching.coarse_scan import SearchGrid
-from rrl_register.matching.context import MatchingContext
+from rrl_register.matching.image_pair import MatchingContext
 from rrl_register.matching.search_config import SEARCH, StageTimer
 
 logger = logging.getLogger(__name__)

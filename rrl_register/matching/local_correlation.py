@@ -1,4 +1,4 @@
-"""Local search: where around each point the moving image's structure correlates best with the fixed image's."""
+"""Local correlation: search the best place around each point, by the oriented gradients of both images."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from rrl_register.parallel import map_row_blocks, parallel_map, pool_threads
 MAX_RADIUS = 20
 """Largest search radius that images are prepared for, px."""
 N_ORIENTATIONS = 6
-"""Directions of the gradients that are correlated; fewer than CFOG's nine, for the cost grows with them."""
+"""Directions of the gradients that are correlated; fewer than CFOG's nine, because the cost grows with them."""
 
 _PEAK_SEPARATION = 2
-"""Peaks nearer than this to a higher one (chessboard) are part of it, px."""
+"""Least chessboard distance of two peaks, px; a nearer one is part of the higher one."""
 _MIN_STRUCTURE = 0.3
 """Least share of a window that must hold structure."""
 
@@ -41,9 +41,9 @@ class LocalPeaks:
     """The best places for N points, k for each, best first.
 
     Attributes:
-        positions: (N, k, 2) float64, (x, y) on the moving image; NaN where there is no such peak.
-        correlation: (N, k) float32, normalised correlation at the peak, -1..1; 0 where there is none.
-        valid: (N, k) bool, whether the peak exists and its window holds enough structure in both images.
+        positions: ``(N, k, 2)`` float64, (x, y) on the moving image; NaN where there is no such peak.
+        correlation: ``(N, k)`` float32, normalised correlation at the peak, -1..1; 0 where there is none.
+        valid: ``(N, k)`` bool, whether the peak exists and its window holds enough structure in both images.
     """
 
     positions: NDArray[np.float64]
@@ -53,10 +53,10 @@ class LocalPeaks:
 
 @dataclass(frozen=True)
 class Structure:
-    """An image ready to be correlated with another one, by windows of one size.
+    """An image prepared for correlation with another one, by windows of one size.
 
-    An invalid pixel, all 0, neither adds to a correlation nor makes an edge, and only the direction of the structure
-    counts, for the series lacks the mean over the directions.
+    An invalid pixel, all 0, neither adds to a correlation nor makes an edge. Only the direction of the structure
+    counts, because the series lacks the mean over the directions.
 
     Attributes:
         framed: (K, H + 2 m, W + 2 m) complex64, the terms of a ``direction_series`` within a frame of zeros.
@@ -70,8 +70,8 @@ class Structure:
 
     @classmethod
     def of(cls, image: Image, valid: Mask, half: int, radius: int, n_orientations: int = N_ORIENTATIONS) -> Structure:
-        """Prepares an image (H, W) and its mask for searches of ``radius`` px at most."""
-        margin = half + radius + 1  # one more than asked for, so that a peak at the radius has neighbours
+        """Prepare an image ``(H, W)`` and its mask for searches of ``radius`` px at most."""
+        margin = half + radius + 1  # one more, so that a peak at the radius has neighbours
         return cls(direction_series(image, valid, n_orientations, margin=margin), margin, half)
 
     @property
@@ -85,12 +85,12 @@ class Structure:
         return 2 * self.half + 1
 
     def norms(self, row: int, column: int, n: int = 1) -> NDArray[np.float64]:
-        """(n, n) lengths of the vectors of all terms in the windows whose top-left pixels begin at one of the frame."""
+        """Return the lengths ``(n, n)`` of the vectors of windows; their top-left pixels begin at one of the frame."""
         squares = _window_sums(self._sums[0], row, column, self.side, n)
         return np.asarray(np.sqrt(np.maximum(squares, 0)))
 
     def share(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Share of the window around each pixel (N,) of the image that holds structure."""
+        """Return the share ``(N,)`` of the window around each pixel that holds structure."""
         total, side = self._sums[1], self.side
         top, left = rows + self.margin - self.half, columns + self.margin - self.half
         bottom, right = top + side, left + side
@@ -99,12 +99,12 @@ class Structure:
 
     @cached_property
     def _sums(self) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
-        """Summed-area tables of the squared lengths of the pixels' vectors and of the pixels that are not 0."""
+        """Summed-area tables of the squared lengths of the pixels' vectors, and of the pixels that are not 0."""
         parts = self.framed.view(np.float32)
         energy = np.empty(self.framed.shape[1:], np.float32)
 
         def fill(rows: slice) -> None:
-            """The squared lengths of some rows."""
+            """Compute the squared lengths of some rows."""
             squares = np.einsum("kij,kij->ij", parts[:, rows], parts[:, rows])
             np.add(squares[:, 0::2], squares[:, 1::2], out=energy[rows])
 
@@ -116,45 +116,45 @@ class Structure:
 
 
 def _window_sums(total: NDArray[np.float64], row: int, column: int, side: int, n: int) -> NDArray[np.float64]:
-    """(n, n) sums over the windows of ``side`` px that begin at a pixel and beyond, by a summed-area table."""
+    """Sum over windows of ``side`` px that begin at ``n`` x ``n`` pixels from one on, by a summed-area table."""
     table = total[row : row + n + side, column : column + n + side]
     return table[side:, side:] - table[:n, side:] - table[side:, :n] + table[:n, :n]
 
 
 def peaks_between(fixed: Structure, moving: Structure, points: NDArray[np.float64], radius: int, k: int) -> LocalPeaks:
-    """Search windows of the fixed image in the moving image, each around its own place, by FFT.
+    """Search windows of the fixed image in the moving image, each around its own position, by FFT.
 
     Args:
-        fixed: The image whose windows are searched.
-        moving: The image that they are searched in, brought onto the fixed grid by the current estimate.
-        points: (N, 2) points (x, y) on the fixed image.
-        radius: largest shift searched along x and y, px; not more than they were prepared for.
-        k: peaks per point.
+        fixed: Image whose windows are searched.
+        moving: Image in which they are searched, placed on the fixed grid by the current estimate.
+        points: ``(N, 2)`` points (x, y) on the fixed image.
+        radius: Largest shift along x and y, px; at most the one that the images were prepared for.
+        k: Peaks per point.
 
     Returns:
-        The peaks, with positions on the grid that both images share.
+        The peaks; their positions are on the grid that both images share.
 
     Raises:
-        ValueError: If they share none.
+        ValueError: The images are not on one grid.
     """
     if fixed.shape != moving.shape:
         raise ValueError(f"images of {fixed.shape} and {moving.shape} px are not on one grid")
     xy = np.asarray(points, np.float64).reshape(-1, 2)
     rows, columns = _indices(xy, fixed.shape)
-    # Before the threads of the surfaces: what an image's sums are made of is then made once, not by each of them.
-    enough = parallel_map(lambda image: image.share(rows, columns) >= _MIN_STRUCTURE, (fixed, moving))
+    structured = fixed.share(rows, columns) >= _MIN_STRUCTURE
+    structured &= moving.share(rows, columns) >= _MIN_STRUCTURE
     surfaces = _surfaces(fixed, moving, rows, columns, radius + 1)
     shift, correlation = _peaks(surfaces, k)
     exists = np.isfinite(correlation)
     return LocalPeaks(
         positions=xy[:, None, :] + shift,
         correlation=np.where(exists, correlation, 0).astype(np.float32),
-        valid=exists & (enough[0] & enough[1])[:, None],
+        valid=exists & structured[:, None],
     )
 
 
 def _indices(points: NDArray[np.float64], shape: tuple[int, ...]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Nearest pixel of each point, rows and columns, inside the image."""
+    """Return the nearest pixels of points, rows and columns, inside the image."""
     nearest = np.rint(points).astype(np.int64)
     return np.clip(nearest[:, 1], 0, shape[0] - 1), np.clip(nearest[:, 0], 0, shape[1] - 1)
 
@@ -162,7 +162,7 @@ def _indices(points: NDArray[np.float64], shape: tuple[int, ...]) -> tuple[NDArr
 def _surfaces(
     fixed: Structure, moving: Structure, rows: NDArray[np.int64], columns: NDArray[np.int64], reach: int
 ) -> NDArray[np.float32]:
-    """(N, 2 reach + 1, 2 reach + 1) normalised correlation for every shift of every point."""
+    """Return the normalised correlation ``(N, 2 reach + 1, 2 reach + 1)`` of every point at every shift."""
     side, lags = fixed.side, 2 * reach + 1
     surfaces = np.empty((len(rows), lags, lags), np.float32)
     corners = np.stack([rows, columns], axis=1) + fixed.margin - fixed.half
@@ -170,7 +170,7 @@ def _surfaces(
     n_parts = min(pool_threads(), len(rows))  # each with its memory, a megabyte or two
 
     def fill(first: int) -> None:
-        """The surfaces of each ``n_parts``-th point."""
+        """Compute the surfaces of each ``n_parts``-th point."""
         correlator = _Correlator(len(fixed.framed), side, side + lags - 1)
         for i in range(first, len(rows), n_parts):
             (y, x), (v, u) = corners[i].tolist(), searched_corners[i].tolist()
@@ -182,10 +182,10 @@ def _surfaces(
 
 
 class _Correlator:
-    """Correlates windows of one size with larger ones, in memory that it keeps.
+    """Correlates windows of one size with larger ones, in memory that is reused.
 
     Args:
-        n_terms: K, of the series.
+        n_terms: Terms K of the series.
         side, searched: Sides of the two windows, px.
     """
 
@@ -196,11 +196,11 @@ class _Correlator:
         self._total = np.empty((size, size), np.complex64)
 
     def product(self, windows: Series, at: tuple[int, int], others: Series, from_: tuple[int, int]) -> Image:
-        """Correlation of the window of ``windows`` at a corner (row, column) with the one of ``others``.
+        """Correlate the window of ``windows`` at a corner (row, column) with the one of ``others``.
 
         Returns:
-            Square of at least searched - side + 1 px, to be used before the next call: real part of the sum over all
-            terms and pixels at every shift.
+            Real part of the sum over all terms and pixels at every shift, on a square of at least searched - side + 1
+            px; the next call overwrites it.
         """
         (y, x), (v, u), side, searched = at, from_, self._side, self._searched
         window, other = self._planes
@@ -215,7 +215,7 @@ class _Correlator:
 
 
 def _peaks(surfaces: NDArray[np.float32], k: int) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
-    """Shifts (N, k, 2) from the centre and heights (N, k) of the k highest peaks; NaN and -inf where there are less."""
+    """Return shifts ``(N, k, 2)`` from the centre and heights ``(N, k)`` of k peaks; NaN and -inf for missing ones."""
     n, lags, _ = surfaces.shape
     around = np.ones((2 * _PEAK_SEPARATION + 1,) * 2, np.uint8)
     highest = np.empty_like(surfaces)
@@ -238,7 +238,7 @@ def _peaks(surfaces: NDArray[np.float32], k: int) -> tuple[NDArray[np.float64], 
 
 
 def _subpixel(surfaces: NDArray[np.float32], row: NDArray[np.int64], column: NDArray[np.int64]) -> NDArray[np.float64]:
-    """(N, k, 2) offset (x, y) of the vertex of a quadratic through the 3 x 3 samples around each peak, within 1 px."""
+    """Return the vertex ``(N, k, 2)`` of a quadratic through the 3 x 3 samples around each peak, (x, y) within 1 px."""
     step = np.arange(-1, 2)
     index = np.arange(len(surfaces))[:, None, None, None]
     samples = surfaces[index, row[..., None, None] + step[:, None], column[..., None, None] + step]

@@ -13,9 +13,8 @@ import numpy as np
 from rrl_register.config import Kind, ReadConfig
 from rrl_register.errors import InputError, UsageError
 from rrl_register.geometry.arrays import Matrix
-from rrl_register.geometry.pixel_frame import Frame, Frames
 from rrl_register.geometry.transforms import decompose
-from rrl_register.geometry.window import Rectangle
+from rrl_register.geometry.window import Frame, Frames, Rectangle
 from rrl_register.matching.image_pair import SAME_RESOLUTION, ImagePair, MatchingImage
 from rrl_register.parallel import parallel_map
 from rrl_register.raster.grid import Grid, overlap_box, prior_matrix

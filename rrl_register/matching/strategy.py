@@ -25,11 +25,10 @@ from rrl_register.estimation.ransac import Model, robust_fit
 from rrl_register.geometry.arrays import Matrix
 from rrl_register.geometry.tie_points import Matches
 from rrl_register.geometry.transforms import corners_of, implausibility, project
-from rrl_register.matching.context import MatchingContext
 from rrl_register.matching.descriptor_matching import match_descriptors
 from rrl_register.matching.estimate import Estimate, estimate_transform
 from rrl_register.matching.guided_matching import locate
-from rrl_register.matching.image_pair import SAME_RESOLUTION
+from rrl_register.matching.image_pair import SAME_RESOLUTION, MatchingContext
 from rrl_register.matching.initial_transforms import InitialTransform, initial_transforms
 from rrl_register.matching.search_config import SEARCH, Certainty, Stage, StageTimer
 from rrl_register.parallel import one_blas_thread

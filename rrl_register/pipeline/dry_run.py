@@ -1,4 +1,4 @@
-"""What a registration would do: the images as they would be matched, the search, the time; nothing is matched."""
+"""Dry run: how the images would be matched, the search, and its time; nothing is matched."""
 
 from __future__ import annotations
 
@@ -28,27 +28,27 @@ from rrl_register.raster.radiometry import Guess, guess_kind, pair_kinds
 from rrl_register.raster.reader import RasterInfo, open_info, read_bands
 
 PAIRS_PER_KEYPOINT = 1.35
-"""Pairs scored for each keypoint by a thorough search that a glance settles: 539 for 400 in all of four real pairs."""
+"""Pairs scored per keypoint by a thorough search that a quick trial settles: 539 for 400 in four real pairs."""
 _SAMPLE = SEARCH.refinement.sample or 0
 SAMPLED_PAIRS = _SAMPLE + math.ceil(_SAMPLE / KEYPOINTS_PER_CONTROL)
-"""Pairs scored where a sample settles it, controls included."""
+"""Pairs scored if a sample settles the search, with controls."""
 NETWORK_SHARE = {Effort.FAST: 0.2, Effort.NORMAL: 0.2, Effort.THOROUGH: 0.8}
-"""The network's share of the time then; of scenes of half a megapixel to one."""
+"""The network's share of the time then, for scenes of half a megapixel to one."""
 _PROBE_PAIRS = 32
 _UNFOUNDED = "one grey band, taken for the optical one of the two"
 
 
 @dataclass(frozen=True)
 class ImagePlan:
-    """One image, as it is and as it would be matched.
+    """One image as it is, and as it would be matched.
 
     Attributes:
-        info: What the file says about itself.
-        bands: Bands that are matched on, 1-based.
-        kind: What it shows; never ``auto``.
-        why: What speaks for that.
-        reduction: File px per px of the image that is matched.
-        shape: Rows and columns of that.
+        info: Description of the file.
+        bands: Bands to match on, 1-based.
+        kind: What the image shows; never ``auto``.
+        why: Reason for the kind.
+        reduction: File px per px of the matched image.
+        shape: Rows and columns of the matched image.
         valid_share: Share of its pixels that hold data.
     """
 
@@ -61,7 +61,7 @@ class ImagePlan:
     valid_share: float
 
     def to_json(self) -> dict[str, Any]:
-        """All of it in JSON's types."""
+        """Convert to JSON's types."""
         info = self.info
         metres = info.grid.metres_per_pixel
         return {
@@ -83,12 +83,12 @@ class ImagePlan:
 
 @dataclass(frozen=True)
 class Overlap:
-    """Ground that both images show, as far as their georeferences are right.
+    """Ground that both images show according to their georeferences.
 
     Attributes:
         fixed_share: Share of the fixed image.
         moving_share: Share of the moving image.
-        width_m, height_m: Of the part of the fixed image that holds it, metres.
+        width_m, height_m: Size of that part of the fixed image, metres.
     """
 
     fixed_share: float
@@ -97,26 +97,26 @@ class Overlap:
     height_m: float
 
     def to_json(self) -> dict[str, float]:
-        """All of it in JSON's types."""
+        """Convert to JSON's types."""
         return {name: round(value, 4) for name, value in vars(self).items()}
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What ``register`` would do with two images.
+    """The registration of two images, as ``register`` would make it.
 
     Attributes:
         fixed, moving: The images.
         ratio: Width of a moving pixel, fixed px.
-        overlap: What georeferences say; None where one is missing.
-        max_shift_px: How far the first guess may be off, px of the fixed file.
-        rotations_deg: Least and largest rotation that is searched, on top of what georeferences say; clockwise.
-        scales: Least and largest scale that is searched, on top of what georeferences, or sizes, say.
+        overlap: Common ground; None if a georeference is missing.
+        max_shift_px: Largest error of the prior, px of the fixed file.
+        rotations_deg: Least and largest rotation of the search, on top of the georeferences; clockwise.
+        scales: Least and largest scale of the search, on top of the georeferences or the sizes.
         support_px: Ground under a patch, px of the matched images.
-        n_keypoints: At most, in each image.
-        model: That is fitted, or ``auto``.
-        device, weights: Where which network runs.
-        seconds: About how long it takes where the first guesses are good; a refusal takes several times as long.
+        n_keypoints: Largest number of keypoints in each image.
+        model: Model to fit, or ``auto``.
+        device, weights: Where the network runs, and the name of its weights.
+        seconds: Expected time if the first initial transforms are good; a refusal takes several times as long.
     """
 
     fixed: ImagePlan
@@ -134,7 +134,7 @@ class Plan:
     seconds: float
 
     def to_json(self) -> dict[str, Any]:
-        """All of it in JSON's types."""
+        """Convert to JSON's types."""
         return {
             "fixed": self.fixed.to_json(),
             "moving": self.moving.to_json(),
@@ -153,13 +153,13 @@ class Plan:
 
 
 def plan_registration(fixed: Path, moving: Path, config: RegisterConfig, scorer: LoadedScorer | None = None) -> Plan:
-    """Says what ``register`` would do.
+    """Plan a registration.
 
-    The images are read as for matching, and the network scores a few empty patches, which shows how fast it is here.
+    Reads the images as for matching, and lets the network score a few empty patches to measure its speed.
 
     Args:
-        fixed: The reference image.
-        moving: The image to bring onto it.
+        fixed: The fixed (reference) image.
+        moving: The moving (target) image.
         config: Settings.
         scorer: A network that is loaded already.
 
@@ -199,7 +199,7 @@ def plan_registration(fixed: Path, moving: Path, config: RegisterConfig, scorer:
 
 
 def plan_image(path: Path, config: RegisterConfig) -> ImagePlan:
-    """Says how one image would be matched, as the fixed one of a pair of its own resolution.
+    """Plan how one image would be matched, as the fixed one of a pair of its own resolution.
 
     Raises:
         InputError: The file cannot be read or used.
@@ -212,12 +212,12 @@ def plan_image(path: Path, config: RegisterConfig) -> ImagePlan:
 
 
 def expected_pairs(config: MatchConfig) -> float:
-    """How many pairs the network scores where the first look settles it."""
+    """Return the number of pairs that the network scores if the first initial transform is right."""
     return PAIRS_PER_KEYPOINT * config.n_keypoints if config.effort is Effort.THOROUGH else SAMPLED_PAIRS
 
 
 def pairs_per_second(scorer: LoadedScorer) -> float:
-    """How many pairs of patches the network scores in a second on this machine."""
+    """Measure how many pairs of patches the network scores per second on this machine."""
     patches = np.zeros((_PROBE_PAIRS, 1, PATCH_SIZE, PATCH_SIZE), np.float32)
     index = np.arange(_PROBE_PAIRS)
     scorer.score(patches, patches, index[:1], index[:1])  # what is set up at the first use
@@ -236,7 +236,7 @@ def _image_plan(
 
 
 def _overlap(prior: Matrix, fixed: Grid, moving: Grid) -> Overlap:
-    """Of the fixed image and the outline of the moving one on it."""
+    """Intersect the fixed image with the outline of the moving one on it."""
     outline = project(prior, corners_of(moving.shape)).astype(np.float32)
     area, common = cv2.intersectConvexConvex(corners_of(fixed.shape).astype(np.float32), outline)
     size = np.zeros(2) if common is None else np.ptp(common.reshape(-1, 2), axis=0)

@@ -1,4 +1,4 @@
-"""Fitting again: a transform out of points that a person has edited or set, without matching."""
+"""``refit``: fit a transform to points that a person has edited or set, without matching."""
 
 from __future__ import annotations
 
@@ -19,28 +19,27 @@ from rrl_register.matching.estimate import estimate_transform
 from rrl_register.matching.read_pair import read_pair
 from rrl_register.matching.strategy import Counts
 from rrl_register.parallel import one_blas_thread
-from rrl_register.pipeline.result import build_registration
-from rrl_register.pipeline.timing import StageClock
+from rrl_register.pipeline.result import StageClock, build_registration
 
 logger = logging.getLogger(__name__)
 
 LEAST_AGREEING = 0.5
-"""Share of the points that has to agree with the transform: of fewer, the others could make another one."""
+"""Least share of the points that must agree with the transform; with fewer, the others could support another one."""
 
 
 def refit(points: PointTable, fixed: Path, moving: Path, config: RegisterConfig | None = None) -> Registration:
-    """Fits a transform to the enabled points, robustly, and judges it by these points alone.
+    """Fit a transform to the enabled points, robustly, and test it by these points alone.
 
-    No image content is compared, so that there is no confidence: who has chosen the points vouches for them.
+    No image content is compared, so the result has no confidence.
 
     Args:
-        points: What ``exchange.formats.read_points`` gave.
-        fixed: The fixed image.
-        moving: The moving image.
+        points: Points read by ``exchange.formats.read_points``.
+        fixed: The fixed (reference) image.
+        moving: The moving (target) image.
         config: Settings; None: the defaults.
 
     Returns:
-        The result; its ``status`` is ``failed`` where the points do not determine the model, or contradict each other.
+        The result; its ``status`` is ``failed`` if the points do not determine the model, or contradict each other.
 
     Raises:
         InputError: An image cannot be used, no point is enabled, or a point lies outside its image.
@@ -59,7 +58,7 @@ def refit(points: PointTable, fixed: Path, moving: Path, config: RegisterConfig 
     if estimate is None:
         reason: str | None = _undetermined(len(given), settings.model)
     else:
-        # No search area was left to chance: the points were chosen.
+        # The points were chosen, so there is no search area in which they could agree by chance.
         estimate = replace(estimate, evidence=replace(estimate.evidence, over_chance=math.nan))
         logger.info("refit: %s: %s", estimate.model, estimate.evidence)
         reason = refusal(estimate.evidence, settings.threshold)
@@ -70,27 +69,27 @@ def refit(points: PointTable, fixed: Path, moving: Path, config: RegisterConfig 
 
 
 def refusal(evidence: Evidence, max_check_rmse_px: float) -> str | None:
-    """Why points do not carry the transform fitted to them, in one line with what to try; None if they do.
+    """Return the reason for which points do not support their transform, with what to try; None if they do.
 
     Args:
-        evidence: What the points say.
-        max_check_rmse_px: What the check error may be, where there are enough points to know it.
+        evidence: Figures of the fit.
+        max_check_rmse_px: Largest cross-validation RMSE, if there are enough points to compute it.
     """
     if evidence.implausible:
-        return f"{evidence.implausible}: check the points, or try a stiffer --model"
+        return f"{evidence.implausible}: check the points, or try a simpler --model"
     if evidence.precision <= LEAST_AGREEING:
         return (
             f"{evidence.n_inliers} of {evidence.n_tie_points} points agree on a transform, more than half are needed: "
-            "switch off those that are wrong, or try another --model"
+            "disable the wrong ones, or try another --model"
         )
     if evidence.check_rmse_px > max_check_rmse_px:
         return (
-            f"points kept out of the fit miss it by {evidence.check_rmse_px:.1f} px, at most {max_check_rmse_px:g} px "
-            "is needed: add points, or try a stiffer --model"
+            f"the cross-validation RMSE is {evidence.check_rmse_px:.1f} px, at most {max_check_rmse_px:g} px is "
+            "needed: add points, or try a simpler --model"
         )
     return None
 
 
 def _undetermined(n: int, model: ModelChoice) -> str:
-    what = "no transform" if model is ModelChoice.AUTO else f"no transform of the kind {model}"
-    return f"{n} enabled points determine {what}: add points off the line of the others, or try a stiffer --model"
+    what = "no transform" if model is ModelChoice.AUTO else f"no {model} transform"
+    return f"{n} enabled points determine {what}: add points off the line of the others, or try a simpler --model"

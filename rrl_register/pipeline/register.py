@@ -11,18 +11,16 @@ from rrl_register.config import Kind, RegisterConfig
 from rrl_register.errors import UsageError
 from rrl_register.estimation.acceptance import refusal_without_transform
 from rrl_register.exchange.registration import Registration
-from rrl_register.matching.context import MatchingContext
 from rrl_register.matching.estimate import Estimate
-from rrl_register.matching.image_pair import ImagePair
+from rrl_register.matching.image_pair import ImagePair, MatchingContext
 from rrl_register.matching.read_pair import REACH_PX, PairFiles
 from rrl_register.matching.strategy import Counts, Search
 from rrl_register.nn.encoder_choice import spectra
 from rrl_register.nn.inference import LoadedScorer, PatchScorer
 from rrl_register.nn.inference.lazy import LazyScorer
 from rrl_register.nn.patches import default_support
-from rrl_register.pipeline.result import ScoredBy, build_registration
+from rrl_register.pipeline.result import ScoredBy, StageClock, Watch, build_registration
 from rrl_register.pipeline.similarity import measure_similarity, preload_metrics
-from rrl_register.pipeline.timing import StageClock, Watch
 from rrl_register.raster.image_array import ImageLike, as_path
 from rrl_register.raster.memory import bounded_block_cache, working_side
 

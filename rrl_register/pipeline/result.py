@@ -1,18 +1,50 @@
-"""Build the result of a registration out of an estimate; the only place that does."""
+"""Build the result of a registration out of an estimate, and time its stages."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
 
 from rrl_register.config import EstimateConfig
-from rrl_register.estimation.uncertainty import in_file_px, matrix_covariance
+from rrl_register.estimation.cross_validation import in_file_px, matrix_covariance
 from rrl_register.exchange.registration import Registration
 from rrl_register.geometry.tie_points import TiePoints, no_tie_points
 from rrl_register.matching.estimate import Estimate
 from rrl_register.matching.image_pair import ImagePair
 from rrl_register.matching.strategy import Counts
+
+Watch = Callable[[str], None]
+
+
+class StageClock:
+    """Adds up the seconds of named stages.
+
+    Args:
+        watch: Called with the name of each stage as it begins.
+    """
+
+    def __init__(self, watch: Watch | None = None) -> None:
+        self.seconds: dict[str, float] = {}
+        self._watch = watch
+        self._within = 0.0
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        """Time a block; the seconds of a stage within a stage count for the inner one alone."""
+        if self._watch:
+            self._watch(name)
+        outer, self._within = self._within, 0.0
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            elapsed = time.perf_counter() - start
+            self.seconds[name] = self.seconds.get(name, 0.0) + elapsed - self._within
+            self._within = outer + elapsed
 
 
 class ScoredBy(NamedTuple):

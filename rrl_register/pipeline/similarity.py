@@ -16,7 +16,7 @@ import numpy as np
 
 from rrl_register.geometry.arrays import Image, Mask
 from rrl_register.geometry.displacement import Transform
-from rrl_register.geometry.pixel_frame import Frames
+from rrl_register.geometry.window import Frames
 from rrl_register.matching.image_pair import WHOLLY_VALID, ImagePair
 
 Similarity = dict[str, dict[str, float]]

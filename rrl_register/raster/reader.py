@@ -20,9 +20,8 @@ from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
 from rrl_register.errors import InputError, UsageError
-from rrl_register.raster.averaging import Region, read_average
 from rrl_register.raster.grid import Grid, grid_of
-from rrl_register.raster.validity import alpha_bands, is_lossy, valid_pixels
+from rrl_register.raster.region import Region, alpha_bands, is_lossy, read_average, valid_pixels
 
 _VIRTUAL = "/vsi"
 _ARCHIVES = re.compile(r"^(/vsi(?:zip|gzip|tar|7z|rar)/)(?=[^/{])(.+)$")
@@ -207,7 +206,7 @@ def read_bands(
 
     A pixel is valid if the file's nodata values, alpha band and mask say so, every band is finite, and it belongs to
     no undeclared gap: a black border, a missing line or a missing block. Narrow missing lines are interpolated and
-    count as valid (see ``rrl_register.raster.validity``).
+    count as valid (see ``rrl_register.raster.region``).
 
     Args:
         path: The file.

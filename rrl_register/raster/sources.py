@@ -17,7 +17,7 @@ from rasterio.io import DatasetReader
 from rrl_register.geometry.arrays import Array, Mask
 from rrl_register.geometry.window import Box
 from rrl_register.raster.reader import open_dataset, open_quietly, unreadable
-from rrl_register.raster.validity import alpha_bands, is_complete, valid_in_band
+from rrl_register.raster.region import alpha_bands, is_complete, valid_in_band
 
 
 class Source(Protocol):

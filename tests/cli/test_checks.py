@@ -10,9 +10,16 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from rrl_register.cli.checks import require_file, require_outputs, require_two_images
-from rrl_register.cli.command import OneLineErrors
-from rrl_register.cli.options import config_options, refuse_irrelevant_options, verbosity, verbosity_options
+from rrl_register.cli.command import (
+    OneLineErrors,
+    config_options,
+    refuse_irrelevant_options,
+    require_file,
+    require_outputs,
+    require_two_images,
+    verbosity,
+    verbosity_options,
+)
 from rrl_register.config.options import CONFIG_OPTIONS
 from rrl_register.errors import (
     InputError,

@@ -10,11 +10,11 @@ import pytest
 from click.testing import CliRunner
 
 from rrl_register.cli.progress import progress_bar, stages
-from rrl_register.pipeline.timing import StageClock
+from rrl_register.pipeline.result import StageClock
 
 PROGRAM = """
 import click
-from rrl_register.cli.options import verbosity_options
+from rrl_register.cli.command import verbosity_options
 from rrl_register.cli.progress import progress_bar, stages
 
 @click.command()

@@ -5,9 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rrl_register.estimation.cross_validation import spatial_blocks
+from rrl_register.estimation.cross_validation import (
+    Uncertainty,
+    in_file_px,
+    matrix_covariance,
+    replicates,
+    spatial_blocks,
+    uncertainty,
+)
 from rrl_register.estimation.displaced_models import DISPLACED_HOMOGRAPHIES
-from rrl_register.estimation.uncertainty import Uncertainty, in_file_px, matrix_covariance, replicates, uncertainty
 from rrl_register.geometry.displacement import AnyFit, Transform, as_transform
 from rrl_register.geometry.homography import fit_homography
 from rrl_register.geometry.transforms import fit_affine, fit_translation, invert, project, similarity, translation

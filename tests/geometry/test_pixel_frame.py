@@ -7,10 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rrl_register.geometry.displacement import Displacement, Transform
-from rrl_register.geometry.pixel_frame import Frame, Frames
 from rrl_register.geometry.tie_points import TiePoints
 from rrl_register.geometry.transforms import project
-from rrl_register.geometry.window import Rectangle
+from rrl_register.geometry.window import Frame, Frames, Rectangle
 
 MATRIX = np.array([[1.1, 0.2, -30], [-0.1, 0.9, 12], [1e-5, -2e-5, 1]])
 PLACES = np.array([(10.0, 20.0), (300.0, 15.0), (120.0, 400.0)])

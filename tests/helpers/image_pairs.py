@@ -6,7 +6,7 @@ import numpy as np
 
 from rrl_register.config import Kind
 from rrl_register.geometry.arrays import Image, Mask, Matrix
-from rrl_register.geometry.pixel_frame import Frame
+from rrl_register.geometry.window import Frame
 from rrl_register.matching.image_pair import ImagePair, MatchingImage
 from rrl_register.raster.grid import Grid
 

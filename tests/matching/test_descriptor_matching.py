@@ -12,10 +12,9 @@ from image_pairs import image_pair
 from rrl_register.config import Kind, MatchConfig
 from rrl_register.geometry.tie_points import Matches
 from rrl_register.geometry.transforms import project
-from rrl_register.matching.context import MatchingContext
 from rrl_register.matching.descriptor_matching import match_descriptors
 from rrl_register.matching.guided_matching import GuidedCandidates, locate
-from rrl_register.matching.image_pair import ImagePair
+from rrl_register.matching.image_pair import ImagePair, MatchingContext
 from rrl_register.nn.encoder_choice import Spectrum
 
 VISIBLE, OTHER = Spectrum.VISIBLE, Spectrum.OTHER

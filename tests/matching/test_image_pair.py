@@ -17,11 +17,11 @@ from rasterio.crs import CRS
 from image_pairs import image_pair
 from rrl_register.config import Kind, ReadConfig
 from rrl_register.errors import InputError, UsageError
-from rrl_register.estimation.uncertainty import Uncertainty, in_file_px
+from rrl_register.estimation.cross_validation import Uncertainty, in_file_px
 from rrl_register.geometry.displacement import Displacement, Transform
-from rrl_register.geometry.pixel_frame import Frame
 from rrl_register.geometry.tie_points import TiePoints
 from rrl_register.geometry.transforms import project, rescale_matrix
+from rrl_register.geometry.window import Frame
 from rrl_register.matching.image_pair import ImagePair
 from rrl_register.matching.read_pair import read_pair
 

@@ -17,9 +17,8 @@ from rasterio.enums import Resampling
 from rasterio.vrt import WarpedVRT
 
 from rrl_register.config import Kind, ReadConfig
-from rrl_register.geometry.pixel_frame import Frame, Frames
 from rrl_register.geometry.transforms import project
-from rrl_register.geometry.window import Rectangle
+from rrl_register.geometry.window import Frame, Frames, Rectangle
 from rrl_register.matching import read_pair as pair_files
 from rrl_register.matching.image_pair import ImagePair
 from rrl_register.matching.read_pair import PairFiles

@@ -124,9 +124,9 @@ def test_of_a_reduced_scene_the_result_is_one_of_the_files(refitted: Refit) -> N
 @pytest.mark.parametrize(
     ("table", "model", "said"),
     [
-        (tied(3), ModelChoice.HOMOGRAPHY, "3 enabled points determine no transform of the kind homography"),
+        (tied(3), ModelChoice.HOMOGRAPHY, "3 enabled points determine no homography transform"),
         (tied(3, np.array([[-1.0, 0, 150], [0, 1, 0], [0, 0, 1]])), ModelChoice.AFFINE, "turns the image over"),
-        (tied(20, off=13), ModelChoice.TRANSLATION, "more than half are needed: switch off those that are wrong"),
+        (tied(20, off=13), ModelChoice.TRANSLATION, "more than half are needed: disable the wrong ones"),
     ],
     ids=["too few", "mirrored", "contradiction"],
 )

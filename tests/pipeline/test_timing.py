@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from rrl_register.pipeline import timing as clock
-from rrl_register.pipeline.timing import StageClock
+from rrl_register.pipeline import result as clock
+from rrl_register.pipeline.result import StageClock
 
 
 def test_a_stage_within_a_stage_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:

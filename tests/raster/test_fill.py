@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from rrl_register.raster.validity import (
+from rrl_register.raster.region import (
     all_zero,
     black_border,
     bridge_lines,

@@ -1,4 +1,4 @@
-"""Points worth matching: corners of the structure, spread over the scene."""
+"""Keypoints: corners of the structure, spread over the scene."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from rrl_register.matching.features.oriented_gradients import contrast_normalise
 from rrl_register.parallel import map_row_blocks
 
 _INTEGRATION = 2.5
-"""Standard deviation of the window that gathers a corner's gradients, px: wide, for spectra differ in detail."""
+"""Standard deviation of the window that gathers a corner's gradients, px: wide, because spectra differ in detail."""
 _SUPPRESSION = 4
 """Least distance between keypoints (chessboard), px."""
 
 
 def detect(image: Image, valid: Mask, n: int = 400, margin: int = 8) -> Points:
-    """Corners of the contrast-normalised structure, spread by buckets.
+    """Detect corners of the contrast-normalised structure, spread by buckets.
 
     Source: the smaller eigenvalue of the structure tensor (Shi and Tomasi 1994), here of gradients divided by the mean
-    gradient around, so that corners are found in dim areas and in other spectra, too.
+    gradient around, which finds corners in dim areas and in other spectra, too.
 
     Args:
-        image: (H, W) float32.
-        valid: (H, W) bool.
-        n: points at most.
-        margin: least distance (chessboard) from the image border and from invalid pixels, px.
+        image: ``(H, W)`` float32.
+        valid: ``(H, W)`` bool.
+        n: Largest number of points.
+        margin: Least distance (chessboard) from the image border and from invalid pixels, px.
 
     Returns:
         (m, 2) float64 points (x, y) at pixel centres, m <= n, strongest of each bucket first.
@@ -39,13 +39,13 @@ def detect(image: Image, valid: Mask, n: int = 400, margin: int = 8) -> Points:
 
 
 def corner_response(image: Image, valid: Mask) -> Image:
-    """Smaller eigenvalue of the structure tensor of the contrast-normalised gradients, (H, W) float32, >= 0."""
+    """Return the smaller eigenvalue of the structure tensor of the contrast-normalised gradients, ``(H, W)`` >= 0."""
     gx, gy = contrast_normalised_gradients(image, valid)
     response = np.empty_like(gx)
     halo = int(np.ceil(4 * _INTEGRATION)) + 1
 
     def respond(rows: slice) -> None:
-        """Fills in some rows; those around are needed for the blurs."""
+        """Compute some rows; the blurs need those around."""
         first, last = max(0, rows.start - halo), rows.stop + halo
         x, y = gx[first:last], gy[first:last]
         blurred = (cv2.GaussianBlur(product, (0, 0), _INTEGRATION) for product in (x * x, y * y, x * y))
@@ -58,13 +58,13 @@ def corner_response(image: Image, valid: Mask) -> Image:
 
 
 def spread_grid(image: Image, valid: Mask, step: int = 32, margin: int = 8) -> Points:
-    """One point per cell of a regular grid, where the structure of the cell is richest.
+    """Select one point per cell of a regular grid, where the structure of the cell is strongest.
 
     Args:
-        image: (H, W) float32.
-        valid: (H, W) bool.
-        step: side of a cell, px.
-        margin: least distance (chessboard) from the image border and from invalid pixels, px.
+        image: ``(H, W)`` float32.
+        valid: ``(H, W)`` bool.
+        step: Side of a cell, px.
+        margin: Least distance (chessboard) from the image border and from invalid pixels, px.
 
     Returns:
         (m, 2) float64 points (x, y) at pixel centres, row of cells by row of cells; cells without structure have none.
@@ -80,7 +80,7 @@ def spread_grid(image: Image, valid: Mask, step: int = 32, margin: int = 8) -> P
 
 
 def _interior(valid: Mask, margin: int) -> Mask:
-    """Pixels farther than ``margin`` from invalid ones, those beyond the image border included."""
+    """Return the pixels farther than ``margin`` from invalid ones and from the image border."""
     framed = np.pad(valid, 1)
     return eroded(framed, margin)[1:-1, 1:-1]
 
@@ -88,7 +88,7 @@ def _interior(valid: Mask, margin: int) -> Mask:
 def _by_buckets(
     rows: NDArray[np.int64], columns: NDArray[np.int64], response: Image, shape: tuple[int, ...], n: int
 ) -> NDArray[np.int64]:
-    """Indices of at most ``n`` points: the first of each bucket, then the second of each, and so on.
+    """Select at most ``n`` points: the first of each bucket, then the second of each, and so on.
 
     Buckets are squares, four points in each if the points were spread evenly.
     """

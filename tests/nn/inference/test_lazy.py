@@ -14,7 +14,7 @@ from rrl_register.errors import InputError
 from rrl_register.nn.encoder_choice import Spectrum
 from rrl_register.nn.inference.lazy import LazyScorer
 from rrl_register.nn.inference.load import load_scorer
-from rrl_register.pipeline.timing import StageClock
+from rrl_register.pipeline.result import StageClock
 
 
 def test_it_answers_as_the_network_does() -> None:

@@ -11,8 +11,8 @@ import rasterio
 from rasterio.windows import Window
 
 from rrl_register.raster import averaging
-from rrl_register.raster.averaging import Region, average_amplitudes
 from rrl_register.raster.reader import read_bands
+from rrl_register.raster.region import Region, average_amplitudes
 
 SHAPE = (60, 84)
 

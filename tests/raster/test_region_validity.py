@@ -13,8 +13,15 @@ from hypothesis import strategies as st
 from rasterio.enums import ColorInterp
 from rasterio.windows import Window
 
-from rrl_register.raster.averaging import Region, read_average
-from rrl_register.raster.validity import alpha_bands, is_complete, is_lossy, valid_in_band, valid_pixels
+from rrl_register.raster.region import (
+    Region,
+    alpha_bands,
+    is_complete,
+    is_lossy,
+    read_average,
+    valid_in_band,
+    valid_pixels,
+)
 
 Make = Callable[..., Path]
 
