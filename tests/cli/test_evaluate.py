@@ -67,7 +67,7 @@ def test_a_set_is_measured(run: Callable[[str], Result], folder: Path) -> None:
 
 
 def test_the_kind_can_be_told(run: Callable[[str], Result]) -> None:
-    assert "sar, as told" in run(SET + " {w} --other-kind sar").stderr
+    assert "sar, as set" in run(SET + " {w} --other-kind sar").stderr
 
 
 def test_a_picture_is_drawn(run: Callable[[str], Result], folder: Path) -> None:

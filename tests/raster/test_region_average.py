@@ -10,7 +10,7 @@ import pytest
 import rasterio
 from rasterio.windows import Window
 
-from rrl_register.raster import averaging
+from rrl_register.raster import region as averaging
 from rrl_register.raster.reader import read_bands
 from rrl_register.raster.region import Region, average_amplitudes
 
