@@ -41,10 +41,8 @@ from rrl_register.nn.blocks import PATCH_SIZE
 from rrl_register.nn.encoder_choice import Spectrum
 from rrl_register.nn.folding import fold_batch_norms
 from rrl_register.nn.precision import autocast, fastest_dtype
-from rrl_register.nn.quick import quicken
 from rrl_register.nn.rrlnet import PatchFeatures, RRLNet
 from rrl_register.nn.weights import load_weights
-from rrl_register.nn.winograd import quicken_convolutions
 
 BATCH = {"cpu": 32, "cuda": 2048}
 MATRIX_SIDE = {"cpu": 1024, "cuda": 8192}
@@ -190,12 +188,6 @@ def build_forms(network: RRLNet, device: torch.device) -> list[Form]:
         forms.append(Form("weights in bfloat16, too", whole))
         made = torch.compile(RRLNet.encode), torch.compile(RRLNet.score)
         forms.append(Form("compiled by PyTorch", whole, *made))
-    elif fastest_dtype(device) == torch.float32:
-        filtered, quick = copy.deepcopy(folded), copy.deepcopy(folded)
-        quicken_convolutions(filtered)
-        quicken(quick)
-        forms.append(Form("Winograd's filtering", filtered))
-        forms.append(Form("MGLA some patches at a time", quick))
     return forms
 
 

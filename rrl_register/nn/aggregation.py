@@ -13,11 +13,11 @@ from rrl_register.nn.blocks import STAGE_CHANNELS, conv_block, dense_head
 from rrl_register.nn.interaction import Interaction, Private
 
 HEAD_STAGES = (2, 3, 4)
-"""Stages (0-based) with MLPP heads: the third to the fifth. The fifth's stage head is the metric network itself."""
+"""Stages (0-based) with MLPP heads: the third to the fifth, whose stage head is the metric network itself."""
 
 
 class Aggregation(nn.Module):
-    """Gathers the private features of all stages, from fine to coarse.
+    """Aggregate the private features of all stages, from fine to coarse.
 
     Stage 1 sees both private maps; every later stage the max-pooled result before it as well.
 
@@ -34,9 +34,9 @@ class Aggregation(nn.Module):
         )
 
     def forward(self, interactions: Iterable[Interaction | Private]) -> Iterator[Tensor]:
-        """Yields the aggregated maps of the five stages, from ``(N, 32, 64, 64)`` to ``(N, 512, 4, 4)`` in the paper.
+        """Yield the aggregated maps of the five stages, from ``(N, 32, 64, 64)`` to ``(N, 512, 4, 4)`` in the paper.
 
-        One after the other, so that who needs the last one only need not hold the others.
+        They come one at a time: a caller that needs the last alone holds no others.
         """
         carried: list[Tensor] = []
         for block, pair in zip(self.blocks, interactions, strict=True):
@@ -53,7 +53,7 @@ class HeadLogits(NamedTuple):
 
 
 class MLPPHeads(nn.Module):
-    """The extra metric heads of multi-loss post-pruning; present in training only.
+    """Extra metric heads of multi-loss post-pruning, present in training only.
 
     Stage heads sit on the aggregated features of stages 3 and 4 (stage 5's is the metric network), module heads on the
     sum of the common features of stages 3 to 5.
@@ -70,7 +70,7 @@ class MLPPHeads(nn.Module):
         )
 
     def forward(self, aggregated: Sequence[Tensor], interactions: Sequence[Interaction]) -> HeadLogits:
-        """Scores the pairs from the earlier stages and from what the pairs have in common."""
+        """Score pairs from their earlier stages and from their common features."""
         stages = [head(aggregated[s])[:, 0] for s, head in zip(HEAD_STAGES[:-1], self.stages, strict=True)]
         modules = [
             head(interactions[s].common_fixed + interactions[s].common_moving)[:, 0]

@@ -17,7 +17,7 @@ class ALFE(nn.Module):
     """Five stages of convolution, batch norm, LeakyReLU, max-pool (from the second on) and MGLA (arXiv 2403.11751).
 
     Args:
-        attention: Whether there is MGLA; without it the stages are plain convolutions.
+        attention: Use MGLA; without it the stages are plain convolutions.
         channels: Channels of the five stages.
     """
 
@@ -30,9 +30,9 @@ class ALFE(nn.Module):
         )
 
     def forward(self, patches: Tensor) -> list[Tensor]:
-        """Encodes ``(N, 1, 64, 64)`` into the five stage outputs, from ``(N, 16, 64, 64)`` to ``(N, 256, 4, 4)``.
+        """Encode ``(N, 1, 64, 64)`` into the five stage outputs, from ``(N, 16, 64, 64)`` to ``(N, 256, 4, 4)``.
 
-        The numbers of channels here are the paper's.
+        The channels are the paper's.
         """
         stages: list[Tensor] = []
         x = patches
@@ -46,13 +46,13 @@ class ALFE(nn.Module):
 
 
 class DescriptorHead(nn.Module):
-    """A unit-length descriptor out of ALFE's last stage, for finding candidates in feature space.
+    """A unit-length descriptor from ALFE's last stage, to find candidates in feature space.
 
-    Not in the paper, which scores given pairs only: a scene needs its candidates found first.
+    Not in the paper, which scores given pairs only.
 
     Args:
         dimensions: Numbers in a descriptor.
-        channels: Channels of the last stage; half of them are kept at each of its positions.
+        channels: Channels of the last stage; half of them remain at each of its positions.
     """
 
     def __init__(self, dimensions: int = DESCRIPTOR_SIZE, channels: int = STAGE_CHANNELS[-1]) -> None:
@@ -62,5 +62,5 @@ class DescriptorHead(nn.Module):
         self.project = nn.Linear(width * STAGE_SIZES[-1] ** 2, dimensions, bias=False)
 
     def forward(self, last_stage: Tensor) -> Tensor:
-        """Turns ``(N, 256, 4, 4)`` into unit vectors ``(N, dimensions)``, single precision."""
+        """Turn ``(N, 256, 4, 4)`` into unit vectors ``(N, dimensions)``, single precision."""
         return functional.normalize(self.project(self.reduce(last_stage).flatten(1)).float(), dim=1)

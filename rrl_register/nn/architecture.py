@@ -1,4 +1,4 @@
-"""What can be switched about RRL-Net's build: its width, its attention, and how two patches are compared."""
+"""Variants of RRL-Net: its width, its attention, and the comparison of two patches."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from rrl_register.errors import InputError
 from rrl_register.nn.blocks import STAGE_CHANNELS
 
 FEWEST_CHANNELS = 4
-"""Channels that the narrowest stage keeps whatever the width."""
+"""Channels of the narrowest stage at any width."""
 LARGEST_WIDTH = 16.0
-"""Above this a network needs gigabytes for its weights alone; a larger number is taken for a mistake."""
+"""Wider networks need gigabytes for their weights alone."""
 
 
 class InteractionKind(StrEnum):
-    """How two patches are compared."""
+    """The comparison of two patches."""
 
     FIL = "fil"
-    """The paper's feature interaction learning: each patch gates the other (arXiv 2403.11751)."""
+    """Feature interaction learning: each patch gates the other (arXiv 2403.11751)."""
     DIFFERENCE = "difference"
-    """What either has more of than the other, with no weights to learn; the simple way that FIL is measured against."""
+    """The positive parts of both differences, without weights: the baseline of FIL."""
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """How an ``RRLNet`` is built; the default is the paper's.
+    """Architecture of an ``RRLNet``; the default is the paper's.
 
     Attributes:
         width: Channels as a multiple of the paper's 16, 32, 64, 128, 256.
         attention: MGLA in encoders and decoders.
-        interaction: How two patches are compared.
+        interaction: Comparison of two patches.
 
     Raises:
-        InputError: If a value is none that a network can be built from.
+        InputError: If no network can be built from a value.
     """
 
     width: float = 1.0
@@ -62,10 +62,10 @@ class Architecture:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Architecture:
-        """The architecture that ``to_dict`` described; what is left out is the paper's.
+        """Read the output of ``to_dict``; keys left out keep the paper's values.
 
         Raises:
-            InputError: If ``values`` is no mapping, or a key or a value in it is unknown.
+            InputError: If ``values`` is no mapping, or has an unknown key or value.
         """
         known = [f.name for f in fields(cls)]
         if not isinstance(values, Mapping):
@@ -76,7 +76,7 @@ class Architecture:
         return cls(**values)
 
     def to_dict(self) -> dict[str, float | bool | str]:
-        """Plain values, for files: ``{"width": 1.0, "attention": True, "interaction": "fil"}``."""
+        """Return plain values for files: ``{"width": 1.0, "attention": True, "interaction": "fil"}``."""
         return {**asdict(self), "interaction": self.interaction.value}
 
 

@@ -1,4 +1,4 @@
-"""The convolution block that every part of RRL-Net is built from."""
+"""Convolution block and dense head, the parts of RRL-Net."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ PATCH_SIZE = 64
 
 
 def conv_block(inputs: int, outputs: int, kernel: int = 3) -> nn.Sequential:
-    """Convolution (He-normal) -> batch norm -> LeakyReLU(0.1), size kept."""
+    """Return convolution (He-normal) -> batch norm -> LeakyReLU(0.1), of the same size."""
     conv = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False)
-    if not conv.weight.is_meta:  # no memory to fill; and PyTorch would load its compiler, which takes seconds
+    if not conv.weight.is_meta:  # has no memory to fill, and PyTorch would load its compiler, which takes seconds
         nn.init.kaiming_normal_(conv.weight, a=LEAK, nonlinearity="leaky_relu")
     return nn.Sequential(conv, nn.BatchNorm2d(outputs), nn.LeakyReLU(LEAK, inplace=True))
 
 
 def dense_head(inputs: int) -> nn.Sequential:
-    """Global average pool -> dense 512 ReLU -> dense 256 ReLU -> dense 1; the logit of a match."""
+    """Return global average pool -> dense 512 ReLU -> dense 256 ReLU -> dense 1, the logit of a match."""
     return nn.Sequential(
         nn.AdaptiveAvgPool2d(1),
         nn.Flatten(),

@@ -1,4 +1,4 @@
-"""The feature reconstruction branch: a decoder that makes ALFE an autoencoder while training (arXiv 2403.11751)."""
+"""Feature reconstruction branch: a decoder that makes ALFE an autoencoder in training (arXiv 2403.11751)."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class Decoder(nn.Module):
     """Four stages of convolution, batch norm, LeakyReLU, bilinear x2 and MGLA, then one channel through a sigmoid.
 
     Args:
-        attention: Whether there is MGLA.
-        channels: Channels of the encoder's five stages, from fine to coarse; the decoder goes back through them.
+        attention: Use MGLA.
+        channels: Channels of the encoder's five stages, from fine to coarse; the decoder takes them in reverse.
     """
 
     def __init__(self, attention: bool = True, channels: Sequence[int] = STAGE_CHANNELS) -> None:
@@ -36,6 +36,6 @@ class Decoder(nn.Module):
         self.output = nn.Sequential(nn.Conv2d(channels[0], 1, 3, padding=1), nn.Sigmoid())
 
     def forward(self, last_stage: Tensor) -> Tensor:
-        """Rebuilds patches ``(N, 1, 64, 64)``, values in (0, 1), from ALFE's last stage ``(N, 256, 4, 4)``."""
+        """Rebuild patches ``(N, 1, 64, 64)``, values in (0, 1), from ALFE's last stage ``(N, 256, 4, 4)``."""
         rebuilt: Tensor = self.output(self.stages(last_stage))
         return rebuilt

@@ -1,4 +1,4 @@
-"""Which of the network's two encoders an image goes through."""
+"""Choice between the two encoders of the network."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from rrl_register.config import Kind
 
 
 class Spectrum(StrEnum):
-    """Which of the two encoders a patch goes through."""
+    """One of the two encoders."""
 
     VISIBLE = "visible"
     OTHER = "other"
 
 
 def spectra(fixed_kind: Kind, moving_kind: Kind) -> tuple[Spectrum, Spectrum]:
-    """The encoders of a pair: the optical image takes the visible one; between two alike the fixed image does."""
+    """Return the encoders of a pair: visible for the optical image; of two alike, for the fixed one."""
     if moving_kind is Kind.OPTICAL and fixed_kind is not Kind.OPTICAL:
         return Spectrum.OTHER, Spectrum.VISIBLE
     return Spectrum.VISIBLE, Spectrum.OTHER

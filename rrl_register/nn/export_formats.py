@@ -1,4 +1,4 @@
-"""The formats that the network is exported to. Importing this loads no PyTorch."""
+"""Formats of network exports. Importing this loads no PyTorch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class ExportFormat(StrEnum):
     SAFETENSORS = "safetensors"
     """Weights alone, for this program's ``--weights``."""
     ONNX = "onnx"
-    """Weights and computation, for ONNX Runtime and what else reads ONNX."""
+    """Weights and computation, for ONNX Runtime and other readers of ONNX."""
     TORCHSCRIPT = "torchscript"
     """Weights and computation, for ``torch.jit.load`` and LibTorch."""
 
@@ -29,23 +29,19 @@ SUFFIXES = {
 ONNX_PACKAGES = ("onnx", "onnxscript")
 
 
-def export_format(output: Path, asked: ExportFormat | None = None) -> ExportFormat:
-    """The format to write a file in: the one asked for, else the one that the file's suffix stands for.
+def export_format(output: Path, requested: ExportFormat | None = None) -> ExportFormat:
+    """Return the requested format, else the one of the file's suffix.
 
     Raises:
-        UsageError: If the suffix stands for none, or what writes the format is not installed.
+        UsageError: If the suffix names no format, or the packages that write it are not installed.
     """
-    chosen = asked or SUFFIXES.get(output.suffix.lower())
+    chosen = requested or SUFFIXES.get(output.suffix.lower())
     if chosen is None:
         known = ", ".join(SUFFIXES)
         raise UsageError(f"no format is known by the suffix of {output}; needed one of {known}; try --format")
     if chosen is ExportFormat.ONNX:
-        _require_onnx()
+        missing = [name for name in ONNX_PACKAGES if find_spec(name) is None]
+        if missing:
+            needed = " and ".join(missing)
+            raise UsageError(f"{needed} not installed; needed to write ONNX; try: pip install 'rrl-register[onnx]'")
     return chosen
-
-
-def _require_onnx() -> None:
-    missing = [name for name in ONNX_PACKAGES if find_spec(name) is None]
-    if missing:
-        needed = " and ".join(missing)
-        raise UsageError(f"{needed} not installed; needed to write ONNX; try: pip install 'rrl-register[onnx]'")

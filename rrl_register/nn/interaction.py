@@ -1,7 +1,7 @@
-"""What two patches have in common and what each has alone: FIL, feature interaction learning (arXiv 2403.11751).
+"""Common and private features of two patches: FIL, feature interaction learning (arXiv 2403.11751).
 
-Beside it the plain difference that FIL is measured against. Of both, the half that depends on one patch alone is a
-module, whose answer is kept for all pairs of the patch; ``interact`` is the half that is left for a pair.
+The plain difference is its baseline. In both, a module computes the half that depends on one patch alone, once for all
+pairs of the patch; ``interact`` computes the half that depends on the pair.
 """
 
 from __future__ import annotations
@@ -16,28 +16,28 @@ from rrl_register.nn.blocks import conv_block
 
 
 class Gated(NamedTuple):
-    """What FIL needs of one patch at one stage: ``feature`` and ``gate``, both ``(N, C, H, W)``."""
+    """Input of FIL for one patch at one stage: ``feature`` and ``gate``, both ``(N, C, H, W)``."""
 
     feature: Tensor
     gate: Tensor
 
-    def picked(self, index: Tensor | slice) -> Gated:
-        """Some of the patches, in the order of ``index``."""
+    def gather(self, index: Tensor | slice) -> Gated:
+        """Select patches, in the order of ``index``."""
         return Gated(self.feature[index], self.gate[index])
 
 
 class Plain(NamedTuple):
-    """What the difference needs of one patch at one stage: the stage output ``feature``, ``(N, C, H, W)``."""
+    """Input of the difference for one patch at one stage: its output ``feature``, ``(N, C, H, W)``."""
 
     feature: Tensor
 
-    def picked(self, index: Tensor | slice) -> Plain:
-        """Some of the patches, in the order of ``index``."""
+    def gather(self, index: Tensor | slice) -> Plain:
+        """Select patches, in the order of ``index``."""
         return Plain(self.feature[index])
 
 
 class Interaction(NamedTuple):
-    """What a pair has in common and what each has alone, all ``(N, C, H, W)``."""
+    """Common and private features of pairs, all ``(N, C, H, W)``."""
 
     common_fixed: Tensor
     common_moving: Tensor
@@ -46,14 +46,14 @@ class Interaction(NamedTuple):
 
 
 class Private(NamedTuple):
-    """What each patch of a pair has alone, ``(N, C, H, W)``: all that is needed to score the pair."""
+    """Private features of pairs, ``(N, C, H, W)``: all that scoring needs."""
 
     private_fixed: Tensor
     private_moving: Tensor
 
 
 class FeatureGate(nn.Module):
-    """FIL's half that depends on one patch alone, so that it is computed once per keypoint and cached."""
+    """FIL's half that depends on one patch alone: computed once per keypoint."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -61,28 +61,28 @@ class FeatureGate(nn.Module):
         self.gate = nn.Sequential(nn.Conv2d(channels, channels, 1, bias=False), nn.BatchNorm2d(channels), nn.Sigmoid())
 
     def forward(self, stage: Tensor) -> Gated:
-        """Turns a stage output ``(N, C, H, W)`` into its feature and its gate."""
+        """Return feature and gate of a stage output ``(N, C, H, W)``."""
         return Gated(self.feature(stage), self.gate(stage))
 
 
 class NoGate(nn.Module):
-    """The difference's half that depends on one patch alone: nothing is computed, and nothing learnt."""
+    """The difference's half that depends on one patch alone: the stage output itself."""
 
     def forward(self, stage: Tensor) -> Plain:
-        """Takes a stage output ``(N, C, H, W)`` for its feature."""
+        """Return a stage output ``(N, C, H, W)`` as the feature."""
         return Plain(stage)
 
 
 def feature_gate(kind: InteractionKind, channels: int) -> FeatureGate | NoGate:
-    """The half of an interaction that depends on one patch alone, for one stage."""
+    """Return the half of an interaction that depends on one patch alone, for one stage."""
     return FeatureGate(channels) if kind is InteractionKind.FIL else NoGate()
 
 
 def interact(fixed: Gated | Plain, moving: Gated | Plain) -> Interaction:
-    """What is common and what is private, by FIL where there are gates, else by the difference.
+    """Return common and private features, by FIL if there are gates, else by the difference.
 
-    FIL: common features f_a g_b and f_b g_a; private features |f_a g_b - f_a| and |f_b g_a - f_b|. Difference: the
-    features themselves are taken for common; private features max(f_a - f_b, 0) and max(f_b - f_a, 0).
+    FIL: common features f_a g_b and f_b g_a; private features |f_a g_b - f_a| and |f_b g_a - f_b|. Difference: common
+    features f_a and f_b; private features max(f_a - f_b, 0) and max(f_b - f_a, 0).
 
     Args:
         fixed: One patch of each pair.
@@ -104,7 +104,7 @@ def interact(fixed: Gated | Plain, moving: Gated | Plain) -> Interaction:
 
 
 def private(fixed: Gated | Plain, moving: Gated | Plain) -> Private:
-    """The private features of ``interact`` without the common ones, which training alone looks at.
+    """Return the private features of ``interact`` alone; only training needs the common ones.
 
     Args:
         fixed: One patch of each pair.
@@ -113,9 +113,8 @@ def private(fixed: Gated | Plain, moving: Gated | Plain) -> Private:
     if isinstance(fixed, Plain) or isinstance(moving, Plain):
         difference = fixed.feature - moving.feature
         return Private(functional.relu(difference), functional.relu(difference.neg()))
-    return Private(_kept_back(fixed.feature, moving.gate), _kept_back(moving.feature, fixed.gate))
-
-
-def _kept_back(feature: Tensor, gate: Tensor) -> Tensor:
-    """What a gate does not let through of a feature; one map in memory at a time."""
-    return (feature * gate).sub_(feature).abs_()
+    # In place: one map in memory at a time.
+    return Private(
+        (fixed.feature * moving.gate).sub_(fixed.feature).abs_(),
+        (moving.feature * fixed.gate).sub_(moving.feature).abs_(),
+    )

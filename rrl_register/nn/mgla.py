@@ -9,20 +9,19 @@ from torch import Tensor, nn
 
 
 def mgla_kernel_size(length: int) -> int:
-    """Width of the 1-D convolution along a dimension of ``length``: int((log2 length + 1) / 2), plus 1 if even."""
+    """Return the width of the 1-D convolution along a dimension: int((log2 length + 1) / 2), plus 1 if even."""
     k = int((math.log2(length) + 1) / 2)
     return k if k % 2 else k + 1
 
 
 class MGLA(nn.Module):
-    """Gates a feature map along channel, height and width.
+    """Gate a feature map along channel, height and width.
 
-    For each dimension d: the mean over d, softened over all its positions, gives global weights; the weighted sum over
-    those positions gives one number per index of d; a 1-D convolution along d captures local dependence; a sigmoid
-    makes it a gate.
+    For each dimension d: a softmax of the mean over d, taken over all its positions, makes global weights; the weighted
+    sum over those positions is one number per index of d; a 1-D convolution along d captures local dependence; a
+    sigmoid makes it a gate.
 
-    The three weighted sums are written as batched matrix-vector products on the channels-last layout, so that a
-    channels-last input is read in place: no permuted copy of the map is made.
+    The weighted sums are batched matrix-vector products that read a channels-last map in place, without a copy.
 
     Args:
         channels: Channels of the feature map.
@@ -36,23 +35,23 @@ class MGLA(nn.Module):
         self.local_width = _local(size)
 
     def gates(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The gates of a map ``(N, C, H, W)``: ``(N, C)``, ``(N, H)`` and ``(N, W)``, values in (0, 1)."""
+        """Return the gates of a map ``(N, C, H, W)``: ``(N, C)``, ``(N, H)`` and ``(N, W)``, values in (0, 1)."""
         n, c, h, w = x.shape
         last = x.permute(0, 2, 3, 1)
-        over_channel = soft(last.mean(3)).reshape(n, 1, h * w)
-        over_height = soft(last.mean(1)).reshape(n, w * c, 1)
-        over_width = soft(last.mean(2)).reshape(n * h, c, 1)
+        over_channel = _soft(last.mean(3)).reshape(n, 1, h * w)
+        over_height = _soft(last.mean(1)).reshape(n, w * c, 1)
+        over_width = _soft(last.mean(2)).reshape(n * h, c, 1)
         by_channel = torch.bmm(over_channel, last.reshape(n, h * w, c)).reshape(n, c)
         by_height = torch.bmm(last.reshape(n, h, w * c), over_height).reshape(n, h)
         by_width = torch.bmm(last.reshape(n * h, w, c), over_width).reshape(n, h, w).sum(1)
         return (
-            gate(self.local_channel, by_channel),
-            gate(self.local_height, by_height),
-            gate(self.local_width, by_width),
+            _gate(self.local_channel, by_channel),
+            _gate(self.local_height, by_height),
+            _gate(self.local_width, by_width),
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Returns ``x`` times its three gates; ``(N, C, H, W)`` in and out."""
+        """Return ``x`` times its three gates; ``(N, C, H, W)`` in and out."""
         channel, height, width = self.gates(x)
         position = height[:, None, :, None] * width[:, None, None, :]
         return x * position * channel[:, :, None, None]
@@ -63,11 +62,11 @@ def _local(length: int) -> nn.Conv1d:
     return nn.Conv1d(1, 1, k, padding=k // 2, bias=False)
 
 
-def soft(mean: Tensor) -> Tensor:
-    """Softmax over all positions of a map ``(N, A, B)``, in single precision, returned in the map's dtype."""
+def _soft(mean: Tensor) -> Tensor:
+    """Return the softmax over all positions of a map ``(N, A, B)``, computed in single precision."""
     return mean.flatten(1).softmax(1, dtype=torch.float32).to(mean.dtype).reshape(mean.shape)
 
 
-def gate(local: nn.Conv1d, values: Tensor) -> Tensor:
-    """What the weighted sums along a dimension, ``(N, length)``, make of themselves: its gate, values in (0, 1)."""
+def _gate(local: nn.Conv1d, values: Tensor) -> Tensor:
+    """Return the gate of a dimension from its weighted sums ``(N, length)``; values in (0, 1)."""
     return torch.sigmoid(local(values[:, None])[:, 0]).to(values.dtype)

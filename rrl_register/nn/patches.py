@@ -1,4 +1,4 @@
-"""Patches around points: 64 x 64 px for the network, whatever ground they cover."""
+"""Cut patches around points: 64 x 64 px for the network, of any ground support."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ _ROWS_PER_CALL = 256 * PATCH_SIZE
 
 
 def default_support(fixed_kind: Kind, moving_kind: Kind, shape: tuple[int, int]) -> int:
-    """Ground under a patch, px a side: 128 where speckle has to be averaged down, else 64; less in small images."""
+    """Return the side of the ground under a patch, px: 128 to average SAR speckle, else 64; less in small images."""
     wanted = 128 if Kind.SAR in (fixed_kind, moving_kind) else 64
     return max((s for s in SUPPORTS if s <= wanted and s <= min(shape) // 2), default=SUPPORTS[0])
 
 
 class PatchCutter:
-    """Cuts patches out of one image.
+    """Cut patches from one image.
 
     Args:
-        image: ``(H, W)`` float32 in [0, 1]; invalid pixels are filled with the mean of the valid ones, so that their
-            edge is no structure.
+        image: ``(H, W)`` float32 in [0, 1]; invalid pixels are filled with the mean of the valid ones, so that no
+            edge appears.
         valid: ``(H, W)`` bool.
-        support: Side of the ground that a patch covers, px; the image is averaged down by ``support / 64`` first.
+        support: Side of the ground under a patch, px; the image is first averaged down by ``support / 64``.
     """
 
     def __init__(self, image: NDArray[np.float32], valid: NDArray[np.bool_], support: int) -> None:
@@ -40,7 +40,7 @@ class PatchCutter:
         self._ratio = np.array(self._image.shape[::-1]) / image.shape[::-1]
 
     def cut(self, points: NDArray[np.float64]) -> NDArray[np.float32]:
-        """Patches ``(N, 1, 64, 64)`` centred on points ``(N, 2)``, (x, y); beyond the image its edge is repeated."""
+        """Return patches ``(N, 1, 64, 64)`` centred on points ``(N, 2)``, (x, y); the image's edges are repeated."""
         if not len(points):
             return np.empty((0, 1, PATCH_SIZE, PATCH_SIZE), np.float32)
         axis = np.arange(PATCH_SIZE, dtype=np.float32) - (PATCH_SIZE - 1) / 2

@@ -1,4 +1,4 @@
-"""The number format that a device multiplies fastest."""
+"""The number format that a device computes fastest in."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 
 
 def fastest_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 where the hardware multiplies it, else single precision: emulated bfloat16 is slower than that."""
+    """Return bfloat16 if the hardware multiplies it, else single precision, which beats emulated bfloat16."""
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
     native = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
@@ -14,6 +14,6 @@ def fastest_dtype(device: torch.device) -> torch.dtype:
 
 
 def autocast(device: torch.device) -> torch.autocast:
-    """A context in which networks compute in the device's fastest format."""
+    """Return a context in which networks compute in the device's fastest format."""
     dtype = fastest_dtype(device)
     return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)

@@ -1,7 +1,7 @@
 """RRL-Net, the relational representation learning network (arXiv 2403.11751), split into "per patch" and "per pair".
 
-``encode`` does all that depends on one patch alone (ALFE, FIL's halves, the descriptor) and its result can be kept;
-``score`` does what is left for a pair (FIL's products, aggregation, metric network).
+``encode`` computes all that depends on one patch alone (ALFE, FIL's halves, the descriptor), once for all its pairs;
+``score`` computes the rest of a pair (FIL's products, aggregation, metric network).
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from rrl_register.nn.interaction import Gated, Plain, feature_gate, interact, pr
 
 @dataclass(frozen=True)
 class PatchFeatures:
-    """What the network knows of ``N`` patches of one spectrum.
+    """Features of ``N`` patches of one spectrum.
 
     Attributes:
-        spectrum: The encoder they went through.
-        stages: What each stage's interaction needs: feature and gate, or the feature alone, ``(N, C, H, W)``.
+        spectrum: The encoder used.
+        stages: Input of each stage's interaction: feature and gate, or the feature alone, ``(N, C, H, W)``.
         descriptors: Unit vectors, ``(N, 128)``, single precision.
-        last_stage: ALFE's last stage ``(N, 256, 4, 4)``, which the decoder rebuilds the patch from.
+        last_stage: ALFE's last stage ``(N, 256, 4, 4)``, the decoder's input.
     """
 
     spectrum: Spectrum
@@ -41,13 +41,13 @@ class PatchFeatures:
         return len(self.descriptors)
 
     def __getitem__(self, index: Tensor | slice) -> PatchFeatures:
-        """The features of some of the patches, in the order of ``index``."""
-        stages = tuple(stage.picked(index) for stage in self.stages)
+        """Select patches, in the order of ``index``."""
+        stages = tuple(stage.gather(index) for stage in self.stages)
         return PatchFeatures(self.spectrum, stages, self.descriptors[index], self.last_stage[index])
 
 
 class SpectrumBranch(nn.Module):
-    """All that one spectrum has for itself: encoder, FIL gates, descriptor head and, in training, the decoder."""
+    """The modules of one spectrum: encoder, FIL gates, descriptor head and, in training, the decoder."""
 
     def __init__(self, training_heads: bool, architecture: Architecture) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class RRLNet(nn.Module):
     """The whole network.
 
     Args:
-        training_heads: Build the MLPP heads and the decoders too. Weights for inference have none of them.
+        training_heads: Build the MLPP heads and the decoders, which inference does without.
         architecture: Width, attention and interaction. Shapes of features are given for the paper's width.
     """
 
@@ -76,13 +76,13 @@ class RRLNet(nn.Module):
         self.heads = MLPPHeads(channels) if training_heads else None
 
     def branch(self, spectrum: Spectrum) -> SpectrumBranch:
-        """The modules of one spectrum."""
+        """Return the modules of one spectrum."""
         module = self.branches[spectrum.value]
         assert isinstance(module, SpectrumBranch)
         return module
 
     def describe(self, patches: Tensor, spectrum: Spectrum) -> Tensor:
-        """Descriptors only: ``(N, 1, 64, 64)`` in [0, 1] -> unit vectors ``(N, 128)``.
+        """Turn patches ``(N, 1, 64, 64)`` in [0, 1] into unit descriptors ``(N, 128)``.
 
         Raises:
             ValueError: If the patches have another shape.
@@ -92,7 +92,7 @@ class RRLNet(nn.Module):
         return descriptors
 
     def encode(self, patches: Tensor, spectrum: Spectrum) -> PatchFeatures:
-        """Everything that depends on one patch alone.
+        """Compute all that depends on one patch alone.
 
         Args:
             patches: ``(N, 1, 64, 64)``, values in [0, 1].
@@ -113,7 +113,7 @@ class RRLNet(nn.Module):
         left: Tensor | None = None,
         right: Tensor | None = None,
     ) -> Tensor:
-        """Probabilities ``(N,)`` that pairs of patches show the same place.
+        """Return the probabilities ``(N,)`` that pairs of patches show the same place.
 
         Args:
             visible: Features of the visible patches.
@@ -133,9 +133,9 @@ class RRLNet(nn.Module):
         left: Tensor | None = None,
         right: Tensor | None = None,
     ) -> Tensor:
-        """What ``score`` puts through its sigmoid, ``(N,)``, single precision.
+        """Return the logits ``(N,)`` of ``score``, single precision.
 
-        Of the five stages only one is held for all pairs at a time: the first ones are large.
+        Only one of the five stages is held for all pairs at a time, because the first ones are large.
         """
         for aggregated in self.aggregation(private(a, b) for a, b in _pairs(visible, other, left, right)):
             last = aggregated
@@ -143,31 +143,31 @@ class RRLNet(nn.Module):
         return logits[:, 0].float()
 
     def training_logits(self, visible: PatchFeatures, other: PatchFeatures) -> tuple[Tensor, HeadLogits]:
-        """The network's logits and those of the MLPP heads.
+        """Return the network's logits and those of the MLPP heads.
 
         Raises:
-            RuntimeError: If the heads have been pruned.
+            RuntimeError: If the network has no heads.
         """
         if self.heads is None:
-            raise RuntimeError("the MLPP heads have been pruned: build RRLNet(training_heads=True) to train")
+            raise RuntimeError("the network has no MLPP heads: build RRLNet(training_heads=True) to train")
         interactions = [interact(a, b) for a, b in _pairs(visible, other)]
         aggregated = list(self.aggregation(interactions))
         return self.metric(aggregated[-1])[:, 0].float(), self.heads(aggregated, interactions)
 
     def reconstruct(self, features: PatchFeatures) -> Tensor:
-        """The decoder's picture ``(N, 1, 64, 64)`` of encoded patches.
+        """Rebuild encoded patches ``(N, 1, 64, 64)`` by the decoder.
 
         Raises:
-            RuntimeError: If the decoders have been pruned.
+            RuntimeError: If the network has no decoders.
         """
         decoder = self.branch(features.spectrum).decoder
         if decoder is None:
-            raise RuntimeError("the decoders have been pruned: build RRLNet(training_heads=True) to train")
+            raise RuntimeError("the network has no decoders: build RRLNet(training_heads=True) to train")
         rebuilt: Tensor = decoder(features.last_stage)
         return rebuilt
 
     def on(self, device: torch.device, dtype: torch.dtype | None = None) -> RRLNet:
-        """Moves the network to a device, in place, channels-last: the layout that its parts are written for.
+        """Move the network to a device, in place, channels-last.
 
         Args:
             device: To compute on.
@@ -177,43 +177,27 @@ class RRLNet(nn.Module):
         return self
 
     def _input(self, patches: Tensor) -> Tensor:
-        """Standardised patches in the format of the weights."""
-        first = next(self.parameters())
-        return standardise(_checked(patches)).to(first.dtype)
-
-    def prune(self) -> RRLNet:
-        """Drops the MLPP heads and both decoders, in place; what ``encode`` and ``score`` return does not change."""
-        self.heads = None
-        for spectrum in Spectrum:
-            self.branch(spectrum).decoder = None
-        return self
+        """Return standardised patches in the format of the weights."""
+        if patches.ndim != 4 or patches.shape[1:] != (1, PATCH_SIZE, PATCH_SIZE):
+            raise ValueError(f"patches of shape {tuple(patches.shape)}, (N, 1, {PATCH_SIZE}, {PATCH_SIZE}) needed")
+        return standardise(patches).to(next(self.parameters()).dtype)
 
 
 def standardise(patches: Tensor) -> Tensor:
-    """Each patch with its own mean 0 and standard deviation 1 (a flat patch stays near 0), channels-last."""
+    """Scale each patch to mean 0 and standard deviation 1 (a flat one stays near 0), channels-last."""
     std, mean = torch.std_mean(patches.float(), dim=(1, 2, 3), keepdim=True, correction=0)
     return ((patches - mean) / (std + 1e-2)).contiguous(memory_format=torch.channels_last)
-
-
-def _checked(patches: Tensor) -> Tensor:
-    if patches.ndim != 4 or patches.shape[1:] != (1, PATCH_SIZE, PATCH_SIZE):
-        raise ValueError(f"patches of shape {tuple(patches.shape)}, (N, 1, {PATCH_SIZE}, {PATCH_SIZE}) needed")
-    return patches
 
 
 def _pairs(
     visible: PatchFeatures, other: PatchFeatures, left: Tensor | None = None, right: Tensor | None = None
 ) -> Iterator[tuple[Gated | Plain, Gated | Plain]]:
-    """What is known of both patches of the pairs, stage by stage."""
+    """Yield the features of both patches of the pairs, stage by stage."""
     if (visible.spectrum, other.spectrum) != (Spectrum.VISIBLE, Spectrum.OTHER):
         raise ValueError(f"features of ({visible.spectrum}, {other.spectrum}), (visible, other) needed in this order")
-    # shape[0] and not len(): what exports the network follows the one, and takes the other for a constant.
+    # shape[0] and not len(): exporters trace the former, and take the latter for a constant.
     n_left, n_right = ((f.descriptors if i is None else i).shape[0] for f, i in ((visible, left), (other, right)))
     if n_left != n_right:
         raise ValueError(f"features of {n_left} visible and {n_right} other patches, pairs of them needed")
     for a, b in zip(visible.stages, other.stages, strict=True):
-        yield _picked(a, left), _picked(b, right)
-
-
-def _picked(stage: Gated | Plain, index: Tensor | None) -> Gated | Plain:
-    return stage if index is None else stage.picked(index)
+        yield a if left is None else a.gather(left), b if right is None else b.gather(right)

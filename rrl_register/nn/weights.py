@@ -1,4 +1,4 @@
-"""Weights on disk: pruned, half precision, safetensors with a checksum and the architecture; never unpickled."""
+"""Weights on disk: pruned, half precision, safetensors with checksum and architecture; never unpickled."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from torch import Tensor
 from rrl_register.errors import InputError
 from rrl_register.nn.architecture import PAPER, Architecture
 from rrl_register.nn.rrlnet import RRLNet
+from rrl_register.raster.writer import atomic_path
 
 SCHEMA = "rrlnet-1"
 SHIPPED = "rrlnet.safetensors"
@@ -24,13 +25,12 @@ SHIPPED = "rrlnet.safetensors"
 
 @dataclass(frozen=True)
 class Weights:
-    """Weights for inference, and what is known of them.
+    """Weights for inference and their metadata.
 
     Attributes:
         state: State dict without heads and decoders, half precision, on the CPU; it fits the architecture.
-        notes: What a file of them says of itself: schema, checksum, architecture (as JSON), and where known name,
-            recipe and the like.
-        architecture: Of the network that they are for.
+        notes: Metadata of a file: schema, checksum, architecture (as JSON), name, and perhaps recipe and the like.
+        architecture: Architecture of their network.
     """
 
     state: dict[str, Tensor]
@@ -43,7 +43,7 @@ class Weights:
         return f"{self.notes['name']} {self.notes['checksum'][:8]}"
 
     def network(self) -> RRLNet:
-        """A network with these weights, in evaluation mode, single precision, on the CPU."""
+        """Build a network with these weights, in evaluation mode, single precision, on the CPU."""
         net = _skeleton(self.architecture)
         state = {k: v.float() if v.is_floating_point() else v.clone() for k, v in self.state.items()}
         net.load_state_dict(state, assign=True)
@@ -51,18 +51,19 @@ class Weights:
 
 
 def prune_weights(state: Mapping[str, Tensor], notes: Mapping[str, str], architecture: Architecture = PAPER) -> Weights:
-    """What inference needs of a network's state, in half precision.
+    """Keep what inference needs of a network's state, in half precision.
 
     Args:
         state: State dict of an ``RRLNet``, with or without heads.
-        notes: What else the weights should say of themselves (name, recipe, date).
-        architecture: Of that network.
+        notes: Further metadata (name, recipe, date).
+        architecture: Architecture of that network.
 
     Raises:
-        InputError: If the state is of another network, or holds what half precision cannot.
+        InputError: If the state is of another network, or overflows half precision.
     """
     names = _skeleton(architecture).state_dict().keys()
-    pruned = {name: _half(state[name]) for name in names if name in state}
+    kept = {name: state[name].detach().cpu() for name in names if name in state}
+    pruned = {k: (v.half() if v.is_floating_point() else v).contiguous() for k, v in kept.items()}
     misfit = _misfit(pruned, architecture)
     if misfit:
         raise InputError(f"the weights do not fit this network ({misfit}): give those of the architecture named")
@@ -73,35 +74,21 @@ def prune_weights(state: Mapping[str, Tensor], notes: Mapping[str, str], archite
     return Weights(pruned, {"name": "unnamed", **notes, **own}, architecture)
 
 
-def save_weights(
-    path: Path, state: Mapping[str, Tensor], notes: Mapping[str, str], architecture: Architecture = PAPER
-) -> None:
-    """Writes a network's state without heads and decoders, in half precision.
-
-    Args:
-        path: Where to; replaced as a whole.
-        state: State dict of an ``RRLNet``, with or without heads.
-        notes: What else the file should say of itself (name, recipe, date).
-        architecture: Of that network.
+def write_weights(path: Path, weights: Weights) -> None:
+    """Write weights to a safetensors file, which is replaced as a whole.
 
     Raises:
-        InputError: As ``prune_weights``.
+        UsageError, WriteError: If the file cannot be written there.
     """
-    write_weights(path, prune_weights(state, {"name": path.stem, **notes}, architecture))
-
-
-def write_weights(path: Path, weights: Weights) -> None:
-    """Writes weights to a safetensors file; replaced as a whole."""
-    temporary = path.with_name(path.name + ".partial")
-    temporary.write_bytes(save(weights.state, weights.notes))
-    temporary.replace(path)
+    with atomic_path(path, overwrite=True) as temporary:
+        temporary.write_bytes(save(weights.state, weights.notes))
 
 
 def load_weights(path: Path | None = None) -> tuple[RRLNet, str]:
-    """A network for inference and the name of its weights.
+    """Load a network for inference and the name of its weights.
 
     Args:
-        path: A file of ``save_weights``; None: the weights shipped with the package.
+        path: A file of ``write_weights``; None: the weights shipped with the package.
 
     Returns:
         The network, in evaluation mode, single precision, on the CPU, and ``<name> <first digits of the checksum>``.
@@ -114,10 +101,10 @@ def load_weights(path: Path | None = None) -> tuple[RRLNet, str]:
 
 
 def read_weights(path: Path | None = None) -> Weights:
-    """Reads a weights file, and believes nothing of it that was not checked.
+    """Read a weights file and check all of it.
 
     Args:
-        path: A file of ``save_weights``; None: the weights shipped with the package.
+        path: A file of ``write_weights``; None: the weights shipped with the package.
 
     Raises:
         InputError: If the file is missing, is no weights file of this schema, or fails its checksum.
@@ -136,12 +123,12 @@ def read_weights(path: Path | None = None) -> Weights:
     misfit = _misfit(state, architecture)
     if misfit:
         raise InputError(f"{path} does not fit this network ({misfit}): export the weights again")
-    own = {"architecture": json.dumps(architecture.to_dict())}
-    return Weights(state, {"name": path.stem, **notes, **own}, architecture)
+    notes = {"name": path.stem, **notes, "architecture": json.dumps(architecture.to_dict())}
+    return Weights(state, notes, architecture)
 
 
 def checksum(state: Mapping[str, Tensor]) -> str:
-    """SHA-256 over names, shapes and bytes of a state dict, in the order of the names."""
+    """Return the SHA-256 of names, shapes and bytes of a state dict, in the order of the names."""
     digest = hashlib.sha256()
     for name in sorted(state):
         tensor = state[name].detach().cpu().contiguous()
@@ -151,13 +138,13 @@ def checksum(state: Mapping[str, Tensor]) -> str:
 
 
 def _skeleton(architecture: Architecture) -> RRLNet:
-    """A network for inference without memory behind its weights, so that a file cannot ask for more than it holds."""
+    """Build a network without memory for its weights, so that a file cannot demand more than it holds."""
     with torch.device("meta"):
         return RRLNet(training_heads=False, architecture=architecture)
 
 
 def _misfit(state: Mapping[str, Tensor], architecture: Architecture) -> str | None:
-    """The first thing about a state that keeps a network from taking it."""
+    """Return the first reason why a state does not fit a network; None if it fits."""
     needed = _skeleton(architecture).state_dict()
     for name in sorted(needed.keys() ^ state.keys()):
         return f"{name} is {'missing' if name in needed else 'not one of its weights'}"
@@ -166,11 +153,6 @@ def _misfit(state: Mapping[str, Tensor], architecture: Architecture) -> str | No
         if (seen.shape, seen.is_floating_point()) != (tensor.shape, tensor.is_floating_point()):
             return f"{name} is {seen.dtype} {tuple(seen.shape)}, not {tensor.dtype} {tuple(tensor.shape)}"
     return None
-
-
-def _half(tensor: Tensor) -> Tensor:
-    tensor = tensor.detach().cpu()
-    return (tensor.half() if tensor.is_floating_point() else tensor).contiguous()
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -182,7 +164,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def _architecture(path: Path, text: str | None) -> Architecture:
-    """The architecture that a file names; files that name none are the paper's."""
+    """Read the architecture that a file names; default is the paper's."""
     try:
         return PAPER if text is None else Architecture.from_dict(json.loads(text))
     except (ValueError, InputError) as error:

@@ -1,4 +1,4 @@
-"""The network in one file for elsewhere: weights alone, or weights and computation as ONNX or TorchScript."""
+"""Export the network to one file: weights alone, or weights and computation as ONNX or TorchScript."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ OUTPUTS = ("probability", "visible_descriptor", "other_descriptor")
 NOTES_FILE = "rrl_register.json"
 """Name under which a TorchScript file keeps its notes, for ``torch.jit.load(..., _extra_files={NOTES_FILE: ""})``."""
 OPSET = 18
-"""Of ONNX; the oldest that PyTorch's exporter writes without converting, so that the most runtimes read it."""
+"""The oldest of ONNX that PyTorch's exporter writes without conversion, for the most runtimes."""
 _SHIPPED_LICENCE = "Apache-2.0"
 _TRACED_PAIRS = 3
 
 
 class PairScorer(nn.Module):
-    """The network as one function of pairs of patches, as it is exported.
+    """The network as one function of pairs of patches, for export.
 
     Args:
         network: Pruned, in evaluation mode; its batch norms are folded in place.
@@ -48,27 +48,27 @@ class PairScorer(nn.Module):
         fold_batch_norms(network)
 
     def forward(self, visible: Tensor, other: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Scores and describes pairs.
+        """Score and describe pairs.
 
         Args:
             visible: ``(N, 1, 64, 64)``, single precision, values in [0, 1].
-            other: The patches of the other spectrum, alike.
+            other: The patches of the other spectrum, of the same shape.
 
         Returns:
-            Probabilities ``(N,)`` that a pair shows the same place, and unit descriptors ``(N, 128)`` of either.
+            Probabilities ``(N,)`` that a pair shows the same place, and unit descriptors ``(N, 128)`` of both.
         """
         one, two = self.network.encode(visible, Spectrum.VISIBLE), self.network.encode(other, Spectrum.OTHER)
         return self.network.score(one, two), one.descriptors, two.descriptors
 
 
 def source_weights(source: Path | None, name: str | None = None, new_name: str = "rrlnet") -> Weights:
-    """The weights to export.
+    """Read the weights to export.
 
     Args:
         source: A weights file, or a checkpoint of a training, whose averaged weights are taken; None: the weights
             shipped with the package.
-        name: What they are to call themselves; None: what they call themselves already.
-        new_name: What weights without a name, from a checkpoint, call themselves if ``name`` is None.
+        name: New name; None: the present one.
+        new_name: Name of weights from a checkpoint, which has none, if ``name`` is None.
 
     Raises:
         InputError: If the file is neither, or does not fit its architecture.
@@ -82,13 +82,13 @@ def source_weights(source: Path | None, name: str | None = None, new_name: str =
 
 
 def export_weights(weights: Weights, output: Path, kind: ExportFormat, overwrite: bool = False) -> None:
-    """Writes weights, or the network with them, to one file.
+    """Write weights, or the network with them, to one file.
 
     Args:
         weights: Of ``source_weights`` or ``read_weights``.
         output: The file to write.
         kind: Its format. ONNX needs the extra ``onnx``.
-        overwrite: Whether an existing file may be replaced.
+        overwrite: Replace an existing file.
 
     Raises:
         OutputExistsError, UsageError, InputError: As ``raster.writer.atomic_path``.
@@ -120,7 +120,7 @@ def _checkpoint_weights(path: Path, name: str) -> Weights:
 def _write_onnx(path: Path, weights: Weights) -> None:
     scorer = PairScorer(weights.network())
     pairs = {0: torch.export.Dim("pairs")}
-    with _quiet():
+    with quiet_exporters():
         program = torch.onnx.export(
             scorer,
             _example(),
@@ -133,27 +133,27 @@ def _write_onnx(path: Path, weights: Weights) -> None:
         )
     assert program is not None
     for node in program.model.graph.all_nodes():
-        node.metadata_props.clear()  # where in whose files the exporter found it
+        node.metadata_props.clear()  # source lines of the exporting machine
     program.model.metadata_props.update(weights.notes)
     program.save(path, external_data=False)
 
 
 def _write_torchscript(path: Path, weights: Weights) -> None:
     scorer = PairScorer(weights.network())
-    with _quiet(), torch.no_grad():
+    with quiet_exporters(), torch.no_grad():
         traced = torch.jit.trace(scorer, _example(), check_trace=False)  # type: ignore[no-untyped-call]
         torch.jit.save(traced, str(path), _extra_files={NOTES_FILE: json.dumps(weights.notes)})
 
 
 def _example() -> tuple[Tensor, Tensor]:
-    """Pairs to trace with: some of them, so that their number is not taken for a constant."""
+    """Return some pairs to trace with, so that their number is not taken for a constant."""
     one, two = torch.rand(2, _TRACED_PAIRS, 1, PATCH_SIZE, PATCH_SIZE, generator=torch.Generator().manual_seed(0))
     return one, two
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps back what exporters say of their own future, of packages not needed, of checks that tracing leaves out."""
+def quiet_exporters() -> Iterator[None]:
+    """Silence what exporters report about their own future, packages not needed, and checks that tracing omits."""
     log = logging.getLogger("torch.onnx")
     level = log.level
     with warnings.catch_warnings():

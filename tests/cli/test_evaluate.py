@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 
 from rrl_register.cli import main
 from rrl_register.nn.rrlnet import RRLNet
-from rrl_register.nn.weights import save_weights
+from weights_files import save_weights
 
 torch.set_num_threads(1)
 

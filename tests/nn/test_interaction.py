@@ -88,8 +88,8 @@ def test_the_difference_has_nothing_to_learn() -> None:
 
 
 @pytest.mark.parametrize("index", [torch.tensor([1, 1, 0]), slice(1, 2)])
-def test_patches_are_picked_in_the_order_asked_for(pair: tuple[Gated, Gated], index: Tensor | slice) -> None:
+def test_patches_are_gathered_in_the_order_asked_for(pair: tuple[Gated, Gated], index: Tensor | slice) -> None:
     whole = pair[0]
-    assert torch.equal(whole.picked(index).feature, whole.feature[index])
-    assert torch.equal(whole.picked(index).gate, whole.gate[index])
-    assert torch.equal(Plain(whole.feature).picked(index).feature, whole.feature[index])
+    assert torch.equal(whole.gather(index).feature, whole.feature[index])
+    assert torch.equal(whole.gather(index).gate, whole.gate[index])
+    assert torch.equal(Plain(whole.feature).gather(index).feature, whole.feature[index])

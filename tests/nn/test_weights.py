@@ -15,7 +15,8 @@ from torch import Tensor
 from rrl_register.errors import InputError
 from rrl_register.nn.architecture import PAPER, Architecture, InteractionKind
 from rrl_register.nn.rrlnet import RRLNet
-from rrl_register.nn.weights import SCHEMA, checksum, load_weights, prune_weights, read_weights, save_weights
+from rrl_register.nn.weights import SCHEMA, checksum, load_weights, prune_weights, read_weights
+from weights_files import save_weights
 
 torch.set_num_threads(1)
 

@@ -1,4 +1,4 @@
-"""Running the network: in integers by ONNX Runtime, or by PyTorch."""
+"""Inference: 8-bit integers by ONNX Runtime, or PyTorch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class PatchScorer(Protocol):
-    """The network as matching uses it."""
+    """The network as matching uses it: it describes patches and scores pairs of them."""
 
     def describe(self, patches: Patches, spectrum: Spectrum) -> NDArray[np.float32]:
         """Return unit descriptors ``(N, D)`` of patches."""
@@ -23,14 +23,14 @@ class PatchScorer(Protocol):
 
 
 class LoadedScorer(PatchScorer, Protocol):
-    """A network that is ready.
+    """A scorer whose weights are loaded.
 
     Attributes:
-        name: Of its weights.
+        name: Name of the weights.
     """
 
     name: str
 
     @property
     def device(self) -> object:
-        """Where it runs; ``str`` of it names the device."""
+        """Device that it runs on; ``str`` of it is the name."""

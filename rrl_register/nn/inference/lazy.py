@@ -1,4 +1,4 @@
-"""A network that is loaded while the images are read: PyTorch, where it is needed, takes seconds to import."""
+"""Load the network while the images are read: if PyTorch is needed, its import takes seconds."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 
 class LazyScorer:
-    """Stands in for a network that is loaded in a thread of its own, and waits for it when it is first needed.
+    """A scorer that loads in its own thread; the first use waits for it.
 
     Args:
-        weights, device: As of ``scorers.load_scorer``; what is wrong with them is raised when it is first needed.
-        stage: Times the waiting, as ``load``.
+        weights, device: As of ``load_scorer``; the first use raises its errors.
+        stage: Times the wait, as stage ``load``.
     """
 
     def __init__(
@@ -37,16 +37,16 @@ class LazyScorer:
 
     @property
     def loaded(self) -> LoadedScorer:
-        """The network."""
+        """The loaded scorer."""
         with self._stage("load"):
             return self._loading.result()
 
     def describe(self, patches: Patches, spectrum: Spectrum) -> NDArray[np.float32]:
-        """As ``Scorer.describe``."""
+        """Return descriptors, as ``PatchScorer.describe``."""
         return self.loaded.describe(patches, spectrum)
 
     def score(self, visible: Patches, other: Patches, left: Indices, right: Indices) -> NDArray[np.float32]:
-        """As ``Scorer.score``."""
+        """Return probabilities, as ``PatchScorer.score``."""
         return self.loaded.score(visible, other, left, right)
 
 

@@ -1,35 +1,44 @@
-"""Which of its forms the network runs in: integers by ONNX Runtime where that serves, else PyTorch.
+"""Choose what runs the network: 8-bit integers by ONNX Runtime on the CPU, else PyTorch.
 
 PyTorch alone takes seconds to import, and a registration on the CPU needs it for nothing else.
 """
 
 from __future__ import annotations
 
-import ctypes
-import sys
+import shutil
 from importlib.util import find_spec
 from pathlib import Path
 
 from rrl_register.config import Device
+from rrl_register.errors import UsageError
 from rrl_register.nn.inference import LoadedScorer
+
+NVIDIA_DRIVER = tuple(
+    map(Path, ("/proc/driver/nvidia/version", "/usr/lib/wsl/lib/libcuda.so.1", "/etc/nv_tegra_release"))
+)
+"""Files of NVIDIA's driver on Linux, in Windows' subsystem for Linux, and on Jetson boards."""
 
 
 def load_scorer(weights: Path | None, device: Device, threads: int | None = None) -> LoadedScorer:
-    """The network in the fastest form for a device.
+    """Load the network in the fastest form for a device.
 
     Args:
-        weights: Weights file; None: those shipped, the only ones that there are integers of.
-        device: Where to run.
+        weights: A ``.safetensors`` file, or an ``.onnx`` file of ``pipelines/quantise_rrlnet.py``; None: those shipped,
+            which exist in both forms.
+        device: Device to run on.
         threads: At most, on the CPU; None: as many as there are cores.
 
     Raises:
-        UsageError: If a GPU is asked for and there is none.
+        UsageError: If a GPU is requested and there is none, or ``.onnx`` weights are to run on it.
         InputError: If the weights cannot be used.
     """
-    if weights is None and find_spec("onnxruntime") and not _takes_gpu(device):
+    quantised = weights is not None and weights.suffix.lower() == ".onnx"
+    if quantised and device is Device.CUDA:
+        raise UsageError(f"{weights} runs on the CPU alone: give .safetensors weights, or --device cpu")
+    if quantised or (weights is None and find_spec("onnxruntime") and not _takes_gpu(device)):
         from rrl_register.nn.inference.onnx_backend import OnnxScorer
 
-        return OnnxScorer(threads)
+        return OnnxScorer(threads, weights)
     import torch
 
     from rrl_register.nn.inference.torch_backend import Scorer
@@ -40,23 +49,16 @@ def load_scorer(weights: Path | None, device: Device, threads: int | None = None
 
 
 def _takes_gpu(device: Device) -> bool:
-    """Whether a network would run on a GPU, or ought to; PyTorch is asked only where there is one."""
+    """Return whether the network runs on a GPU; PyTorch is imported only if a driver is there."""
     if device is not Device.AUTO:
         return device is Device.CUDA
-    if not cuda_devices():
+    if not has_gpu_driver():
         return False
     import torch
 
     return torch.cuda.is_available()
 
 
-def cuda_devices() -> int:
-    """GPUs that CUDA's driver sees; 0 where there is no driver."""
-    try:
-        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
-    except OSError:
-        return 0
-    count = ctypes.c_int(0)
-    if driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count)):
-        return 0
-    return count.value
+def has_gpu_driver() -> bool:
+    """Return whether a driver of NVIDIA is installed: without one, PyTorch finds no GPU."""
+    return any(path.exists() for path in NVIDIA_DRIVER) or shutil.which("nvidia-smi") is not None

@@ -1,4 +1,4 @@
-"""The shipped network in integers of 8 bits, run by ONNX Runtime on the CPU; importing this does not load PyTorch."""
+"""RRL-Net quantised to 8 bits, run by ONNX Runtime on the CPU. Importing this does not load PyTorch."""
 
 from __future__ import annotations
 
@@ -24,30 +24,34 @@ SHIPPED = files("rrl_register") / "nn" / "weights"
 INTEGERS = "rrlnet_int8.onnx"
 SINGLE_PRECISION = "rrlnet.safetensors"
 CHECKSUM_NOTE = "weights_checksum"
-"""Names, in the notes of the integers, the checksum of the weights that they were made from."""
+"""Key of the metadata that holds the checksum of the weights that were quantised."""
+INPUTS = ("visible", "other", "left", "right")
+"""Patches ``(N, 1, 64, 64)`` of both spectra, single precision, and int64 indices ``(P,)`` of the pairs into them."""
+PROBABILITY = "probability"
+DESCRIPTORS = {spectrum: f"{spectrum.value}_descriptor" for spectrum in Spectrum}
 PAIRS_PER_BATCH = 16
-"""At most: their maps stay in the cache."""
+"""At most, so that their maps stay in the cache."""
 FEWEST_PER_BATCH = 4
-"""Below this what a batch costs by itself shows."""
+"""Below this the fixed cost of a batch shows."""
 DESCRIPTOR_SIZE = 128
-_NOTHING = {
-    **dict.fromkeys(("visible", "other"), np.zeros((1, 1, PATCH_SIZE, PATCH_SIZE), np.float32)),
-    **dict.fromkeys(("left", "right"), np.empty(0, np.int64)),
+_PATCH, _NO_PAIRS = np.zeros((1, 1, PATCH_SIZE, PATCH_SIZE), np.float32), np.empty(0, np.int64)
+_UNUSED: dict[str, NDArray[Any]] = dict(zip(INPUTS, (_PATCH, _PATCH, _NO_PAIRS, _NO_PAIRS), strict=True))
+"""Inputs that an output does not depend on; one patch, because ONNX Runtime 1.20 cannot compute attention of none."""
+_SIGNATURE = {
+    name: ("tensor(float)" if array is _PATCH else "tensor(int64)", array.ndim) for name, array in _UNUSED.items()
 }
-"""What is given where nothing is asked: one patch, for ONNX Runtime 1.20 cannot compute attention of none."""
-_ERROR_LEVEL = 3
 
 
 class OnnxScorer:
-    """The shipped RRL-Net for inference, as ``scoring.Scorer`` but for rounding: scores differ by 0.01 on average.
+    """RRL-Net as ``torch_backend.Scorer`` but for rounding: scores differ by 0.01 on average.
 
     Args:
         threads: At most; None: as many as this process has cores.
-        model: The file of integers; None: the one shipped.
-        weights: The weights that it has to be made from; None: those shipped.
+        model: File of ``pipelines/quantise_rrlnet.py``; None: the one shipped, whose weights are checked.
+        weights: Weights that the shipped file must have been made from; None: those shipped.
 
     Attributes:
-        device: Where it runs.
+        device: Device that it runs on.
         name: ``<name> <first digits of the checksum> int8``.
 
     Raises:
@@ -60,44 +64,40 @@ class OnnxScorer:
         with as_file(SHIPPED / INTEGERS) as shipped:
             self._session = open_session(model or shipped)
         self._threads = threads or usable_cores()
-        made_from = self._session.get_modelmeta().custom_metadata_map
-        with as_file(SHIPPED / SINGLE_PRECISION) as shipped:
-            checksum = read_notes(weights or shipped).get("checksum")
-        if not checksum or made_from.get(CHECKSUM_NOTE) != checksum:
-            raise InputError(
-                f"{model or INTEGERS} was made from weights {made_from.get(CHECKSUM_NOTE, 'unknown')[:8]}, "
-                f"{weights or SINGLE_PRECISION} holds {(checksum or 'unknown')[:8]}: make it again "
-                "(pipelines/quantise_rrlnet.py), or give --weights"
-            )
-        self.name = f"{made_from['name']} {checksum[:8]} int8"
+        notes = self._session.get_modelmeta().custom_metadata_map
+        checksum = notes.get(CHECKSUM_NOTE, "unknown")
+        if model is None:
+            with as_file(SHIPPED / SINGLE_PRECISION) as shipped:
+                _check_weights(checksum, weights or shipped)
+        self.name = f"{notes.get('name', 'unnamed')} {checksum[:8]} int8"
 
     def describe(self, patches: Patches, spectrum: Spectrum) -> NDArray[np.float32]:
-        """Unit descriptors ``(N, 128)`` of patches ``(N, 1, 64, 64)``."""
+        """Return unit descriptors ``(N, 128)`` of patches ``(N, 1, 64, 64)``."""
         described = np.empty((len(patches), DESCRIPTOR_SIZE), np.float32)
 
         def describe(rows: Indices) -> None:
-            """Fills in the descriptors of some patches."""
-            described[rows] = self._run(f"{spectrum.value}_descriptor", {spectrum.value: patches[rows]})
+            """Describe some of the patches."""
+            described[rows] = self._run(DESCRIPTORS[spectrum], {spectrum.value: patches[rows]})
 
         self._in_batches(describe, np.arange(len(patches)))
         return described
 
     def score(self, visible: Patches, other: Patches, left: Indices, right: Indices) -> NDArray[np.float32]:
-        """Probabilities ``(P,)`` that pairs of patches match, as ``scoring.Scorer.score``."""
+        """Return probabilities ``(P,)`` that pairs of patches match, as ``torch_backend.Scorer.score``."""
         scores = np.empty(len(left), np.float32)
 
         def score(rows: Indices) -> None:
-            """Fills in the probabilities of some pairs."""
+            """Score some of the pairs."""
             a, at_a = np.unique(left[rows], return_inverse=True)
             b, at_b = np.unique(right[rows], return_inverse=True)
             patches = {"visible": visible[a], "other": other[b]}
-            scores[rows] = self._run("probability", {**patches, "left": at_a, "right": at_b})
+            scores[rows] = self._run(PROBABILITY, {**patches, "left": at_a, "right": at_b})
 
         self._in_batches(score, np.argsort(left, kind="stable"))
         return scores
 
     def _in_batches(self, work: Callable[[Indices], None], rows: Indices) -> None:
-        """Works on some rows at a time, in as many threads: less is lost so than by many on each operator."""
+        """Run batches in parallel, one thread each: that loses less than several threads on each operator."""
         size = min(max(-(-len(rows) // self._threads), FEWEST_PER_BATCH), PAIRS_PER_BATCH)
         batches = [rows[start : start + size] for start in range(0, len(rows), size)]
         with ThreadPoolExecutor(self._threads, "network") as pool:
@@ -105,12 +105,15 @@ class OnnxScorer:
                 pass
 
     def _run(self, output: str, given: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
-        (made,) = self._session.run([output], {**_NOTHING, **given})
+        try:
+            (made,) = self._session.run([output], {**_UNUSED, **given})
+        except Exception as error:
+            raise InputError(_cannot_run(self.name, error)) from error
         return np.asarray(made, np.float32)
 
 
 def read_notes(weights: Path) -> dict[str, str]:
-    """What a safetensors file says of itself, without reading the rest.
+    """Read the metadata of a safetensors file without the rest.
 
     Raises:
         InputError: If it is no such file.
@@ -125,18 +128,38 @@ def read_notes(weights: Path) -> dict[str, str]:
 
 
 def open_session(model: Path, threads: int = 1) -> onnxruntime.InferenceSession:
-    """Makes a file of integers ready to be run.
+    """Load a quantised network.
 
     Raises:
-        InputError: If it is no such file.
+        InputError: If the file cannot be run, or has other inputs or outputs.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    options.log_severity_level = _ERROR_LEVEL
-    # The model has its integer operators already. What looks for places to put such copies the conversions to numbers
-    # once for each operator that takes them.
+    options.log_severity_level = 3  # errors
+    # The file was optimised with its conversions; a second search for better places only copies them.
     options.add_session_config_entry("session.disable_quant_qdq", "1")
     try:
-        return onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime has a class of its own for each kind of failure
-        raise InputError(f"{model} cannot be run ({error}): install the program again, or give --weights") from error
+        raise InputError(_cannot_run(model, error)) from error
+    if {each.name: (each.type, len(each.shape)) for each in session.get_inputs()} != _SIGNATURE or not {
+        each.name for each in session.get_outputs()
+    } >= {PROBABILITY, *DESCRIPTORS.values()}:
+        raise InputError(
+            f"{model} has other inputs or outputs than a quantised RRL-Net: "
+            "give a file of pipelines/quantise_rrlnet.py, or .safetensors weights"
+        )
+    return session
+
+
+def _cannot_run(model: Path | str, error: Exception) -> str:
+    return f"{model} cannot be run ({str(error).splitlines()[0]}): install the program again, or give other weights"
+
+
+def _check_weights(checksum: str, weights: Path) -> None:
+    needed = read_notes(weights).get("checksum", "unknown")
+    if checksum == "unknown" or checksum != needed:
+        raise InputError(
+            f"{INTEGERS} was made from weights {checksum[:8]}, {weights.name} holds {needed[:8]}: "
+            "make it again (pipelines/quantise_rrlnet.py), or give --weights"
+        )

@@ -1,4 +1,4 @@
-"""The network at work: descriptors for patches, probabilities for pairs, in batches on the device that there is."""
+"""RRL-Net run by PyTorch: descriptors of patches and probabilities of pairs, in batches."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from rrl_register.geometry.arrays import Patches
 from rrl_register.nn.encoder_choice import Spectrum
 from rrl_register.nn.folding import fold_batch_norms
 from rrl_register.nn.precision import autocast, fastest_dtype
-from rrl_register.nn.quick import quicken
 from rrl_register.nn.rrlnet import RRLNet
 from rrl_register.nn.weights import load_weights
 
@@ -27,12 +26,12 @@ class Scorer:
 
     Args:
         weights: Weights file; None: those shipped.
-        device: Where to run.
-        network: A network to use instead of reading weights; its layers are replaced in place by faster ones.
+        device: Device to run on.
+        network: Used instead of weights; its batch norms are folded in place.
         name: Of the weights of ``network``.
 
     Raises:
-        UsageError: If a GPU is asked for and there is none.
+        UsageError: If a GPU is requested and there is none.
         InputError: If the weights cannot be used.
     """
 
@@ -48,13 +47,11 @@ class Scorer:
         self._net = net.eval()
         fold_batch_norms(self._net)
         self._net.on(self.device, fastest_dtype(self.device) if self.device.type == "cuda" else None)
-        if self.device.type == "cpu" and fastest_dtype(self.device) is torch.float32:
-            quicken(self._net)
         self._batch = PATCHES_PER_BATCH[self.device.type]
         self._pairs = PAIRS_PER_BATCH[self.device.type]
 
     def describe(self, patches: Patches, spectrum: Spectrum) -> NDArray[np.float32]:
-        """Unit descriptors ``(N, 128)`` of patches ``(N, 1, 64, 64)``."""
+        """Return unit descriptors ``(N, 128)`` of patches ``(N, 1, 64, 64)``."""
         with torch.inference_mode(), autocast(self.device):
             parts = [
                 self._net.describe(self._tensor(patches[i : i + self._batch]), spectrum).float().cpu()
@@ -65,19 +62,19 @@ class Scorer:
     def score(
         self, visible: Patches, other: Patches, left: NDArray[np.int64], right: NDArray[np.int64]
     ) -> NDArray[np.float32]:
-        """Probabilities that patches match.
+        """Score pairs of patches.
 
-        Pairs are taken in the order of ``left``, so that each visible patch is encoded once; of the other spectrum
-        only what a batch needs is held, which bounds the memory whatever the number of pairs.
+        Pairs are taken in the order of ``left``, so that each visible patch is encoded once. Features of the other
+        spectrum are held for one batch only, which bounds the memory.
 
         Args:
             visible: Patches ``(N, 1, 64, 64)``.
             other: Patches ``(M, 1, 64, 64)``.
-            left: ``(P,)`` the visible patch of each pair.
-            right: ``(P,)`` its patch of the other spectrum.
+            left: ``(P,)`` index of the visible patch of each pair.
+            right: ``(P,)`` index of its patch of the other spectrum.
 
         Returns:
-            ``(P,)`` probabilities.
+            Probabilities ``(P,)`` that the pairs match.
         """
         scores = np.empty(len(left), np.float32)
         order = np.argsort(left, kind="stable")
@@ -97,7 +94,7 @@ class Scorer:
 
 
 def _distinct(index: NDArray[np.int64]) -> tuple[NDArray[np.int64], torch.Tensor | None]:
-    """Each patch once, and where each pair finds its own; None where no two share one, for then nothing is copied."""
+    """Return each patch once, and the place of each pair's; None if no two share one, so that nothing is copied."""
     patches, place = np.unique(index, return_inverse=True)
     return (index, None) if len(patches) == len(index) else (patches, torch.from_numpy(place))
 

@@ -1,4 +1,4 @@
-"""Which form the network runs in, and that a registration on the CPU needs no PyTorch."""
+"""The form that the network runs in; a registration on the CPU needs no PyTorch."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from rrl_register.config import Device
-from rrl_register.errors import UsageError
+from rrl_register.errors import InputError, UsageError
 from rrl_register.nn.inference import load as scorers
-from rrl_register.nn.inference.load import cuda_devices, load_scorer
-from rrl_register.nn.inference.onnx_backend import OnnxScorer
+from rrl_register.nn.inference.load import has_gpu_driver, load_scorer
+from rrl_register.nn.inference.onnx_backend import INTEGERS, OnnxScorer
 from rrl_register.nn.inference.torch_backend import Scorer
 from rrl_register.nn.weights import SHIPPED
 
@@ -29,25 +29,25 @@ finally:
 
 
 @pytest.mark.parametrize(
-    ("device", "gpus", "seen", "form"),
+    ("device", "driver", "seen", "form"),
     [
-        (Device.CPU, 0, False, OnnxScorer),
-        (Device.CPU, 1, True, OnnxScorer),
-        (Device.AUTO, 0, True, OnnxScorer),
-        (Device.AUTO, 1, False, OnnxScorer),
+        (Device.CPU, False, False, OnnxScorer),
+        (Device.CPU, True, True, OnnxScorer),
+        (Device.AUTO, False, True, OnnxScorer),
+        (Device.AUTO, True, False, OnnxScorer),
     ],
 )
 def test_the_cpu_takes_integers(
-    monkeypatch: pytest.MonkeyPatch, device: Device, gpus: int, seen: bool, form: type
+    monkeypatch: pytest.MonkeyPatch, device: Device, driver: bool, seen: bool, form: type
 ) -> None:
-    monkeypatch.setattr(scorers, "cuda_devices", lambda: gpus)
+    monkeypatch.setattr(scorers, "has_gpu_driver", lambda: driver)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: seen)
     assert isinstance(load_scorer(None, device), form)
 
 
 @pytest.mark.parametrize("device", [Device.AUTO, Device.CUDA])
 def test_a_gpu_takes_pytorch(monkeypatch: pytest.MonkeyPatch, device: Device) -> None:
-    monkeypatch.setattr(scorers, "cuda_devices", lambda: 1)
+    monkeypatch.setattr(scorers, "has_gpu_driver", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr("rrl_register.nn.inference.torch_backend.Scorer", lambda *given: given)
     assert load_scorer(None, device) == (None, device)
@@ -71,30 +71,32 @@ def test_without_onnx_runtime_pytorch_does_it(monkeypatch: pytest.MonkeyPatch) -
     assert isinstance(load_scorer(None, Device.CPU), Scorer)
 
 
-def test_gpus_are_counted_as_pytorch_counts_them() -> None:
-    assert cuda_devices() >= torch.cuda.device_count()
+def test_quantised_weights_of_ones_own_run_by_onnx_runtime(tmp_path: Path) -> None:
+    own = tmp_path / "own.onnx"
+    own.write_bytes((WEIGHTS.parent / INTEGERS).read_bytes())
+    scorer = load_scorer(own, Device.AUTO)
+    assert isinstance(scorer, OnnxScorer)
+    assert scorer.name == load_scorer(None, Device.CPU).name
+    with pytest.raises(UsageError, match="runs on the CPU alone"):
+        load_scorer(own, Device.CUDA)
+    with pytest.raises(InputError, match="cannot be run"):
+        load_scorer(tmp_path / "none.onnx", Device.CPU)
 
 
-def test_no_driver_means_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(name: str) -> None:
-        raise OSError(name)
+def test_a_driver_is_found_by_its_files_or_its_program(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(scorers, "NVIDIA_DRIVER", (tmp_path / "version",))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert not has_gpu_driver()
+    (tmp_path / "version").touch()
+    assert has_gpu_driver()
+    (tmp_path / "version").unlink()
+    program = tmp_path / ("nvidia-smi.exe" if sys.platform == "win32" else "nvidia-smi")
+    program.touch(0o755)
+    assert has_gpu_driver()
 
-    monkeypatch.setattr(scorers.ctypes, "CDLL", missing)
-    assert cuda_devices() == 0
 
-
-@pytest.mark.parametrize("initialised", [0, 100])
-def test_a_driver_without_gpus_means_no_gpu(monkeypatch: pytest.MonkeyPatch, initialised: int) -> None:
-    class Driver:
-        def cuInit(self, flags: int) -> int:
-            return initialised
-
-        def cuDeviceGetCount(self, count: object) -> int:
-            count._obj.value = 0 if initialised == 0 else 7
-            return 0
-
-    monkeypatch.setattr(scorers.ctypes, "CDLL", lambda name: Driver())
-    assert cuda_devices() == 0
+def test_where_pytorch_sees_a_gpu_there_is_a_driver() -> None:
+    assert has_gpu_driver() or not torch.cuda.is_available()
 
 
 def test_a_registration_on_the_cpu_does_without_pytorch(samples: Path, tmp_path: Path) -> None:

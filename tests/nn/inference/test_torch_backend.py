@@ -16,7 +16,7 @@ from rrl_register.nn.encoder_choice import Spectrum, spectra
 from rrl_register.nn.inference import torch_backend as scoring
 from rrl_register.nn.inference.torch_backend import Scorer
 from rrl_register.nn.rrlnet import RRLNet
-from rrl_register.nn.weights import save_weights
+from weights_files import save_weights
 
 torch.set_num_threads(1)
 
