@@ -1,13 +1,13 @@
-"""Train and measure the rows of an ablation, each on its own: what one part of the recipe is worth.
+"""Train and measure the rows of an ablation, each on its own, to find the effect of each part of the recipe.
 
     python pipelines/ablation.py pipelines/ablation.yaml PATCH_DIR [--row NAME]... [--data FOLDER]
 
 The YAML file has a ``recipe``, as ``rrl-register train`` reads it, and ``rows``: names, each with the settings that it
-changes. A row with ``separate_families`` trains a network for each of them, with a like share of the steps. PATCH_DIR
-holds, of each family, ``<family>_images.npy`` and ``<family>_labels.npy``, and the same named ``<family>_near``, whose
+changes. A row with ``separate_families`` trains a network for each of them, with an equal share of the steps. PATCH_DIR
+holds, for each family, ``<family>_images.npy`` and ``<family>_labels.npy``, and the same named ``<family>_near``, whose
 negatives are near misses (``rrl-register evaluate patches --pairs PAIRS.json --save-patches PATCH_DIR`` makes such), of
-places that nothing was trained on. Checkpoints and figures are kept in the recipe's ``output``: a row that is there
-already is not made again, one that was broken off goes on. The table has FPR95 in per cent.
+places outside the training data. Checkpoints and figures are kept in the recipe's ``output``: a finished row is not
+made again, an interrupted one resumes. The table has FPR95 in per cent.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ Figures = dict[str, dict[str, float]]
 
 
 def main() -> int:
-    """Parses the command line, makes the rows asked for, prints the table; returns the exit code."""
+    """Parse the command line, make the requested rows, print the table; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("ablation", type=Path, metavar="ABLATION.yaml")
     parser.add_argument("patches", type=Path, metavar="PATCH_DIR")
@@ -59,7 +59,7 @@ def main() -> int:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Makes the rows that are missing and prints all that there are."""
+    """Make the missing rows and print all rows."""
     recipe, rows = read_ablation(arguments.ablation)
     if arguments.data:
         recipe = merged(recipe, {"data": str(arguments.data)})
@@ -75,7 +75,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def read_ablation(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-    """The recipe and the rows of an ablation.
+    """Read the recipe and the rows of an ablation.
 
     Raises:
         InputError: If the file cannot be read, or has other parts.
@@ -89,12 +89,12 @@ def read_ablation(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Any]]
 
 
 def slug(name: str) -> str:
-    """The name of a row's folder."""
+    """Return the name of a row's folder."""
     return "".join(c if c.isalnum() else "-" for c in name.lower()).strip("-")
 
 
 def read_patches(folder: Path, every: int) -> dict[str, dict[str, PatchSet]]:
-    """The sets of each family: ``random`` and ``near`` negatives."""
+    """Read the sets of each family: ``random`` and ``near`` negatives."""
     return {
         family: {kind: _patch_set(folder, family if kind == "random" else f"{family}_near", every) for kind in KINDS}
         for family in FAMILIES
@@ -108,7 +108,7 @@ def _patch_set(folder: Path, name: str, every: int) -> PatchSet:
 def make_row(
     name: str, recipe: Mapping[str, Any], changes: Mapping[str, Any], patches: Mapping[str, Mapping[str, PatchSet]]
 ) -> dict[str, Any]:
-    """Trains a row's network, or its networks, and measures them."""
+    """Train a row's network, or its networks, and measure them."""
     began = time.process_time()
     weights: dict[str, Path] = {}
     separate = changes.get(SEPARATE)
@@ -125,7 +125,7 @@ def make_row(
 
 
 def for_family(config: TrainingConfig, family: str, share: int) -> TrainingConfig:
-    """The run of one family among ``share`` of them."""
+    """Return the run of one family among ``share`` of them."""
     phases = {
         name: replace(getattr(config, name), steps=getattr(config, name).steps // share)
         for name in ("descriptor_phase", "joint_phase")
@@ -134,7 +134,7 @@ def for_family(config: TrainingConfig, family: str, share: int) -> TrainingConfi
 
 
 def trained(config: TrainingConfig) -> Path:
-    """The checkpoint of a finished run."""
+    """Train, and return the checkpoint."""
     print(f"training {config.output}", file=sys.stderr)
     checkpoint = train(config)
     assert checkpoint is not None
@@ -142,14 +142,14 @@ def trained(config: TrainingConfig) -> Path:
 
 
 def measure(checkpoint: Path, patches: Mapping[str, PatchSet]) -> dict[str, float]:
-    """FPR95 of the network and of its descriptor, for each kind of negatives."""
+    """Return FPR95 of the network and of its descriptor, for each kind of negatives."""
     scorer = Scorer(network=source_weights(checkpoint).network())
     measured = {kind: figures(score_patch_set(made, scorer)) for kind, made in patches.items()}
     return {f"{by}{kind}": row[f"{by}fpr95"] for by in ("", "descriptor_") for kind, row in measured.items()}
 
 
 def table(output: Path, rows: Sequence[str]) -> str:
-    """The rows that there are, as a Markdown table."""
+    """Return the finished rows as a Markdown table."""
     head = [f"{family}, {kind}" for kind in KINDS for family in FAMILIES]
     lines = [
         "| FPR95, % | " + " | ".join(head) + " | mean near | processor s |",

@@ -1,16 +1,17 @@
-"""Train on a bare machine with a GPU, in slices of a few minutes: pack here, train there, join here.
+"""Train on a bare machine with a GPU, in slices of some minutes: pack here, train there, join here.
 
     python pipelines/gpu_recipe.py pack FOLDER... -o train.pack
     python pipelines/gpu_recipe.py train train.pack --config pipelines/train_rrlnet_gpu.yaml --state state --out slice
     python pipelines/gpu_recipe.py join slice -o runs/gpu --weights weights.safetensors
 
-The second command needs PyTorch, NumPy, OpenCV, safetensors and PyYAML, and is called until it says that the run is
-finished. See docs/gpu_recipe.md.
+The second command needs PyTorch, NumPy, OpenCV, safetensors, PyYAML, pydantic and kornia; it is repeated until it
+reports that the run is finished. See docs/gpu_recipe.md.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -23,21 +24,25 @@ from rrl_register.errors import RegistrationError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Parses the command line and does one of the three steps; returns the exit code."""
+    """Parse the command line and run one of the three steps; return the exit code."""
     args = _parser().parse_args(arguments)
     try:
         args.step(args)
     except RegistrationError as error:
         print(f"Error: {error}", file=sys.stderr)
         return error.exit_code
+    except ModuleNotFoundError as error:
+        print(f"Error: {error.name} is not installed; carry it there: see docs/gpu_recipe.md", file=sys.stderr)
+        return 2
     return 0
 
 
 def pack(args: argparse.Namespace) -> None:
-    """Packs data sets into one file."""
+    """Pack data sets into one file."""
+    from gpu_training.pack import write_pack
+    from rrl_register.training.bank import Source
     from rrl_register.training.config import load_training_config
-    from rrl_register.training.datasets import Source, parse_sources
-    from rrl_register.training.pack import write_pack
+    from rrl_register.training.datasets import parse_sources
 
     sources: list[Source] = []
     for path in args.data:
@@ -48,31 +53,32 @@ def pack(args: argparse.Namespace) -> None:
 
 
 def train(args: argparse.Namespace) -> None:
-    """Trains one slice and leaves what the next one needs."""
+    """Train one slice and write the files for the next one."""
+    from gpu_training.fitting import fit_steps
+    from gpu_training.pack import Pack
+    from gpu_training.slices import read_slice, write_slice
     from rrl_register.training.config import load_training_config
-    from rrl_register.training.fitting import fit_steps
     from rrl_register.training.loop import CHECKPOINT
     from rrl_register.training.loop import train as run_training
-    from rrl_register.training.slices import read_slice, write_slice
 
     if args.slice and not (args.state / CHECKPOINT).is_file():
-        print(f"going on after step {read_slice(args.slice, args.state)}", flush=True)
-    config = load_training_config(args.config, data=str(args.pack), output=str(args.state))
+        print(f"resuming after step {read_slice(args.slice, args.state)}", flush=True)
+    config = load_training_config(args.config, data=Pack(args.pack), output=str(args.state))
     if args.fit:
         config = fit_steps(config, args.seconds)
         print(f"{config.descriptor_phase.steps} and {config.joint_phase.steps} steps", flush=True)
     finished = run_training(config, args.seconds)
-    for file in write_slice(args.state, args.out, finished is not None):
+    for file in write_slice(args.state, args.out, finished is not None, args.piece_mib):
         print(f"{file} {file.stat().st_size / 2**20:.1f} MiB")
-    print("finished" if finished else "out of time: call again to go on")
+    print("finished" if finished else "out of time: call again to resume")
 
 
 def join(args: argparse.Namespace) -> None:
-    """Puts a run together again, and exports its best weights."""
+    """Restore a run and export its best weights."""
+    from gpu_training.slices import read_slice
     from rrl_register.nn.weights import write_weights
     from rrl_register.training.export import source_weights
     from rrl_register.training.loop import BEST, CHECKPOINT
-    from rrl_register.training.slices import read_slice
 
     with tempfile.TemporaryDirectory() as temporary:
         run = args.output or Path(temporary)
@@ -87,12 +93,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     steps = parser.add_subparsers(required=True, metavar="STEP")
 
-    step = steps.add_parser("pack", help="data sets into one file (where rasterio is installed)")
+    step = steps.add_parser("pack", help="data sets into one file (needs rasterio)")
     step.set_defaults(step=pack)
-    step.add_argument("data", type=Path, nargs="+", help="folder of pairs, or recipe (.yaml) whose data to take")
+    step.add_argument("data", type=Path, nargs="+", help="folder of pairs, or recipe (.yaml) for its data")
     step.add_argument("-o", "--output", type=Path, required=True, help="the file to write")
-    step.add_argument("--max-mib", type=float, default=38.0, help="largest size, MiB (default: 38)")
-    step.add_argument("--quality", type=int, default=90, help="WebP quality to begin with, 1 to 100 (default: 90)")
+    step.add_argument("--max-mib", type=float, default=math.inf, help="largest size, MiB (default: no limit)")
+    step.add_argument("--quality", type=int, default=90, help="first WebP quality, 1 to 100 (default: 90)")
     step.add_argument("--overwrite", action="store_true", help="replace the output if it exists")
 
     step = steps.add_parser("train", help="one slice of training (on the machine with the GPU)")
@@ -105,16 +111,19 @@ def _parser() -> argparse.ArgumentParser:
     step.add_argument(
         "--fit", action="store_true", help="as many steps as fit into --seconds, in the recipe's proportion; one slice"
     )
-    step.add_argument("--state", type=Path, required=True, help="folder of the run; goes on from a checkpoint in it")
-    step.add_argument("--slice", type=Path, help="files of the slice before, where --state holds no checkpoint")
-    step.add_argument("--out", type=Path, required=True, help="folder for the files of this slice: 8 below 16 MiB")
+    step.add_argument("--state", type=Path, required=True, help="folder of the run; resumes from a checkpoint in it")
+    step.add_argument("--slice", type=Path, help="files of the previous slice, if --state has no checkpoint")
+    step.add_argument("--out", type=Path, required=True, help="folder for the files of this slice")
+    step.add_argument(
+        "--piece-mib", type=float, default=math.inf, help="largest size of such a file, MiB (default: no limit)"
+    )
 
     step = steps.add_parser("join", help="the files of a slice into a run and weights (anywhere)")
     step.set_defaults(step=join)
     step.add_argument("slice", type=Path, help="folder with the files of the last slice")
     step.add_argument("-o", "--output", type=Path, help="folder of the run to write: checkpoint, best weights, log")
     step.add_argument("--weights", type=Path, help="export the best weights to this .safetensors file")
-    step.add_argument("--name", help="what the weights are to call themselves (default: the file's name)")
+    step.add_argument("--name", help="name of the weights (default: the file's)")
     return parser
 
 

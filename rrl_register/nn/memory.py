@@ -18,7 +18,7 @@ def keep_freed_memory() -> bool:
     starts, hence ctypes. Nothing happens on other systems.
 
     Returns:
-        Whether the allocator took the settings.
+        True if the allocator took the settings.
     """
     if not sys.platform.startswith("linux"):
         return False

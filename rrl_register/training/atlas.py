@@ -1,4 +1,4 @@
-"""All images in one buffer on the device that trains, so that one gather cuts a whole batch of patches."""
+"""All images in one buffer on the device that trains; one gather cuts a batch of patches."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from rrl_register.nn.blocks import PATCH_SIZE
 LEVELS = 3
 """Each image is kept at full, half and quarter resolution."""
 LARGEST_STEP = 1.4
-"""Pixels of a level that a patch may step over at once; beyond, the next level is taken, so that none is skipped."""
+"""Largest step of a patch, px of a level; beyond it the next level is taken, so that no pixel is skipped."""
 _AT_ONCE = 2048
-"""Images of a stack that are reduced together: their floats need eight times the memory of their bytes."""
+"""Images of a stack reduced together: their floats need eight times the memory of their bytes."""
 
 
 @dataclass(frozen=True)
 class Atlas:
-    """Images of any sizes and numbers of planes, each at several resolutions, ready to be cut from.
+    """Images of any size and number of planes, each at several resolutions.
 
     Attributes:
         buffer: ``(bytes,)`` uint8: of each level the images in turn, of each image its planes, of each plane its rows.
-        offset: ``(LEVELS, I)`` int64, where an image begins.
+        offset: ``(LEVELS, I)`` int64, first byte of an image.
         size: ``(LEVELS, I, 2)`` float32, width and height.
     """
 
@@ -36,7 +36,7 @@ class Atlas:
 
     @classmethod
     def of(cls, stacks: Sequence[Tensor], device: torch.device) -> Atlas:
-        """Lays out stacks of images ``(S, C, H, W)``, uint8; the rows of all stacks are numbered through."""
+        """Lay out stacks of images ``(S, C, H, W)``, uint8, numbered across all stacks."""
         parts, lengths, sizes = [], [], []
         for level in range(LEVELS):
             for stack in stacks:
@@ -52,10 +52,10 @@ class Atlas:
         )
 
     def cut(self, image: Tensor, planes: Sequence[int], centres: Tensor, matrix: Tensor) -> Tensor:
-        """Cuts patches ``(N, P, 64, 64)`` in [0, 1], bilinear, edges repeated; each from the level that suits its step.
+        """Cut patches ``(N, P, 64, 64)`` in [0, 1], bilinear, edges repeated, each from the level of its step.
 
         Args:
-            image: ``(N,)`` int64, which image each is cut from.
+            image: ``(N,)`` int64, image of each patch.
             planes: P planes of it.
             centres: ``(N, 2)``, (x, y), full-resolution px.
             matrix: ``(N, 2, 2)``, patch px -> full-resolution px.
@@ -71,7 +71,7 @@ class Atlas:
         start = (self.offset[level, image][:, None] + plane * area)[:, :, None, None]
 
         def gathered(row: Tensor, column: Tensor) -> Tensor:
-            """Values at whole pixels, (N, K, H, W) float32."""
+            """Return values at whole pixels, (N, K, H, W) float32."""
             index = start + (row * width + column)[:, None]
             return self.buffer.index_select(0, index.flatten()).reshape(index.shape).float()
 
@@ -82,7 +82,7 @@ class Atlas:
 
 
 def _reduced(stack: Tensor, factor: int) -> Tensor:
-    """Images averaged down, uint8; a side that is no multiple of the factor keeps its whole extent."""
+    """Average images down, uint8; a side that is no multiple of the factor keeps its extent."""
     if factor == 1:
         return stack
     shape = (max(1, stack.shape[2] // factor), max(1, stack.shape[3] // factor))
@@ -96,7 +96,7 @@ def _level(matrix: Tensor) -> Tensor:
 
 
 def _places(centres: Tensor, matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """Columns and rows, ``(N, 64, 64)`` each, that the pixels of patches look at."""
+    """Return the columns and rows, ``(N, 64, 64)`` each, of the pixels of patches."""
     axis = torch.arange(PATCH_SIZE, device=centres.device) - (PATCH_SIZE - 1) / 2
     across, down = matrix[:, :, 0, None, None] * axis, matrix[:, :, 1, None, None] * axis[:, None]
     places = centres[:, :, None, None] + across + down
@@ -104,7 +104,7 @@ def _places(centres: Tensor, matrix: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _neighbours(place: Tensor, length: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Pixels before and after a place along one side, int64, and how far it lies between them."""
+    """Return the pixels before and after a place along one side, int64, and its fraction between them."""
     last = (length - 1)[:, None, None]
     place = torch.minimum(place.clamp(min=0), last)
     before = place.floor()

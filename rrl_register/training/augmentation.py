@@ -1,40 +1,45 @@
-"""What happens to the radiometry of patches in training: the paper's augmentation and what scenes need."""
+"""Radiometric augmentation of training patches: the paper's, and haze, speckle and tone curves of scenes.
+
+kornia's augmentations draw from PyTorch's global generator; a run that resumes needs its own.
+"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
+from pydantic.dataclasses import dataclass
 from torch import Tensor
-from torch.nn import functional
 
+from rrl_register.training.blur import gaussian_blur
+from rrl_register.training.settings import KNOWN_ONLY, Number
 from rrl_register.training.simulation import tone_curves
 
 _CURVE_NODES = 5
+_BLUR_WINDOW = 7
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=KNOWN_ONLY)
 class RadiometryConfig:
     """Shares of patches, 0-1, and strengths."""
 
-    gamma: float = 0.5
-    gamma_range: tuple[float, float] = (0.5, 1.5)
-    contrast: float = 0.3
-    blur: float = 0.25
-    blur_sigma: tuple[float, float] = (0.4, 1.2)
-    noise: float = 0.3
-    noise_std: float = 0.03
-    haze: float = 0.2
-    haze_strength: float = 0.6
-    speckle: float = 0.5
-    speckle_std: float = 0.15
-    inversion: float = 0.15
-    tone_curve: float = 0.15
+    gamma: Number = 0.5
+    gamma_range: tuple[Number, Number] = (0.5, 1.5)
+    contrast: Number = 0.3
+    blur: Number = 0.25
+    blur_sigma: tuple[Number, Number] = (0.4, 1.2)
+    noise: Number = 0.3
+    noise_std: Number = 0.03
+    haze: Number = 0.2
+    haze_strength: Number = 0.6
+    speckle: Number = 0.5
+    speckle_std: Number = 0.15
+    inversion: Number = 0.15
+    tone_curve: Number = 0.15
 
 
 class Radiometry:
-    """Applies the augmentation; each patch draws for itself, but for the width of the blur, which a batch shares.
+    """Apply the augmentation; each patch draws for itself, except for the width of the blur, which a batch shares.
 
     Args:
         config: Shares and strengths.
@@ -46,11 +51,11 @@ class Radiometry:
         self._generator = generator
 
     def visible(self, patches: Tensor) -> Tensor:
-        """Patches ``(N, 1, 64, 64)`` in [0, 1] of the visible spectrum, altered; haze is of this spectrum alone."""
+        """Alter visible patches ``(N, 1, 64, 64)`` in [0, 1]; only they have haze."""
         return self._common(self._haze(patches)).clamp(0, 1)
 
     def other(self, patches: Tensor, family: str) -> Tensor:
-        """Patches of the other spectrum, altered; speckle for SAR, inversion and tone curves for what has none."""
+        """Alter patches of the other spectrum: speckle for SAR, inversion and tone curves for all else."""
         config = self._config
         if family == "sar":
             return self._speckle(self._common(patches)).clamp(0, 1)
@@ -71,15 +76,10 @@ class Radiometry:
 
     def _blur(self, patches: Tensor) -> Tensor:
         sigma = float(self._draw(patches[:1], *self._config.blur_sigma))
-        axis = torch.arange(-3, 4, device=patches.device)
-        kernel = torch.exp(-0.5 * (axis / sigma) ** 2)
-        kernel = (kernel / kernel.sum()).reshape(1, 1, 1, 7)
-        padded = functional.pad(patches, (3, 3, 3, 3), mode="replicate")
-        blurred = functional.conv2d(functional.conv2d(padded, kernel), kernel.transpose(2, 3))
-        return torch.where(self._some(patches, self._config.blur), blurred, patches)
+        return torch.where(self._some(patches, self._config.blur), gaussian_blur(patches, sigma, _BLUR_WINDOW), patches)
 
     def _haze(self, patches: Tensor) -> Tensor:
-        """Bright air in front of the scene, thicker towards one side: evenly spread, standardising would undo it."""
+        """Add bright air, thicker towards one side: standardising would undo an even layer."""
         axis = torch.linspace(-1, 1, patches.shape[-1], device=patches.device)
         angle = self._draw(patches, -math.pi, math.pi)
         ramp = 0.5 + (angle.cos() * axis + angle.sin() * axis[:, None]) / (2 * math.sqrt(2))
@@ -98,7 +98,7 @@ class Radiometry:
         return self._draw(patches, 0, 1) < share
 
     def _normal(self, patches: Tensor) -> Tensor:
-        """Noise whose seed comes from the generator but which is drawn where the patches lie: large, and no copy."""
+        """Draw noise on the patches' device, which saves a large copy, with a seed of the generator."""
         seed = int(torch.randint(2**31, (1,), generator=self._generator))
         local = torch.Generator(patches.device).manual_seed(seed)
         return torch.randn(patches.shape, generator=local, device=patches.device)

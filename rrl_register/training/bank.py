@@ -1,4 +1,4 @@
-"""The training images on the device that trains, sorted into groups, with the points that patches are cut around."""
+"""Training images on the device that trains, sorted into groups, with the points around which patches are cut."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ from rrl_register.config import Kind
 from rrl_register.errors import InputError
 from rrl_register.raster.stretch import to_grey
 from rrl_register.training.atlas import Atlas
+from rrl_register.training.settings import plain
 
 FAMILIES = ("sar", "nir", "lwir", "ir", "other")
-"""What the second image of a pair can be; ``other`` is treated like infrared."""
+"""Modalities of second images; ``other`` is treated like infrared."""
 SIMULATED = "+simulated"
 """Ends the name of a group whose second spectrum is simulated from the colours of the first image."""
 MAX_POINTS = 4000
 MIN_POINTS = 16
-"""Images with fewer points are passed over."""
+"""Images with fewer points are skipped."""
 EDGE_PX = 20
 """Patch centres keep this distance from the edge of the image and from places without data."""
 _LEAST_SIDE = 100
@@ -45,10 +46,10 @@ class PairImages:
         name: ``set/id``.
         family: One of ``FAMILIES``.
         group: The set that the pair belongs to; batches are drawn from one group.
-        planes: ``(S, C, H, W)`` uint8, on the CPU, S = 1 for a pair: visible, other, and, where the visible image has
+        planes: ``(S, C, H, W)`` uint8, on the CPU, S = 1 for a pair: visible, other, and, if the visible image has
             colours, its red, green and blue.
         points: ``(N, 2)`` patch centres, (x, y), px; None for a stack of patches, which have one each, in the middle.
-        valid: ``(H, W)`` bool, where both images hold data; None: everywhere.
+        valid: ``(H, W)`` bool, True if both images hold data; None: everywhere.
     """
 
     name: str
@@ -60,7 +61,7 @@ class PairImages:
 
     @property
     def has_colours(self) -> bool:
-        """Whether the visible image is more than a grey one."""
+        """True if the visible image has colours."""
         return self.planes.shape[1] > 2
 
 
@@ -69,11 +70,15 @@ class Source(ABC):
 
     @abstractmethod
     def load(self, validation: bool) -> list[PairImages]:
-        """The pairs that are kept for validation, or else all others.
+        """Read the pairs kept for validation, or else all others.
 
         Raises:
             InputError: If the data set cannot be read.
         """
+
+    def recipe(self) -> dict[str, Any]:
+        """Return the settings that weights depend on, as plain values."""
+        return plain(self)
 
 
 @dataclass(frozen=True)
@@ -81,9 +86,9 @@ class ImageGroup:
     """Images that are drawn together.
 
     Attributes:
-        family: Of all of them.
+        family: Family of all of them.
         rows: ``(I,)`` int64, on the CPU, their numbers in the atlas.
-        patches: Whether they are ready-cut patches, without surroundings.
+        patches: True for ready-cut patches, without surroundings.
     """
 
     family: str
@@ -98,9 +103,9 @@ class Bank:
     Attributes:
         atlas: Their planes; ``VISIBLE``, ``OTHER`` and ``COLOURS`` number them.
         points: ``(P, 2)`` float32, the points of all images in turn.
-        first, n_points: ``(I,)`` int64, where an image's points begin, and how many it has.
-        max_log_scale: ``(I,)`` float32, how far a scene may be reduced, natural logarithm of px per patch px.
-        groups: Those that can be drawn, ``<name>+simulated`` included.
+        first, n_points: ``(I,)`` int64, the first point of an image and their number.
+        max_log_scale: ``(I,)`` float32, the largest reduction of a scene, natural logarithm of px per patch px.
+        groups: Groups by name, ``<name>+simulated`` included.
     """
 
     atlas: Atlas
@@ -112,12 +117,12 @@ class Bank:
 
     @property
     def real_groups(self) -> list[str]:
-        """Groups whose second spectrum a camera took."""
+        """Groups whose second spectrum is not simulated."""
         return sorted(g for g in self.groups if not g.endswith(SIMULATED))
 
     @classmethod
     def of(cls, pairs: Sequence[PairImages], device: torch.device) -> Bank:
-        """Moves images to a device.
+        """Move images to a device.
 
         Raises:
             InputError: If a group mixes families, or scenes with ready-cut patches.
@@ -138,13 +143,13 @@ class Bank:
 def load_bank(
     sources: Sequence[Source], *, validation: bool, device: torch.device, families: Sequence[str] = ()
 ) -> Bank:
-    """Reads data sets.
+    """Read data sets.
 
     Args:
         sources: The data sets, see ``rrl_register.training.datasets``.
         validation: Take what is kept for validation, or else all others. Data sets of one or two pairs keep nothing, so
             that a bank for validation may be without groups.
-        device: Where the images are to lie.
+        device: Device that holds the images.
         families: Families to take; empty: all.
 
     Raises:
@@ -156,28 +161,28 @@ def load_bank(
     if not (pairs or validation):
         raise InputError(
             f"the data sets leave none of their {len(loaded)} pairs to train on: "
-            "check their paths, groups and max_residual_px, and the families asked for"
+            "check their paths, groups and max_residual_px, and the families requested"
         )
     return Bank.of(pairs, device)
 
 
 def is_validation(name: str, share: float = 0.1) -> bool:
-    """Whether a pair is kept for validation: decided by a hash of its name, so that it never changes sides."""
+    """Return whether a pair is kept for validation, by a hash of its name, so that it never changes sides."""
     return _hashed(name) % 1000 < share * 1000
 
 
 def kept_for_validation(names: Sequence[str]) -> list[bool]:
-    """Which pairs of a data set are kept for validation: those that ``is_validation`` names.
+    """Choose the pairs of a data set kept for validation, by ``is_validation``.
 
-    Where that would be none or all of three pairs and more, one of them is on the lonely side, by its hash again; fewer
-    than three all train. Such a pair may change sides when the data set grows.
+    If that chose none or all of three pairs or more, the pair of the least hash changes sides; fewer than three all
+    train. Such a pair may change sides when the data set grows.
     """
     if len(names) < 3:
         return [False] * len(names)
     kept = [is_validation(name) for name in names]
     if any(kept) == all(kept):
-        lonely = min(range(len(names)), key=lambda i: _hashed(names[i]))
-        kept[lonely] = not kept[lonely]
+        only = min(range(len(names)), key=lambda i: _hashed(names[i]))
+        kept[only] = not kept[only]
     return kept
 
 
@@ -187,7 +192,7 @@ class ReadImages(NamedTuple):
     Attributes:
         visible: ``(1, H, W)`` or, red, green and blue, ``(3, H, W)``.
         other: ``(B, H, W)`` in any units.
-        valid: ``(H, W)``, where both hold data.
+        valid: ``(H, W)``, True if both hold data.
     """
 
     visible: NDArray[np.uint8]
@@ -196,13 +201,13 @@ class ReadImages(NamedTuple):
 
 
 def make_pair(name: str, family: str, group: str, images: ReadImages) -> PairImages:
-    """Makes a pair out of what was read: grey images, colours, corners.
+    """Make a training pair: grey images, colours, corners.
 
     Args:
         name: ``set/id``.
         family: One of ``FAMILIES``.
         group: Group to draw it in.
-        images: What was read.
+        images: Both images.
 
     Raises:
         InputError: If the images differ in size, or one shows nothing.
@@ -223,7 +228,7 @@ def make_pair(name: str, family: str, group: str, images: ReadImages) -> PairIma
 
 
 def colour_bytes(bands: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """Bands ``(B, H, W)`` of any type as 8 bit: stretched alike, between the 0.5th and the 99.5th percentile of all."""
+    """Convert bands ``(B, H, W)`` of any type to 8 bit: one stretch, from the 0.5th to the 99.5th percentile of all."""
     if bands.dtype == np.uint8 or not valid.any():
         return bands.astype(np.uint8)
     low, high = np.percentile(bands[:, valid], (0.5, 99.5))
@@ -232,7 +237,7 @@ def colour_bytes(bands: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.ui
 
 
 def grey_bytes(bands: NDArray[np.float32], valid: NDArray[np.bool_], kind: Kind) -> NDArray[np.uint8]:
-    """A grey image ``(H, W)`` as the network sees it, filled where there is no data.
+    """Return the network's grey image ``(H, W)``, filled if data are missing.
 
     Raises:
         InputError: If it has no valid pixel, or one value everywhere.
@@ -241,7 +246,7 @@ def grey_bytes(bands: NDArray[np.float32], valid: NDArray[np.bool_], kind: Kind)
 
 
 def fill_invalid(grey: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """The image with the mean of its valid pixels where there is no data, so that patches see no edge of black."""
+    """Fill invalid pixels with the mean of the valid ones, so that patches have no black edge."""
     if valid.all() or not valid.any():
         return grey
     return np.where(valid, grey, grey[valid].mean()).astype(np.float32)
@@ -252,7 +257,7 @@ def _hashed(name: str) -> int:
 
 
 def _points_of(pair: PairImages) -> tuple[Tensor, Tensor]:
-    """Points of all images of a stack in turn, ``(P, 2)``, and how many each has, ``(S,)``."""
+    """Return the points of all images of a stack, ``(P, 2)``, and the number of each, ``(S,)``."""
     if pair.points is not None:
         return pair.points, torch.tensor([len(pair.points)])
     height, width = pair.planes.shape[2:]
@@ -288,7 +293,7 @@ def _group(name: str, members: Sequence[tuple[PairImages, Tensor]]) -> ImageGrou
 
 
 def _corners_of_both(grey: NDArray[np.uint8], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Corners of both images: what is a corner in one spectrum only has to be told apart as well."""
+    """Find corners of both images: the network has to distinguish corners of one spectrum alone, too."""
     inner = cv2.erode(np.pad(valid, 1).astype(np.uint8), np.ones((2 * EDGE_PX + 1,) * 2, np.uint8))[1:-1, 1:-1]
     inner[:EDGE_PX], inner[-EDGE_PX:], inner[:, :EDGE_PX], inner[:, -EDGE_PX:] = 0, 0, 0, 0
     found = [_corners(image, np.asarray(inner, np.uint8)) for image in grey]

@@ -1,4 +1,4 @@
-"""What a run needs to go on where it stopped, and the weights that come out of it."""
+"""Checkpoints of a run: the state to continue from, and the averaged weights."""
 
 from __future__ import annotations
 
@@ -7,53 +7,42 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from rrl_register.errors import InputError
 from rrl_register.nn.rrlnet import RRLNet
+from rrl_register.raster.writer import atomic_path
 
 
-class ExponentialMovingAverage:
-    """A running mean of a network's floating-point state; smoother than its last step.
+def running_mean(network: nn.Module, decay: float) -> AveragedModel:
+    """Begin an exponential moving average of a network's weights and buffers.
 
     Args:
-        network: Whose state is averaged.
-        decay: Share that the mean keeps at each update; smaller during the first updates, so that the start is
-            forgotten.
+        network: The network; its present state is forgotten with the first update.
+        decay: Share that the mean keeps at each update; smaller during the first updates.
     """
 
-    def __init__(self, network: nn.Module, decay: float) -> None:
-        self.decay = decay
-        self.restart(network)
+    def average(mean: Tensor, value: Tensor, updates: Tensor | int) -> Tensor:
+        """Move the mean towards a value; whole numbers are replaced."""
+        if not mean.is_floating_point():
+            return value
+        kept = torch.as_tensor((updates + 1) / (updates + 11)).clamp(max=decay)
+        return torch.lerp(value, mean, kept)
 
-    def restart(self, network: nn.Module) -> None:
-        """Forgets the past: the mean is the network's present state."""
-        self.updates = 0
-        self.state = {k: v.detach().clone() for k, v in network.state_dict().items()}
-
-    @torch.no_grad()
-    def update(self, network: nn.Module) -> None:
-        """Moves the mean towards the network's present state."""
-        self.updates += 1
-        decay = min(self.decay, self.updates / (10 + self.updates))
-        for name, value in network.state_dict().items():
-            if value.is_floating_point():
-                self.state[name].lerp_(value, 1 - decay)
-            else:
-                self.state[name].copy_(value)
+    return AveragedModel(network, avg_fn=average, use_buffers=True)
 
 
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
-    """Writes a checkpoint so that a crash leaves the old one or the new one, never half of either."""
-    temporary = path.with_name(path.name + ".partial")
-    torch.save(content, temporary)
-    temporary.replace(path)
+    """Write a checkpoint; a crash leaves the old one or the new one."""
+    with atomic_path(path, overwrite=True) as temporary:
+        torch.save(content, temporary)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any] | None:
-    """The checkpoint at ``path``, or None if there is none yet; unpickles tensors and plain values only.
+    """Read a checkpoint, of tensors and plain values only; return None if there is none yet.
 
     Raises:
-        InputError: If the file is none of ours.
+        InputError: If the file is no checkpoint of this program.
     """
     if not path.is_file():
         return None
@@ -66,17 +55,19 @@ def load_checkpoint(path: Path) -> dict[str, Any] | None:
 
 
 def detached(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A copy of a state dict on the CPU."""
+    """Copy a state dict to the CPU."""
     return {k: v.detach().cpu().clone() for k, v in state.items()}
 
 
-def average_of(net: RRLNet, mean: ExponentialMovingAverage, step: int, score: float | None) -> dict[str, Any]:
-    """What ``rrl-register export`` reads: the averaged weights, how the network is built, and how good it was.
+def average_of(mean: AveragedModel, step: int, score: float | None) -> dict[str, Any]:
+    """Return what ``rrl-register export`` reads: averaged weights, architecture and score.
 
     Args:
-        net: The network that is trained.
-        mean: Its running mean.
+        mean: Running mean of the network.
         step: Steps done.
         score: Validation score, lower is better; None: not validated.
     """
-    return {"step": step, "score": score, "mean": detached(mean.state), "architecture": net.architecture.to_dict()}
+    network = mean.module
+    assert isinstance(network, RRLNet)
+    architecture = network.architecture.to_dict()
+    return {"step": step, "score": score, "mean": detached(network.state_dict()), "architecture": architecture}

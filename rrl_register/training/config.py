@@ -3,139 +3,142 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import InstanceOf
+from pydantic.dataclasses import dataclass
 
 from rrl_register.errors import InputError, RegistrationError
 from rrl_register.nn.architecture import Architecture
 from rrl_register.training.augmentation import RadiometryConfig
-from rrl_register.training.datasets import Source, parse_sources, source_settings
+from rrl_register.training.bank import Source
+from rrl_register.training.datasets import parse_sources
 from rrl_register.training.losses import Reconstruction
 from rrl_register.training.sampling import GeometryConfig
-from rrl_register.training.settings import build, merged, plain
+from rrl_register.training.settings import KNOWN_ONLY, Count, Number, build, merged, plain
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=KNOWN_ONLY)
 class PhaseConfig:
-    """One stretch of training with a learning rate that rises, then falls along a cosine."""
+    """A phase of training: its learning rate rises, then falls along a cosine."""
 
-    steps: int
-    batch: int
-    learning_rate: float
-    warmup: int = 100
+    steps: Count
+    batch: Count
+    learning_rate: Number
+    warmup: Count = 100
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=KNOWN_ONLY)
 class LossConfig:
-    """Weights of the losses, and what they are taken of; a weight of 0 switches a loss off.
+    """Weights of the losses and their inputs; a weight of 0 switches a loss off.
 
     Attributes:
-        descriptor: Of the descriptor's softmax over the batch.
-        temperature: That divides its cosines.
-        stage_heads: Of each MLPP head on aggregated features.
-        module_heads: Of each MLPP head on common features.
-        reconstruction: Of the decoders.
-        reconstruction_kind: What their pictures are compared by.
+        descriptor: Weight of the descriptors' softmax over the batch.
+        temperature: Divides their cosines.
+        stage_heads: Weight of each MLPP head on aggregated features.
+        module_heads: Weight of each MLPP head on common features.
+        reconstruction: Weight of the decoders.
+        reconstruction_kind: Measure of their error.
         reconstructed_share: Share of each batch that they rebuild: they cost as much as the encoders.
-        hard_negatives: Wrong pairs are mined by descriptor, or else drawn at random.
-        hard_top: Mined among so many most similar ones.
-        near_misses: The right place missed by some px is a negative, too.
+        hard_negatives: Mine wrong pairs by descriptor, or else draw them at random.
+        hard_top: Number of most similar patches to mine among.
+        near_misses: Use places some px beside the true one as negatives, too.
     """
 
-    descriptor: float = 0.5
-    temperature: float = 0.06
-    stage_heads: float = 0.3
-    module_heads: float = 0.3
-    reconstruction: float = 0.5
+    descriptor: Number = 0.5
+    temperature: Number = 0.06
+    stage_heads: Number = 0.3
+    module_heads: Number = 0.3
+    reconstruction: Number = 0.5
     reconstruction_kind: Reconstruction = Reconstruction.GRADIENT
-    reconstructed_share: float = 0.25
+    reconstructed_share: Number = 0.25
     hard_negatives: bool = True
-    hard_top: int = 8
+    hard_top: Count = 8
     near_misses: bool = True
 
 
 class OptimizerKind(StrEnum):
-    """What descends the loss; the paper takes NAdam."""
+    """Optimizer; the paper's is NAdam."""
 
     ADAMW = "adamw"
     NADAM = "nadam"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=KNOWN_ONLY)
 class OptimizerConfig:
-    """The optimizer and what guards it."""
+    """Optimizer and its limits."""
 
     kind: OptimizerKind = OptimizerKind.ADAMW
-    weight_decay: float = 1e-2
-    beta2: float = 0.98
-    largest_gradient: float = 5.0
+    weight_decay: Number = 1e-2
+    beta2: Number = 0.98
+    largest_gradient: Number = 5.0
 
 
 class Precision(StrEnum):
-    """Numbers that the network computes in while it trains; ``AUTO`` takes what the device multiplies fastest."""
+    """Number format of the network in training; ``AUTO``: the device's fastest."""
 
     AUTO = "auto"
     FLOAT32 = "float32"
     BFLOAT16 = "bfloat16"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=KNOWN_ONLY)
 class TrainingConfig:
     """A whole run.
 
     Attributes:
-        data: What to train on; a share of it is kept for validation.
+        data: Data sets; a share of them is kept for validation.
         output: Folder of checkpoints and logs.
         initial: Weights to start from: ``none``, ``shipped``, or a file.
-        architecture: How the network is built.
-        descriptor_phase: Encoders and descriptors alone, first.
-        joint_phase: Everything together, then.
+        architecture: Architecture of the network.
+        descriptor_phase: First phase, for encoders and descriptors alone.
+        joint_phase: Second phase, for the whole network.
         families: Families of images to train on; empty: all.
-        group_weights: How often each set of images is drawn; ``<set>+simulated`` are spectra simulated from its
+        group_weights: Weight of each set of images in the draw; ``<set>+simulated`` are spectra simulated from its
             colours. Empty: all sets alike.
         images_per_batch: Scenes that a batch is drawn from.
-        geometry: How patches are cut.
-        radiometry: How they are altered.
-        losses: What is minimised.
-        optimizer: By what.
+        geometry: Geometry of cutting patches.
+        radiometry: Radiometric augmentation.
+        losses: Losses.
+        optimizer: Optimizer.
         ema: Share that the running mean of the weights keeps at each step.
-        patience: Validations without a better one after which the run ends early; 0: it never does.
-        seed: Of everything drawn at random.
+        patience: Validations without improvement after which the run ends early; 0: never.
+        seed: Seed of all random numbers.
         device: ``auto``, ``cpu`` or ``cuda``.
-        precision: Of the network's arithmetic.
+        precision: Number format of the network.
         threads: CPU threads of torch; 0: as many as there are cores.
         log_every, validate_every, checkpoint_every: Steps between log lines, validations and checkpoints.
-        validation_batches: Batches of each set that a validation looks at.
+        validation_batches: Batches of each set in a validation.
         tensorboard: Write curves for TensorBoard, too.
     """
 
-    data: tuple[Source, ...]
+    data: tuple[InstanceOf[Source], ...]
     output: Path
     initial: str = "none"
     architecture: Architecture = field(default_factory=Architecture)
     descriptor_phase: PhaseConfig = PhaseConfig(1000, 192, 1e-3)
     joint_phase: PhaseConfig = PhaseConfig(1500, 64, 6e-4)
     families: tuple[str, ...] = ()
-    group_weights: dict[str, float] = field(default_factory=dict)
-    images_per_batch: int = 8
+    group_weights: dict[str, Number] = field(default_factory=dict)
+    images_per_batch: Count = 8
     geometry: GeometryConfig = field(default_factory=GeometryConfig)
     radiometry: RadiometryConfig = field(default_factory=RadiometryConfig)
     losses: LossConfig = field(default_factory=LossConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    ema: float = 0.995
-    patience: int = 0
-    seed: int = 0
+    ema: Number = 0.995
+    patience: Count = 0
+    seed: Count = 0
     device: str = "auto"
     precision: Precision = Precision.AUTO
-    threads: int = 0
-    log_every: int = 10
-    validate_every: int = 200
-    checkpoint_every: int = 50
-    validation_batches: int = 6
+    threads: Count = 0
+    log_every: Count = 10
+    validate_every: Count = 200
+    checkpoint_every: Count = 50
+    validation_batches: Count = 6
     tensorboard: bool = False
 
     @property
@@ -144,16 +147,12 @@ class TrainingConfig:
         return self.descriptor_phase.steps + self.joint_phase.steps
 
     def settings(self) -> dict[str, Any]:
-        """All settings as plain values; ``make_training_config`` makes the same configuration of them."""
-        return {**plain(self), "data": [source_settings(source) for source in self.data]}
+        """Return all settings as plain values, from which ``make_training_config`` makes the same configuration."""
+        return {**plain(self), "data": [plain(source) for source in self.data]}
 
     def recipe(self) -> dict[str, Any]:
-        """What the weights depend on, as plain values: all but where and how fast the run goes.
-
-        A pack may lie anywhere: it travels to the machines that train.
-        """
-        settings = self.settings()
-        settings["data"] = [{"type": "pack"} if d["type"] == "pack" else d for d in settings["data"]]
+        """Return the settings that the weights depend on: all but the place and speed of the run."""
+        settings = {**self.settings(), "data": [source.recipe() for source in self.data]}
         return {name: value for name, value in settings.items() if name not in _ELSEWHERE}
 
 
@@ -178,11 +177,11 @@ FINE_TUNING: Mapping[str, Any] = {
     "patience": 4,
     "validate_every": 50,
 }
-"""Settings for going on from the shipped weights with a few pairs of one's own."""
+"""Settings to continue from the shipped weights with a few pairs of one's own."""
 
 
 def load_training_config(path: Path, changes: Mapping[str, Any] | None = None, **overrides: Any) -> TrainingConfig:
-    """Reads a run's settings.
+    """Read a run's settings.
 
     Args:
         path: A YAML file with the fields of ``TrainingConfig``; those left out keep their defaults. ``data`` and
@@ -206,7 +205,7 @@ def load_training_config(path: Path, changes: Mapping[str, Any] | None = None, *
 
 
 def make_training_config(settings: Mapping[str, Any]) -> TrainingConfig:
-    """Settings of a run from plain, nested values.
+    """Make settings of a run from plain, nested values.
 
     Raises:
         UsageError, InputError: If a setting does not exist or does not fit.
@@ -218,7 +217,7 @@ def make_training_config(settings: Mapping[str, Any]) -> TrainingConfig:
 
 
 def parse_changes(assignments: Sequence[str]) -> dict[str, Any]:
-    """Settings written as ``losses.near_misses=false``: names with points between, values as YAML.
+    """Read settings written as ``losses.near_misses=false``: dotted names, values as YAML.
 
     Raises:
         InputError: If one is not of this form.

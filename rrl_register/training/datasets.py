@@ -1,20 +1,20 @@
-"""Data sets that a run can be given, as a recipe names them, and how each becomes training images."""
+"""Data sets of a training run, as a recipe names them, and their training images."""
 
 from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields
 from itertools import compress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic.dataclasses import dataclass
 
-from rrl_register.errors import InputError
+from rrl_register.errors import InputError, UsageError
 from rrl_register.nn.blocks import PATCH_SIZE
 from rrl_register.training.bank import (
     FAMILIES,
@@ -25,10 +25,7 @@ from rrl_register.training.bank import (
     kept_for_validation,
     make_pair,
 )
-from rrl_register.training.pack import Pack
-from rrl_register.training.settings import plain
-
-__all__ = ["Pack", "PairFolder", "PatchArrays", "RasterPairs", "Source", "parse_sources"]
+from rrl_register.training.settings import KNOWN_ONLY, Number, build
 
 Row = dict[str, str]
 
@@ -38,35 +35,36 @@ _SPLITS = {"train": False, "validation": True, "val": True}
 _LEFT_OUT = "test"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=KNOWN_ONLY)
 class PairFolder(Source):
-    """A folder of pairs that lie on one pixel grid each.
+    """A folder of pairs, each on one pixel grid.
 
-    With a list ``pairs.csv``: columns ``vis`` and ``other`` (paths from the folder), and, where known, ``set``, ``id``,
-    ``family``, ``residual_px`` and ``split`` (``train``, ``validation``; ``test`` is left out; empty: as
-    ``kept_for_validation`` says). Without one: files ``<name>_vis.<ext>`` and ``<name>_other.<ext>``.
+    With a list ``pairs.csv``: columns ``vis`` and ``other`` (paths from the folder), and, if known, ``set``, ``id``,
+    ``family``, ``residual_px`` and ``split`` (``train``, ``validation``; ``test`` is left out; empty: by
+    ``kept_for_validation``). Without one: files ``<name>_vis.<ext>`` and ``<name>_other.<ext>``.
 
-    Pictures have one or three bands of 8 or 16 bit; zeros in the second image count as missing where they are many.
-    Everything else is read as a raster with all that the program knows of nodata, masks and decibels; files of more
-    than ``rasters.MAX_SIDE`` px a side are averaged down.
+    Pictures have one or three bands of 8 or 16 bit; large areas of zeros in the second image count as missing.
+    Other files are read as rasters, with nodata, masks and decibels; those of more than ``rasters.MAX_SIDE`` px a side
+    are averaged down.
 
     Attributes:
         path: The folder.
-        family: Of the second images that the list tells none of, one of ``bank.FAMILIES``; empty: SAR where it is
+        family: Family of second images without one in the list, one of ``bank.FAMILIES``; empty: SAR if it is
             recognised (which needs rasterio), else ``other``.
         group: Group of all of them; empty: ``set``, or else the family.
-        max_residual_px: Pairs whose own alignment scatters more are left out.
+        max_residual_px: Pairs of larger ``residual_px`` are left out.
         groups: Sets to take; empty: all.
     """
 
     path: Path
     family: str = ""
     group: str = ""
-    max_residual_px: float = 3.5
+    max_residual_px: Number = 3.5
     groups: tuple[str, ...] = ()
+    type: Literal["pairs"] = "pairs"
 
     def load(self, validation: bool) -> list[PairImages]:
-        """The pairs that are kept for validation, or else all others.
+        """Read the pairs kept for validation, or else all others.
 
         Raises:
             InputError: If the list or an image cannot be read, or nothing is left.
@@ -96,7 +94,7 @@ class PairFolder(Source):
         return residual <= self.max_residual_px and (not self.groups or row.get("set") in self.groups)
 
     def _name(self, row: Row) -> str:
-        """``set/id``; unique among the data sets of a run, so that validation is a fair draw of each."""
+        """Return ``set/id``, unique among the data sets of a run, so that validation draws from each."""
         stem = row["vis"].rsplit(".", 1)[0].removesuffix("_vis")
         return f"{row.get('set') or self.group or self.path.resolve().name}/{row.get('id') or stem}"
 
@@ -107,34 +105,32 @@ class PairFolder(Source):
         if _is_picture(visible) and _is_picture(other):
             images = _read_pictures(visible, other)
         else:
-            from rrl_register.training.rasters import (
-                read_aligned,
-            )  # here, because machines that train may lack rasterio
+            from rrl_register.training.rasters import read_aligned  # machines that train may lack rasterio
 
             images = read_aligned(visible, other)
         return make_pair(name, _checked_family(family), group, images)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=KNOWN_ONLY)
 class RasterPairs(Source):
-    """Pairs of georeferenced rasters, perhaps of unlike CRS and resolution, that lie where they say they do.
+    """Pairs of rasters with exact georeferences, perhaps of unlike CRS and resolution.
 
-    The moving image is brought onto the fixed one's grid, both at the coarser one's resolution, and used where both
-    hold data.
+    The moving image is warped to the fixed one's grid, both at the coarser resolution, and used where both hold data.
 
     Attributes:
         path: A list with columns ``fixed``, ``moving`` and perhaps ``family`` (paths from its folder), or a folder with
             folders ``fixed`` and ``moving`` of equal file names. The fixed image is the visible one.
-        family: Of the moving images that the list tells none of; empty: SAR where it is recognised, else ``other``.
+        family: Family of moving images without one in the list; empty: SAR if it is recognised, else ``other``.
         group: Group of all of them; empty: the family.
     """
 
     path: Path
     family: str = ""
     group: str = ""
+    type: Literal["rasters"] = "rasters"
 
     def load(self, validation: bool) -> list[PairImages]:
-        """The pairs that are kept for validation, or else all others.
+        """Read the pairs kept for validation, or else all others.
 
         Raises:
             InputError: If the list or a raster cannot be read, or two of a pair share no ground.
@@ -162,14 +158,14 @@ class RasterPairs(Source):
         return self.path, [{"fixed": f"fixed/{name}", "moving": f"moving/{name}"} for name in both]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=KNOWN_ONLY)
 class PatchArrays(Source):
-    """Ready-cut patches as RRL-Net's authors release them; pairs that do not match are left out, negatives are mined.
+    """Ready-cut patches in the layout of RRL-Net's authors; only matching pairs are used, negatives are mined.
 
     Attributes:
-        images: ``.npy``, ``(N, 2, 64, 64)`` uint8, visible and other; matching ones alone are read into memory.
+        images: ``.npy``, ``(N, 2, 64, 64)`` uint8, visible and other; only matching ones are read into memory.
         labels: ``.npy``, ``(N,)``, 1 where they match.
-        family: Of the second patches.
+        family: Family of the second patches.
         group: Group of all of them; empty: the family.
     """
 
@@ -177,9 +173,10 @@ class PatchArrays(Source):
     labels: Path
     family: str = "nir"
     group: str = ""
+    type: Literal["patches"] = "patches"
 
     def load(self, validation: bool) -> list[PairImages]:
-        """A stack of the patches that are kept for validation, or else of all others; no stack where there are none.
+        """Read a stack of the patches kept for validation, or else of all others; no stack if there are none.
 
         Raises:
             InputError: If an array cannot be read, has another shape or type, or nothing matches.
@@ -201,19 +198,18 @@ class PatchArrays(Source):
         return [PairImages(name, family, self.group or family, torch.from_numpy(images[chosen]), None)]
 
 
-_TYPES: dict[str, type[Any]] = {"pairs": PairFolder, "rasters": RasterPairs, "patches": PatchArrays, "pack": Pack}
-_PATHS = ("path", "images", "labels")
+_TYPES: dict[str, type[Source]] = {"pairs": PairFolder, "rasters": RasterPairs, "patches": PatchArrays}
 
 
 def parse_sources(value: Any) -> tuple[Source, ...]:
-    """Data sets as a recipe names them.
+    """Read data sets as a recipe names them.
 
     Args:
-        value: A path (a folder: ``PairFolder``, a file: ``Pack``), a mapping ``{type: pairs | rasters | patches | pack,
-            ...}`` with the fields of that data set, a data set, or a list of such.
+        value: A path (of a ``PairFolder``), a mapping ``{type: pairs | rasters | patches, ...}`` with that data set's
+            fields, a ``Source``, or a list of these.
 
     Raises:
-        InputError: If a type or a field does not exist, or one is missing.
+        InputError: If a type or a field does not exist, does not fit, or is missing.
     """
     if isinstance(value, list | tuple):
         if not value:
@@ -222,45 +218,22 @@ def parse_sources(value: Any) -> tuple[Source, ...]:
     if isinstance(value, Source):
         return (value,)
     if isinstance(value, str | Path):
-        path = Path(value)
-        return (Pack(path) if path.is_file() else PairFolder(path),)
-    if isinstance(value, Mapping):
-        return (_parse_source(value),)
-    raise InputError(f"data is {value!r}: a path, or a list of mappings with a type and a path, is needed")
-
-
-def source_settings(source: Source) -> dict[str, Any]:
-    """A data set as a recipe names it: the mapping that ``parse_sources`` reads."""
-    kind = next(name for name, cls in _TYPES.items() if isinstance(source, cls))
-    return {"type": kind, **plain(source)}
-
-
-def _parse_source(value: Mapping[str, Any]) -> Source:
-    name = value.get("type", "")
-    if name not in _TYPES:
-        raise InputError(f"a data set of type {name!r} is not known: type has to be one of {', '.join(_TYPES)}")
-    known = {f.name: f for f in fields(_TYPES[name])}
-    given = {k: _converted(k, v) for k, v in value.items() if k != "type"}
-    unknown = sorted(given.keys() - known.keys())
-    if unknown:
-        raise InputError(f"a data set of type {name} has no field {unknown[0]}: there are {', '.join(known)}")
-    missing = [k for k, f in known.items() if f.default is MISSING and k not in given]
-    if missing:
-        raise InputError(f"a data set of type {name} needs the field {missing[0]}: add it")
-    source: Source = _TYPES[name](**given)
-    return source
-
-
-def _converted(name: str, value: Any) -> Any:
-    if name in _PATHS:
-        return Path(value)
-    return tuple(value) if isinstance(value, list) else value
+        return (PairFolder(Path(value)),)
+    if not isinstance(value, Mapping):
+        raise InputError(f"data is {value!r}: a path, or a list of mappings with a type and a path, is needed")
+    kind = value.get("type", "")
+    if kind not in _TYPES:
+        raise InputError(f"a data set of type {kind!r} is not known: type has to be one of {', '.join(_TYPES)}")
+    try:
+        return (build(_TYPES[kind], value, f"a data set of type {kind}"),)
+    except UsageError as error:
+        raise InputError(str(error)) from error
 
 
 def _side(rows: Sequence[Row], names: Sequence[str], validation: bool) -> Iterator[bool]:
-    """Which rows are on the side asked for: as ``split`` says, or else the hash."""
-    unsaid = [name for row, name in zip(rows, names, strict=True) if not row.get("split")]
-    kept = dict(zip(unsaid, kept_for_validation(unsaid), strict=True))
+    """Yield for each row if it is on the requested side: by its ``split``, or else the hash."""
+    without = [name for row, name in zip(rows, names, strict=True) if not row.get("split")]
+    kept = dict(zip(without, kept_for_validation(without), strict=True))
     for row, name in zip(rows, names, strict=True):
         split = row.get("split") or ""
         if split and split != _LEFT_OUT and split not in _SPLITS:
@@ -306,7 +279,7 @@ def _checked_family(family: str) -> str:
 
 
 def _recognised(visible: Path, other: Path) -> str:
-    """Family of a second image that nobody named."""
+    """Return the family of a second image without one."""
     try:
         from rrl_register.training.rasters import is_sar
     except ImportError:
@@ -319,7 +292,7 @@ def _is_picture(path: Path) -> bool:
 
 
 def _read_pictures(visible: Path, other: Path) -> ReadImages:
-    """Bands of both images and where the second one holds data, as ``make_pair`` takes them."""
+    """Read both images, and the mask of the second one, for ``make_pair``."""
     colours = _read_picture(visible, cv2.IMREAD_COLOR)[..., ::-1]
     second = _read_picture(other, cv2.IMREAD_GRAYSCALE)
     bands = np.ascontiguousarray(colours.transpose(2, 0, 1))
@@ -336,7 +309,7 @@ def _read_picture(path: Path, flag: int) -> NDArray[Any]:
 
 
 def _without_border(other: NDArray[Any]) -> NDArray[np.bool_]:
-    """Where there is data: zeros count as missing only in areas larger than dark pixels form by themselves."""
+    """Mask data: zeros count as missing only in areas larger than those of dark pixels."""
     empty = cv2.morphologyEx((other == 0).astype(np.uint8), cv2.MORPH_OPEN, np.ones((9, 9), np.uint8))
     return np.asarray(cv2.dilate(empty, np.ones((3, 3), np.uint8)) == 0)
 

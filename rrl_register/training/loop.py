@@ -1,4 +1,4 @@
-"""The training loop: two phases, checkpoints to go on from, the best weights kept."""
+"""Training loop: two phases, checkpoints to resume from, the best weights."""
 
 from __future__ import annotations
 
@@ -19,13 +19,7 @@ from rrl_register.nn.rrlnet import RRLNet
 from rrl_register.nn.weights import load_weights
 from rrl_register.training.augmentation import Radiometry
 from rrl_register.training.bank import Bank, load_bank
-from rrl_register.training.checkpoint import (
-    ExponentialMovingAverage,
-    average_of,
-    detached,
-    load_checkpoint,
-    save_checkpoint,
-)
+from rrl_register.training.checkpoint import average_of, detached, load_checkpoint, running_mean, save_checkpoint
 from rrl_register.training.config import OptimizerConfig, OptimizerKind, PhaseConfig, Precision, TrainingConfig
 from rrl_register.training.monitor import JsonLines, Monitor, TensorBoard
 from rrl_register.training.sampling import PatchBatch, PatchSampler
@@ -36,19 +30,19 @@ CHECKPOINT, BEST, LOG = "checkpoint.pt", "best.pt", "log.jsonl"
 _VALIDATION_SEED = 95
 
 Progress = Callable[[int, int, dict[str, float]], None]
-"""Is told the steps done, the steps of the whole run, and the figures of the last step that was logged."""
+"""Receives the steps done, the steps of the whole run, and the figures of the last logged step."""
 
 
 class Trainer:
-    """Trains RRL-Net as a configuration says; a second call with the same output folder goes on where it stopped.
+    """Train RRL-Net; a second call with the same output folder resumes.
 
     Args:
-        config: Of the run.
-        progress: Is told of every step.
+        config: Settings of the run.
+        progress: Called after every step.
 
     Raises:
         InputError: If the data, the initial weights or a checkpoint in the output folder cannot be used.
-        UsageError: If something that the configuration asks for is not there.
+        UsageError: If a GPU or TensorBoard is requested and missing.
     """
 
     def __init__(self, config: TrainingConfig, progress: Progress | None = None) -> None:
@@ -58,7 +52,7 @@ class Trainer:
         if config.threads:
             torch.set_num_threads(config.threads)
         if self.device.type == "cuda":
-            torch.backends.cudnn.benchmark = True  # all batches of a phase are of one size: worth choosing by trying
+            torch.backends.cudnn.benchmark = True  # all batches of a phase have one size
         config.output.mkdir(parents=True, exist_ok=True)
         self.checkpoint, self.best = config.output / CHECKPOINT, config.output / BEST
         self._progress = progress
@@ -66,7 +60,7 @@ class Trainer:
         if config.tensorboard:
             self._monitors.append(TensorBoard(config.output / "tensorboard"))
         self.net = _network(config).on(self.device)
-        self.mean = ExponentialMovingAverage(self.net, config.ema)
+        self.mean = running_mean(self.net, config.ema)
         self.optimizer = make_optimizer(self.net, config.optimizer)
         self.generator = torch.Generator().manual_seed(config.seed)
         self.step, self.best_score, self.validations_since_best = 0, math.inf, 0
@@ -79,13 +73,13 @@ class Trainer:
 
     @property
     def finished(self) -> bool:
-        """Whether all steps are done, or enough validations have passed without a better one."""
+        """True after all steps, or after ``patience`` validations without improvement."""
         patience = self.config.patience
         tired = 0 < patience <= self.validations_since_best
         return tired or self.step >= self.config.total_steps
 
     def run(self, seconds: float = math.inf) -> bool:
-        """Trains until the end or until the time is over; returns whether the run is finished."""
+        """Train until the end or until time is up; return whether the run is finished."""
         start = time.monotonic()
         while not self.finished:
             if time.monotonic() - start > seconds:
@@ -100,7 +94,7 @@ class Trainer:
         return True
 
     def advance(self, steps: int) -> float:
-        """Does some steps, without looking at weights or keeping them; returns the seconds that they took."""
+        """Train for some steps without validations and checkpoints; return the seconds."""
         began = _now(self.device)
         for _ in range(steps):
             self._train_step()
@@ -110,8 +104,8 @@ class Trainer:
         began = time.monotonic()
         phase, at = self._phase()
         if at == 0:
-            # The metric network is at its random start until now: its mean would remember that for long.
-            self.mean.restart(self.net)
+            # Until now the metric network is random; its mean would remember that for long.
+            self.mean = running_mean(self.net, self.config.ema)
         rate = learning_rate(phase, at)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -122,7 +116,7 @@ class Trainer:
         torch.autograd.backward(losses.total)
         nn.utils.clip_grad_norm_(self.net.parameters(), self.config.optimizer.largest_gradient)
         self.optimizer.step()
-        self.mean.update(self.net)
+        self.mean.update_parameters(self.net)
         self.step += 1
         if self.step % self.config.log_every == 0:
             self._figures = {name: float(part) for name, part in losses.parts.items()}
@@ -147,7 +141,7 @@ class Trainer:
         return joint_step(self.net, batch, self.radiometry, self.config.losses, self.generator)
 
     def _draw_validation(self) -> dict[str, list[PatchBatch]]:
-        """Batches of the pairs kept for validation; none where there are too few pairs to keep any."""
+        """Draw batches of the pairs kept for validation; none if there are too few pairs."""
         config = self.config
         bank = load_bank(config.data, validation=True, device=self.device, families=config.families)
         generator = torch.Generator().manual_seed(_VALIDATION_SEED)
@@ -155,11 +149,11 @@ class Trainer:
         return draw_validation(sampler, bank.real_groups, config.validation_batches)
 
     def _validate(self) -> None:
-        """Looks at the averaged weights and keeps them if they are the best so far; unvalidated ones always are."""
+        """Validate the averaged weights and keep them if they are the best so far, or if nothing can be validated."""
         score = None
         if self.validation:
-            averaged = RRLNet(architecture=self.config.architecture).on(self.device)
-            averaged.load_state_dict(self.mean.state)
+            averaged = self.mean.module
+            assert isinstance(averaged, RRLNet)
             metric = self.step > self.config.descriptor_phase.steps
             with _arithmetic(self.device, self.config.precision):
                 figures = validate(averaged, self.validation, metric)
@@ -171,12 +165,12 @@ class Trainer:
         if score is None or score < self.best_score:
             self.best_score = math.inf if score is None else score
             self.validations_since_best = 0
-            save_checkpoint(self.best, average_of(self.net, self.mean, self.step, score))
+            save_checkpoint(self.best, average_of(self.mean, self.step, score))
 
     def _save(self) -> None:
-        content = average_of(self.net, self.mean, self.step, None) | {
+        content = average_of(self.mean, self.step, None) | {
             "network": detached(self.net.state_dict()),
-            "mean_updates": self.mean.updates,
+            "mean_updates": int(self.mean.n_averaged),
             "optimizer": self.optimizer.state_dict(),
             "generator": self.generator.get_state(),
             "best_score": self.best_score,
@@ -192,8 +186,8 @@ class Trainer:
         _check_recipe(content["recipe"], self.config.recipe(), self.checkpoint)
         self.step = content["step"]
         self.net.load_state_dict(content["network"])
-        self.mean.state = {k: v.to(self.device) for k, v in content["mean"].items()}
-        self.mean.updates = content["mean_updates"]
+        self.mean.module.load_state_dict(content["mean"])
+        self.mean.n_averaged.fill_(content["mean_updates"])
         self.optimizer.load_state_dict(content["optimizer"])
         self.generator.set_state(content["generator"])
         self.best_score = content["best_score"]
@@ -201,15 +195,15 @@ class Trainer:
 
 
 def train(config: TrainingConfig, seconds: float = math.inf, progress: Progress | None = None) -> Path | None:
-    """Runs or resumes a training.
+    """Run or resume a training.
 
     Args:
-        config: Of the run.
-        seconds: Time after which it stops, to be gone on with later.
-        progress: Is told of every step.
+        config: Settings of the run.
+        seconds: Time after which it stops; another call resumes.
+        progress: Called after every step.
 
     Returns:
-        The checkpoint with the best weights, or None while time ran out before the end.
+        The checkpoint with the best weights; None if time was up before the end.
 
     Raises:
         InputError, UsageError: As ``Trainer``.
@@ -221,14 +215,14 @@ def train(config: TrainingConfig, seconds: float = math.inf, progress: Progress 
 
 
 def learning_rate(phase: PhaseConfig, step: int) -> float:
-    """The rate at a step of a phase: a linear rise, then half a cosine down to a hundredth of the peak."""
+    """Return the rate at a step of a phase: a linear rise, then half a cosine down to a hundredth of the peak."""
     rise = min(1.0, (step + 1) / max(1, phase.warmup))
     fall = 0.5 * (1 + math.cos(math.pi * step / max(1, phase.steps)))
     return phase.learning_rate * rise * max(0.01, fall)
 
 
 def make_optimizer(net: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
-    """The optimizer, its rate still 0: it is set anew before each step."""
+    """Make the optimizer, with rate 0: each step sets it."""
     betas = (0.9, config.beta2)
     if config.kind is OptimizerKind.NADAM:
         return torch.optim.NAdam(
@@ -238,7 +232,7 @@ def make_optimizer(net: nn.Module, config: OptimizerConfig) -> torch.optim.Optim
 
 
 def _network(config: TrainingConfig) -> RRLNet:
-    """The network to begin with: random from the seed, or given weights with new heads and decoders."""
+    """Make the first network: random from the seed, or given weights with new heads and decoders."""
     torch.manual_seed(config.seed)
     net = RRLNet(architecture=config.architecture)
     if config.initial == "none":
@@ -273,7 +267,7 @@ def _arithmetic(device: torch.device, precision: Precision) -> contextlib.Abstra
 
 
 def _now(device: torch.device) -> float:
-    """Seconds, once the device has done what it was told."""
+    """Return the time after the device has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.monotonic()

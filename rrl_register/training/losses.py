@@ -16,10 +16,10 @@ _SSIM_WINDOW = 7
 
 
 class Reconstruction(StrEnum):
-    """What the decoders' pictures are compared by, beside a tenth of the pixels' mean square.
+    """Measure between rebuilt and true patches, beside a tenth of their mean square difference.
 
-    The paper compares VGG-19 features, whose foreign weights are not to be had everywhere; ``GRADIENT`` and ``SSIM``
-    (structural similarity, from kornia) need none. ``PIXEL`` compares nothing else.
+    The paper compares features of a pretrained VGG-19; ``GRADIENT`` and ``SSIM`` (structural similarity, from kornia)
+    need no foreign weights. ``PIXEL`` takes the mean square difference alone.
     """
 
     GRADIENT = "gradient"
@@ -28,13 +28,13 @@ class Reconstruction(StrEnum):
 
 
 def descriptor_loss(visible: Tensor, other: Tensor, near: Tensor | None, ignore: Tensor, temperature: float) -> Tensor:
-    """Softmax over the batch in both directions (InfoNCE), near misses as further negatives.
+    """Return the softmax loss over the batch in both directions (InfoNCE), with near misses as further negatives.
 
     Args:
         visible: Unit descriptors ``(N, D)``.
-        other: Those of the patches that match.
-        near: Those of the near misses; None: there are none.
-        ignore: ``(N, N)`` bool, pairs that are no negatives although they differ in number.
+        other: Descriptors of the matching patches.
+        near: Descriptors of the near misses; None: there are none.
+        ignore: ``(N, N)`` bool, pairs off the diagonal that are no negatives.
         temperature: Divides the similarities.
     """
     target = torch.arange(len(visible), device=visible.device)
@@ -46,9 +46,9 @@ def descriptor_loss(visible: Tensor, other: Tensor, near: Tensor | None, ignore:
 
 
 def hard_negatives(visible: Tensor, other: Tensor, ignore: Tensor, top: int, generator: torch.Generator) -> Tensor:
-    """For each visible patch one of the ``top`` most similar wrong others, drawn at random; indices ``(N,)``.
+    """Draw for each visible patch one of the ``top`` most similar wrong others; indices ``(N,)``.
 
-    Where fewer than ``top`` are not ignored, one of those.
+    If fewer than ``top`` are not ignored, draw one of those.
     """
     hidden = -2.0  # below any similarity of unit vectors
     best = (visible @ other.T).masked_fill(ignore, hidden).topk(min(top, len(other) - 1), dim=1)
@@ -58,7 +58,7 @@ def hard_negatives(visible: Tensor, other: Tensor, ignore: Tensor, top: int, gen
 
 
 def match_loss(logits: Tensor, heads: HeadLogits, labels: Tensor, stage_weight: float, module_weight: float) -> Tensor:
-    """Binary cross-entropy of the network and, weighted, of its MLPP heads on stages and on modules."""
+    """Return the binary cross-entropy of the network plus, weighted, that of its MLPP heads on stages and modules."""
     loss = functional.binary_cross_entropy_with_logits(logits, labels)
     for weight, extras in ((stage_weight, heads.stages), (module_weight, heads.modules)):
         for extra in extras:
@@ -69,7 +69,7 @@ def match_loss(logits: Tensor, heads: HeadLogits, labels: Tensor, stage_weight: 
 def reconstruction_loss(
     rebuilt: Tensor, patches: Tensor, kind: Reconstruction = Reconstruction.GRADIENT, pixel_weight: float = 0.1
 ) -> Tensor:
-    """How far rebuilt patches ``(N, 1, 64, 64)`` are from the patches, by ``kind`` and by pixel mean square.
+    """Compare rebuilt patches with the patches, both ``(N, 1, 64, 64)``, by ``kind`` and by pixel mean square.
 
     Raises:
         UsageError: If ``kind`` needs kornia and it is not installed.

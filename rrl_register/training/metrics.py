@@ -1,4 +1,4 @@
-"""FPR95, the measure of patch matching, and the ROC curve that it is read from."""
+"""FPR95, the measure of patch matching, and the ROC curve."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 RECALL = 0.95
-"""True-positive rate at which the false-positive rate is read."""
+"""True-positive rate of FPR95."""
 
 
 def roc_curve(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """False- and true-positive rates at every distinct score, from (0, 0) to (1, 1); ties fall together.
+    """Return false- and true-positive rates at every distinct score, from (0, 0) to (1, 1); ties share a point.
 
     Args:
         labels: ``(N,)``, non-zero where the pair matches.
@@ -34,7 +34,7 @@ def roc_curve(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.float64]
 
 
 def fpr95(labels: ArrayLike, scores: ArrayLike) -> float:
-    """False-positive rate where the true-positive rate is 0.95, per cent, the ROC curve interpolated linearly.
+    """Return the false-positive rate, per cent, at the true-positive rate 0.95, the ROC curve interpolated linearly.
 
     Raises:
         ValueError: As ``roc_curve``.
@@ -48,7 +48,7 @@ def fpr95(labels: ArrayLike, scores: ArrayLike) -> float:
 
 
 def auc(labels: ArrayLike, scores: ArrayLike) -> float:
-    """Area under the ROC curve, 0 to 1: the chance that a matching pair scores above another one; a tie counts half.
+    """Return the area under the ROC curve: the chance that a matching pair scores above another; a tie counts half.
 
     Raises:
         ValueError: As ``roc_curve``.

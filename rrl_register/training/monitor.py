@@ -1,4 +1,4 @@
-"""What a run says while it trains: a log of JSON lines and, where asked for, curves for TensorBoard."""
+"""Log of a run: JSON lines and, on request, curves for TensorBoard."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from rrl_register.errors import UsageError
 
 
 class Monitor(Protocol):
-    """Takes the figures of a step."""
+    """Records the figures of a step."""
 
     def write(self, step: int, figures: Mapping[str, Any]) -> None:
-        """Keeps figures: numbers, text, or a mapping of names to numbers."""
+        """Record figures: numbers, text, or a mapping of names to numbers."""
 
 
 class JsonLines:
-    """Appends records to a log, one JSON object a line.
+    """A log of one JSON object a line.
 
     Args:
-        path: The file; made when first written to.
+        path: The file; the first record makes it.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def write(self, step: int, figures: Mapping[str, Any]) -> None:
-        """Adds one record; the file is closed in between, so that it can be read at any time."""
+        """Append a record; the file is closed in between and can be read at any time."""
         with self._path.open("a") as file:
             file.write(json.dumps({"step": step, **figures}) + "\n")
 
 
 class TensorBoard:
-    """Writes curves that ``tensorboard --logdir FOLDER`` shows.
+    """Curves for ``tensorboard --logdir FOLDER``.
 
     Raises:
         UsageError: If TensorBoard is not installed.
@@ -50,7 +50,7 @@ class TensorBoard:
         self._writer = SummaryWriter(str(folder))
 
     def write(self, step: int, figures: Mapping[str, Any]) -> None:
-        """Adds the numbers among the figures to their curves."""
+        """Append the numbers among the figures to their curves."""
         for name, value in figures.items():
             values = value if isinstance(value, Mapping) else {"": value}
             for part, number in values.items():

@@ -1,14 +1,14 @@
-"""Rasters as training images. Needs rasterio, so that it is imported only where a data set holds rasters."""
+"""Rasters as training images. Needs rasterio: imported only if a data set holds rasters."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
-from rasterio.warp import transform as reproject
+from rasterio.enums import Resampling
+from rasterio.warp import reproject
 
 from rrl_register.config import Kind, ReadConfig
 from rrl_register.errors import InputError
@@ -21,16 +21,10 @@ from rrl_register.training.bank import ReadImages, colour_bytes
 
 MAX_SIDE = 8192
 """Longest side of a training image, px; larger rasters are averaged down."""
-_LATTICE_STEP = 32
-"""Distance of the places that are reprojected exactly, px; between them the way is as good as straight."""
-_NOWHERE = -1e6
-"""Where a projection has no answer: far outside any image."""
-_MAX_REMAP = 32_766
-"""OpenCV looks no further into an image, px."""
 
 
 def is_sar(visible: Path, other: Path) -> bool:
-    """Whether the second image of a pair, whose first is a visible one, is taken for SAR.
+    """Return whether the second image of a pair is recognised as SAR.
 
     Raises:
         InputError: If a file cannot be read.
@@ -39,22 +33,22 @@ def is_sar(visible: Path, other: Path) -> bool:
 
 
 def read_aligned(visible: Path, other: Path) -> ReadImages:
-    """Reads two rasters that lie on one pixel grid.
+    """Read two rasters on one pixel grid.
 
     Raises:
         InputError: If one cannot be read or has no valid pixel.
     """
     first = read_bands(visible, _shown_bands(open_info(visible)), max_side=MAX_SIDE)
     second = read_bands(other, max_side=MAX_SIDE)
-    # Of unlike sizes, which make_pair refuses, there is no common mask.
+    # Rasters of unlike sizes, which make_pair refuses, have no common mask.
     valid = first.valid & second.valid if first.valid.shape == second.valid.shape else first.valid
     return ReadImages(colour_bytes(first.values, valid), second.values, valid)
 
 
 def read_georeferenced(fixed: Path, moving: Path) -> ReadImages:
-    """Reads two rasters and brings the moving one onto the fixed one's grid by their georeferences.
+    """Read two rasters and warp the moving one to the fixed one's grid by their georeferences.
 
-    Both are averaged down to the coarser one's resolution. Reprojection is exact on a lattice of 32 px.
+    Both are averaged down to the coarser resolution.
 
     Raises:
         InputError: If one cannot be read, has no valid pixel or no georeference, or they share no ground.
@@ -68,11 +62,7 @@ def read_georeferenced(fixed: Path, moving: Path) -> ReadImages:
     first = read_bands(fixed, _shown_bands(info), factor=factors[0])
     second = read_bands(moving, factor=factors[1])
     reduced = _Grids(*(grid.reduced(factor) for grid, factor in zip(grids, factors, strict=True)))
-    if max(reduced.moving.shape) > _MAX_REMAP:
-        raise InputError(
-            f"{moving} is {max(reduced.moving.shape)} px long at {fixed}'s resolution: cut it to that area"
-        )
-    other, is_there = _placed(second.values, second.valid, reduced)
+    other, is_there = _warped(second.values, second.valid, reduced)
     valid = first.valid & is_there
     if not valid.any():
         raise InputError(f"{fixed} and {moving} share no place where both hold data: check their georeferences")
@@ -85,7 +75,7 @@ class _Grids(NamedTuple):
 
 
 def _shown_bands(info: RasterInfo) -> tuple[int, ...]:
-    """Red, green and blue: as declared, else the first three; of fewer bands the first."""
+    """Return red, green and blue: as declared, else the first three; of fewer bands the first."""
     names = info.colorinterp
     if {"red", "green", "blue"} <= set(names):
         return tuple(names.index(colour) + 1 for colour in ("red", "green", "blue"))
@@ -93,7 +83,7 @@ def _shown_bands(info: RasterInfo) -> tuple[int, ...]:
 
 
 def _factors(grids: _Grids) -> tuple[float, float]:
-    """How far to reduce each image: to the coarser one's pixel size, and the fixed one to ``MAX_SIDE``."""
+    """Return the reduction of each image: to the coarser pixel size, and the fixed one to ``MAX_SIDE``."""
     scale = decompose(prior_matrix(*grids), grids.moving.shape).scale
     fixed_factor = scale if scale > SAME_RESOLUTION else 1.0
     moving_factor = 1 / scale if scale < 1 / SAME_RESOLUTION else 1.0
@@ -101,32 +91,19 @@ def _factors(grids: _Grids) -> tuple[float, float]:
     return fixed_factor * further, moving_factor * further
 
 
-def _placed(
+def _warped(
     bands: NDArray[np.float32], valid: NDArray[np.bool_], grids: _Grids
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Bands ``(B, h, w)`` of the moving image on the fixed grid, and where they hold data there."""
-    x, y = _places(grids)
-    planes = [cv2.remap(band, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for band in bands]
-    weight = cv2.remap(valid.astype(np.float32), x, y, cv2.INTER_LINEAR, borderValue=0)
-    return np.stack(planes).astype(np.float32), np.asarray(weight > WHOLLY_VALID)
-
-
-def _places(grids: _Grids) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Where each fixed pixel lies in the moving image, columns and rows ``(H, W)``."""
-    height, width = grids.fixed.shape
-    rows, columns = (np.arange(0, side + _LATTICE_STEP, _LATTICE_STEP) for side in (height, width))
-    lattice = np.stack(np.meshgrid(columns, rows), -1).reshape(-1, 2)
-    ground = grids.fixed.pixel_to_map(lattice)
-    x, y = reproject(grids.fixed.crs, grids.moving.crs, ground[:, 0], ground[:, 1])[:2]
-    places = np.nan_to_num(
-        grids.moving.map_to_pixel(np.column_stack([x, y])), nan=_NOWHERE, posinf=_NOWHERE, neginf=_NOWHERE
+    """Return the moving image's bands ``(B, h, w)`` on the fixed grid, and their mask there."""
+    planes = np.concatenate([bands, valid[None].astype(np.float32)])
+    warped = np.zeros((len(planes), *grids.fixed.shape), np.float32)
+    reproject(
+        planes,
+        warped,
+        src_transform=grids.moving.transform,
+        src_crs=grids.moving.crs,
+        dst_transform=grids.fixed.transform,
+        dst_crs=grids.fixed.crs,
+        resampling=Resampling.bilinear,
     )
-    down, across = _linear_weights(height, rows), _linear_weights(width, columns)
-    dense = [down @ side.reshape(len(rows), len(columns)) @ across.T for side in places.T]
-    return dense[0].astype(np.float32), dense[1].astype(np.float32)
-
-
-def _linear_weights(side: int, nodes: NDArray[np.int64]) -> NDArray[np.float64]:
-    """How much each node has to say at each pixel of a side, ``(side, nodes)``."""
-    distance = np.abs(np.arange(side)[:, None] - nodes) / _LATTICE_STEP
-    return np.asarray(np.maximum(0.0, 1.0 - distance), np.float64)
+    return warped[:-1], warped[-1] > WHOLLY_VALID

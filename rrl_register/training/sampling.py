@@ -7,40 +7,42 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import torch
+from pydantic.dataclasses import dataclass as settings_dataclass
 from torch import Tensor
 
 from rrl_register.errors import InputError
 from rrl_register.nn.blocks import PATCH_SIZE
 from rrl_register.training.bank import COLOURS, OTHER, SIMULATED, VISIBLE, Bank, ImageGroup
+from rrl_register.training.settings import KNOWN_ONLY, Number
 from rrl_register.training.simulation import simulate
 
 SIMULATED_WEIGHT = 0.25
-"""Weight of a group of simulated spectra where no weights are given and each real group has 1."""
+"""Weight of a group of simulated spectra if no weights are set; each real group has 1."""
 _PATCH_LIMIT = 0.05
 """Ready-cut patches are scaled and shifted by this share at most, as in the paper: they have no surroundings."""
 
 
 class Rotation(StrEnum):
-    """How both patches of a pair are turned together; half of all pairs are flipped as well."""
+    """Common rotation of both patches of a pair; half of all pairs are flipped as well."""
 
     ANY = "any"
     QUARTER = "quarter"
 
 
-@dataclass(frozen=True)
+@settings_dataclass(frozen=True, config=KNOWN_ONLY)
 class GeometryConfig:
-    """How patches are cut. Angles in degrees, shifts in patch px."""
+    """Geometry of cutting patches. Angles in degrees, shifts in patch px."""
 
-    log_scale: tuple[float, float] = (-0.3, 0.85)
+    log_scale: tuple[Number, Number] = (-0.3, 0.85)
     """Range of the natural logarithm of image px per patch px, the same for both patches of a pair."""
-    sar_log_scale: tuple[float, float] = (0.2, 0.95)
-    """The same for SAR, whose speckle asks for more ground."""
+    sar_log_scale: tuple[Number, Number] = (0.2, 0.95)
+    """The same for SAR, whose speckle needs more ground."""
     rotation: Rotation = Rotation.ANY
-    relative_rotation: float = 8.0
-    relative_log_scale: float = 0.1
-    jitter: float = 0.7
-    near_miss: tuple[float, float] = (3.0, 16.0)
-    """Distance of a near miss from the right place."""
+    relative_rotation: Number = 8.0
+    relative_log_scale: Number = 0.1
+    jitter: Number = 0.7
+    near_miss: tuple[Number, Number] = (3.0, 16.0)
+    """Distance of a near miss from the true place."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +50,9 @@ class PatchBatch:
     """``N`` matching pairs of patches from one group of images, and a near miss of each.
 
     Attributes:
-        visible, other, near: ``(N, 1, 64, 64)`` in [0, 1]; ``near`` is the other image beside the right place.
-        image: ``(N,)`` number in the bank of the image that each came from.
-        centres: ``(N, 2)`` where, px of that image.
+        visible, other, near: ``(N, 1, 64, 64)`` in [0, 1]; ``near`` is the other image beside the true place.
+        image: ``(N,)`` number of each one's image in the bank.
+        centres: ``(N, 2)`` place in that image, px.
         scale: ``(N,)`` image px per patch px.
         family: Of the images.
     """
@@ -64,14 +66,14 @@ class PatchBatch:
     family: str
 
     def too_close(self, patch_px: float = 8.0) -> Tensor:
-        """``(N, N)`` bool: pairs of the batch whose places are nearly the same, and so are no negatives."""
+        """Mark pairs of the batch, ``(N, N)``, whose places nearly agree, so that they are no negatives."""
         distance = torch.cdist(self.centres, self.centres) / self.scale[:, None]
         return (self.image[:, None] == self.image[None]) & (distance < patch_px)
 
 
 @dataclass(frozen=True)
 class _Places:
-    """Where a batch is cut: image, centre of each patch, matrices patch px -> image px, image px per patch px."""
+    """Places of a batch: image, centre of each patch, matrices patch px -> image px, image px per patch px."""
 
     image: Tensor
     centres: Tensor
@@ -83,13 +85,13 @@ class _Places:
 
 
 class PatchSampler:
-    """Draws batches: a group by weight, some of its images, some of their points.
+    """Draw batches: a group by weight, some of its images, some of their points.
 
     Args:
         bank: Images.
         weights: Weight of each group; a group ``<name>+simulated`` draws other spectra simulated from the colours
             of ``<name>``. Empty: all groups alike, those of simulated spectra a quarter as often.
-        geometry: How patches are cut.
+        geometry: Geometry of cutting.
         generator: Source of all randomness, on the CPU.
         images_per_batch: Scenes that a batch is drawn from; of ready-cut patches, each is an image of its own.
     """
@@ -111,14 +113,14 @@ class PatchSampler:
 
     @property
     def groups(self) -> list[str]:
-        """Groups that can be drawn, whatever their weight."""
+        """All groups, of any weight."""
         return sorted(self._bank.groups)
 
     def draw(self, n: int, group: str | None = None) -> PatchBatch:
-        """A batch of ``n`` pairs of one group, those of one image side by side.
+        """Draw ``n`` pairs of one group, those of one image side by side.
 
         Raises:
-            InputError: If no group is asked for and no group that there is has a weight.
+            InputError: If no group is named and none has a weight.
         """
         name = group or self._draw_group()
         drawn = self._bank.groups[name]
@@ -140,7 +142,7 @@ class PatchSampler:
         return names[int(drawn)]
 
     def _rows(self, group: ImageGroup, n: int) -> Tensor:
-        """Which image each of ``n`` pairs comes from."""
+        """Draw the image of each of ``n`` pairs."""
         count = len(group.rows)
         if group.patches:
             return group.rows[torch.randint(count, (n,), generator=self._generator)]
@@ -163,7 +165,7 @@ class PatchSampler:
         return _Places(image, centres, place, near, joint, other, scale)
 
     def _cut_other(self, places: _Places, simulated: bool) -> tuple[Tensor, Tensor]:
-        """The other patches and the near misses, ``(N, 1, 64, 64)`` each."""
+        """Cut the other patches and the near misses, ``(N, 1, 64, 64)`` each."""
         n = len(places.image)
         cut = self._bank.atlas.cut(
             places.image.repeat(2),
@@ -178,18 +180,18 @@ class PatchSampler:
 
 
 class _Draws:
-    """Columns of uniform random numbers ``(N, K)``, each used once: drawn in one go, since every transfer waits."""
+    """Columns of uniform random numbers ``(N, K)``, each used once; drawn together, because every transfer waits."""
 
     def __init__(self, drawn: Tensor) -> None:
         self._columns = iter(drawn.unbind(1))
 
     def next(self, low: float = 0.0, high: float = 1.0) -> Tensor:
-        """``(N,)`` in [low, high)."""
+        """Return ``(N,)`` in [low, high)."""
         return next(self._columns) * (high - low) + low
 
 
 def _fitting(geometry: GeometryConfig, group: ImageGroup) -> GeometryConfig:
-    """The geometry that a group allows."""
+    """Restrict the geometry to what a group allows."""
     if not group.patches:
         return geometry
     return replace(
@@ -204,7 +206,7 @@ def _fitting(geometry: GeometryConfig, group: ImageGroup) -> GeometryConfig:
 
 
 def _joint(draw: _Draws, rotation: Rotation) -> Tensor:
-    """Rotations, and a flip for half of them; ``(N, 2, 2)``."""
+    """Draw rotations, half of them flipped; ``(N, 2, 2)``."""
     angle = draw.next(-math.pi, math.pi)
     if rotation == Rotation.QUARTER:
         angle = (angle / (math.pi / 2)).floor() * (math.pi / 2)
@@ -213,14 +215,14 @@ def _joint(draw: _Draws, rotation: Rotation) -> Tensor:
 
 
 def _relative(draw: _Draws, geometry: GeometryConfig) -> Tensor:
-    """Rotation and scale of the other patch against the visible one; ``(N, 2, 2)``."""
+    """Draw rotation and scale of the other patch against the visible one; ``(N, 2, 2)``."""
     limit = math.radians(geometry.relative_rotation)
     zoom = torch.exp(draw.next(-geometry.relative_log_scale, geometry.relative_log_scale))
     return _rotation(draw.next(-limit, limit)) * zoom[:, None, None]
 
 
 def _ring(draw: _Draws, low: float, high: float) -> Tensor:
-    """Vectors whose lengths are uniform in ``low..high``; ``(N, 2)``."""
+    """Draw vectors whose lengths are uniform in ``low..high``; ``(N, 2)``."""
     angle, length = draw.next(-math.pi, math.pi), draw.next(low, high)
     return length[:, None] * torch.stack([angle.cos(), angle.sin()], 1)
 

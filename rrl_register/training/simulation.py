@@ -1,15 +1,16 @@
-"""Spectra that no camera took: simulated from colour images, so that the network meets more than it has data of.
+"""Simulate second spectra from colour images, for modalities without training data.
 
-What two spectra of one place share is where things begin and end, not how bright they are. A random mix of the colours
-through random, mostly non-monotone tone curves that differ from region to region keeps the former and breaks the
-latter, as thermal images, night lights, maps and depth do.
+Two spectra of one place share outlines, not brightness. A random mix of the colours through random, mostly non-monotone
+tone curves that differ from region to region keeps the outlines and breaks the brightness, as thermal images, night
+lights, maps and depth do.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional
+
+from rrl_register.training.blur import gaussian_blur
 
 N_NODES = 6
 REGIONS = 0.6
@@ -19,13 +20,13 @@ MONOTONE = 0.3
 SMOOTHED = 0.4
 POSTERISED = 0.15
 """Share of spectra of few flat values, as drawn maps have."""
-_SMOOTH_SIGMA = 1.5
-_REGION_SIGMA = 2.5
+_SMOOTH_SIGMA, _SMOOTH_WINDOW = 1.5, 9
+_REGION_SIGMA, _REGION_WINDOW = 2.5, 13
 _REGION_SOFTNESS = 0.04
 
 
 def simulate(colours: Tensor, generator: torch.Generator) -> Tensor:
-    """Draws a spectrum for each row and shows that row's patches in it.
+    """Draw a spectrum for each row and render the patches of the row in it.
 
     Args:
         colours: ``(N, K, 3, H, W)`` in [0, 1], K patches of one image in each row.
@@ -38,7 +39,7 @@ def simulate(colours: Tensor, generator: torch.Generator) -> Tensor:
     plane = stretched(_mixed(colours, draw))
     one, other = (tone_curves(plane, _nodes(draw)) for _ in range(2))
     spectrum = torch.where(draw.some(REGIONS), torch.lerp(one, other, _regions(colours, draw)), one)
-    smooth = blurred(spectrum, _SMOOTH_SIGMA)
+    smooth = gaussian_blur(spectrum, _SMOOTH_SIGMA, _SMOOTH_WINDOW)
     spectrum = torch.lerp(spectrum, smooth, draw.some(SMOOTHED) * draw.uniform(0, 1))
     levels = draw.uniform(3, 8).floor()
     flat = (smooth * levels).round() / levels
@@ -52,12 +53,12 @@ class _Draw:
         self._n, self._generator, self._device = n, generator, device
 
     def uniform(self, low: float, high: float, *count: int) -> Tensor:
-        """Numbers between two bounds, (N, 1, 1, 1), or (N, *count)."""
+        """Return numbers between two bounds, (N, 1, 1, 1), or (N, *count)."""
         drawn = torch.rand(self._n, *(count or (1, 1, 1)), generator=self._generator)
         return (drawn * (high - low) + low).to(self._device)
 
     def some(self, share: float) -> Tensor:
-        """A share of the rows, (N, 1, 1, 1) bool."""
+        """Return True for a share of the rows, (N, 1, 1, 1)."""
         return self.uniform(0, 1) < share
 
 
@@ -66,7 +67,7 @@ def _mixed(colours: Tensor, draw: _Draw) -> Tensor:
 
 
 def _nodes(draw: _Draw) -> Tensor:
-    """Values of a tone curve at equal steps, ``(N, N_NODES)``: any, or, in a share of the rows, in order."""
+    """Draw the values of a tone curve at equal steps, ``(N, N_NODES)``: any, or, in a share of the rows, in order."""
     nodes = draw.uniform(0, 1, N_NODES)
     ordered = nodes.sort(1).values
     ordered = torch.where(draw.some(0.5)[:, 0, 0], ordered, ordered.flip(1))
@@ -74,31 +75,20 @@ def _nodes(draw: _Draw) -> Tensor:
 
 
 def _regions(colours: Tensor, draw: _Draw) -> Tensor:
-    """Which of two kinds of region each pixel belongs to, softly, ``(N, K, H, W)``: a threshold on a smoothed mix."""
-    smooth = stretched(blurred(_mixed(colours, draw), _REGION_SIGMA))
+    """Assign each pixel softly to one of two kinds of region, ``(N, K, H, W)``: a threshold on a smoothed mix."""
+    smooth = stretched(gaussian_blur(_mixed(colours, draw), _REGION_SIGMA, _REGION_WINDOW))
     return torch.sigmoid((smooth - draw.uniform(0.25, 0.75)) / _REGION_SOFTNESS)
 
 
 def stretched(planes: Tensor) -> Tensor:
-    """``(N, K, H, W)`` with the least value of each row at 0 and its greatest at 1."""
+    """Stretch ``(N, K, H, W)`` so that each row spans 0 to 1."""
     low = planes.amin(dim=(1, 2, 3), keepdim=True)
     high = planes.amax(dim=(1, 2, 3), keepdim=True)
     return (planes - low) / (high - low + 1e-4)
 
 
-def blurred(planes: Tensor, sigma: float) -> Tensor:
-    """``(N, K, H, W)`` after a Gaussian filter of ``sigma`` px, edges repeated."""
-    radius = round(2.5 * sigma)
-    axis = torch.arange(-radius, radius + 1, device=planes.device)
-    kernel = torch.exp(-0.5 * (axis / sigma) ** 2)
-    kernel = (kernel / kernel.sum()).reshape(1, 1, 1, -1)
-    padded = functional.pad(planes.flatten(0, 1)[:, None], (radius,) * 4, mode="replicate")
-    smooth = functional.conv2d(functional.conv2d(padded, kernel), kernel.transpose(2, 3))
-    return smooth[:, 0].reshape(planes.shape)
-
-
 def tone_curves(planes: Tensor, nodes: Tensor) -> Tensor:
-    """Applies to each row the piecewise linear curve through its nodes.
+    """Apply to each row the piecewise linear curve through its nodes.
 
     Args:
         planes: ``(N, ...)`` in [0, 1].

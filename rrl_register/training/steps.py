@@ -1,4 +1,4 @@
-"""One training step of each phase: from a batch of patches to a loss."""
+"""Losses of one training step of each phase."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from rrl_register.training.losses import descriptor_loss, hard_negatives, match_
 from rrl_register.training.sampling import PatchBatch
 
 NEAR_SHARE_OF_DESCRIPTORS = 3
-"""One in so many descriptors is shown a near miss too: each costs a run through the encoder."""
+"""One in so many descriptors has a near miss: each costs a run of the encoder."""
 
 
 @dataclass(frozen=True)
 class Losses:
-    """The loss to descend and its parts for the log, all single numbers on the device (reading one waits for it)."""
+    """The loss and its parts for the log, numbers on the device (reading one waits for it)."""
 
     total: Tensor
     parts: dict[str, Tensor]
 
 
 def descriptor_step(net: RRLNet, batch: PatchBatch, radiometry: Radiometry, config: LossConfig) -> Losses:
-    """Trains encoders and descriptor heads alone: several times cheaper than whole pairs."""
+    """Return the loss of encoders and descriptor heads alone, several times cheaper than that of whole pairs."""
     n = len(batch.visible)
     visible = net.describe(radiometry.visible(batch.visible), Spectrum.VISIBLE)
     some = n // NEAR_SHARE_OF_DESCRIPTORS if config.near_misses else 0
@@ -44,7 +44,7 @@ def descriptor_step(net: RRLNet, batch: PatchBatch, radiometry: Radiometry, conf
 def joint_step(
     net: RRLNet, batch: PatchBatch, radiometry: Radiometry, config: LossConfig, generator: torch.Generator
 ) -> Losses:
-    """Trains everything: descriptor, metric network on positives, negatives and near misses, heads, decoders."""
+    """Return the loss of all: descriptors, metric network on positives, negatives and near misses, heads, decoders."""
     n = len(batch.visible)
     altered_visible = radiometry.visible(batch.visible)
     moving_patches = torch.cat([batch.other, batch.near]) if config.near_misses else batch.other
@@ -72,7 +72,7 @@ def joint_step(
 
 
 def _padded(near: Tensor, other: Tensor) -> Tensor | None:
-    """Near-miss descriptors for all of the batch: where none was encoded, one that resembles nothing."""
+    """Pad near-miss descriptors to the batch with ones that resemble nothing."""
     return torch.cat([near, torch.zeros_like(other[len(near) :])]) if len(near) else None
 
 
@@ -87,7 +87,7 @@ def _negatives(
 def _score(
     net: RRLNet, visible: PatchFeatures, moving: PatchFeatures, wrong: Tensor, heads: bool
 ) -> tuple[Tensor, HeadLogits]:
-    """Logits of the positives, then of all negatives; ``moving`` holds the right patches, then any near misses."""
+    """Return the logits of positives, then of negatives; ``moving`` holds the true patches, then any near misses."""
     n = len(visible)
     rows = torch.arange(n, device=wrong.device)
     left, right = [rows, rows], [rows, wrong]

@@ -15,16 +15,16 @@ VALIDATION_BATCH = 64
 
 
 def draw_validation(sampler: PatchSampler, groups: Sequence[str], batches: int) -> dict[str, list[PatchBatch]]:
-    """A fixed set of batches of each group."""
+    """Draw a fixed set of batches of each group."""
     return {g: [sampler.draw(VALIDATION_BATCH, g) for _ in range(batches)] for g in groups}
 
 
 @torch.no_grad()
 def validate(net: RRLNet, batches: Mapping[str, Sequence[PatchBatch]], metric: bool) -> dict[str, float]:
-    """FPR95 by group, per cent, named ``<group>/descriptor_far`` and so on.
+    """Return FPR95 by group, per cent, named ``<group>/descriptor_far`` and so on.
 
-    Of the descriptor and, if ``metric``, of the network (``match_far``, ``match_near``), with negatives from far away
-    and with near misses.
+    Scores are those of the descriptor and, if ``metric``, of the network (``match_far``, ``match_near``); negatives are
+    distant places and near misses.
     """
     net.eval()
     result: dict[str, float] = {}
@@ -41,9 +41,9 @@ def validate(net: RRLNet, batches: Mapping[str, Sequence[PatchBatch]], metric: b
 
 
 def score_of(figures: Mapping[str, float]) -> float:
-    """One number to choose the best weights by, lower is better: the mean FPR95 over groups and kinds of negatives.
+    """Return the score of weights, lower is better: the mean FPR95 over groups and kinds of negatives.
 
-    Of the network where it was looked at, else of the descriptor.
+    It is the network's if that was validated, else the descriptor's.
     """
     match = [value for name, value in figures.items() if "/match_" in name]
     chosen = match or list(figures.values())

@@ -186,7 +186,7 @@ def test_quantise_rrlnet(
     said = run_script(words, capfd, root=world)
     weights = read_weights(None)
     assert said.startswith(f"{made}: ")
-    assert said.endswith(f" MB, {weights.label}, from 8 pairs\n")
+    assert said.endswith(f" MB, {weights.label}, from 4 pairs\n")
     assert open_session(made, 1).get_modelmeta().custom_metadata_map[CHECKSUM_NOTE] == weights.notes["checksum"]
 
 
@@ -219,7 +219,7 @@ def test_gpu_recipe(
     if words[2] == "pack":
         assert said[0].startswith("train.pack: 4 pairs")
     elif words[2] == "train":
-        assert said[-1] == ("out of time: call again to go on" if "--fit" in words else "finished")
+        assert said[-1] == ("out of time: call again to resume" if "--fit" in words else "finished")
         assert (said[0] == "0 and 186 steps") == ("--fit" in words)  # 10 ms each, sooner than any is, 0.93 x 2 s
         assert {"manifest.json", "log.jsonl"} < {file.name for file in Path("slice").iterdir()}
     else:

@@ -62,7 +62,18 @@ def test_two_slices_on_two_machines_make_one_run(
     assert recipe.main(["pack", "pairs", "-o", "train.pack"]) == 0
     assert "train.pack: 3 pairs" in capsys.readouterr().out
 
-    train = ["train", "train.pack", "--config", "recipe.yaml", "--state", "state", "--out", "out"]
+    train = [
+        "train",
+        "train.pack",
+        "--config",
+        "recipe.yaml",
+        "--state",
+        "state",
+        "--out",
+        "out",
+        "--piece-mib",
+        "15.5",
+    ]
     ticks = count()
     with monkeypatch.context() as patched:
         patched.setattr(loop, "time", SimpleNamespace(monotonic=lambda: float(next(ticks))))
@@ -79,7 +90,7 @@ def test_two_slices_on_two_machines_make_one_run(
     shutil.rmtree(folder / "state")
     assert recipe.main([*train, "--slice", "carried"]) == 0
     said = capsys.readouterr().out
-    assert f"going on after step {stopped['step']}" in said
+    assert f"resuming after step {stopped['step']}" in said
     assert said.splitlines()[-1] == "finished"
 
     assert recipe.main(["join", "out", "-o", "run", "--weights", "made.safetensors"]) == 0
@@ -94,7 +105,7 @@ def test_two_slices_on_two_machines_make_one_run(
     assert all(torch.isfinite(parameter).all() for parameter in network.parameters())
 
     assert recipe.main([*train, "--slice", "carried"]) == 0
-    assert "going on" not in capsys.readouterr().out
+    assert "resuming" not in capsys.readouterr().out
 
 
 def test_the_steps_are_made_to_fit_the_time(
@@ -106,7 +117,7 @@ def test_the_steps_are_made_to_fit_the_time(
     assert recipe.main([*train, "--seconds", "4"]) == 0
     said = capsys.readouterr().out.splitlines()
     assert "4 and 4 steps" in said  # half a second each, 0.93 x 4 s, shared in the recipe's 2 : 2
-    assert said[-1] in ("finished", "out of time: call again to go on")
+    assert said[-1] in ("finished", "out of time: call again to resume")
 
 
 def test_data_of_a_recipe_are_packed(recipe: ModuleType, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,7 +16,7 @@ from rasterio.warp import transform as reproject
 
 from rrl_register.errors import InputError
 from rrl_register.training.bank import PairImages, Source
-from rrl_register.training.datasets import Pack, PairFolder, PatchArrays, RasterPairs, parse_sources
+from rrl_register.training.datasets import PairFolder, PatchArrays, RasterPairs, parse_sources
 
 Row = dict[str, str]
 UTM, GEOGRAPHIC = CRS.from_epsg(32633), CRS.from_epsg(4326)
@@ -258,21 +258,17 @@ def test_arrays_of_another_layout_are_refused(arrays: PatchArrays, tmp_path: Pat
 
 
 def test_a_recipe_names_data_sets(tmp_path: Path) -> None:
-    (tmp_path / "file").write_bytes(b"")
     assert parse_sources(str(tmp_path)) == (PairFolder(tmp_path),)
-    assert parse_sources(tmp_path / "file") == (Pack(tmp_path / "file"),)
     listed: list[Any] = [
         {"type": "pairs", "path": "a", "groups": ["x"], "max_residual_px": 2},
         {"type": "rasters", "path": "b", "family": "sar"},
         {"type": "patches", "images": "i.npy", "labels": "l.npy"},
-        {"type": "pack", "path": "c"},
         str(tmp_path),
     ]
     assert parse_sources(listed) == (
         PairFolder(Path("a"), groups=("x",), max_residual_px=2),
         RasterPairs(Path("b"), family="sar"),
         PatchArrays(Path("i.npy"), Path("l.npy")),
-        Pack(Path("c")),
         PairFolder(tmp_path),
     )
     assert parse_sources(parse_sources(listed)) == parse_sources(listed)
@@ -283,8 +279,8 @@ def test_a_recipe_names_data_sets(tmp_path: Path) -> None:
     [
         ({"type": "video", "path": "a"}, "type 'video' is not known"),
         ({"path": "a"}, "type '' is not known"),
-        ({"type": "pairs", "path": "a", "colour": 1}, "no field colour"),
-        ({"type": "patches", "images": "a"}, "needs the field labels"),
+        ({"type": "pairs", "path": "a", "colour": 1}, "there is no setting colour"),
+        ({"type": "patches", "images": "a"}, "labels: Field required"),
         ([], "empty list"),
         (7, "data is 7"),
     ],

@@ -19,10 +19,10 @@ import torch
 from rrl_register.errors import InputError, UsageError
 from rrl_register.nn.architecture import Architecture, InteractionKind
 from rrl_register.nn.rrlnet import RRLNet
-from rrl_register.nn.weights import load_weights, save_weights
+from rrl_register.nn.weights import load_weights
 from rrl_register.training import loop, validation
 from rrl_register.training.bank import is_validation
-from rrl_register.training.checkpoint import ExponentialMovingAverage, load_checkpoint
+from rrl_register.training.checkpoint import load_checkpoint, running_mean
 from rrl_register.training.config import (
     LossConfig,
     OptimizerConfig,
@@ -33,6 +33,7 @@ from rrl_register.training.config import (
 )
 from rrl_register.training.datasets import PairFolder
 from rrl_register.training.loop import learning_rate, train
+from weights_files import save_weights
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +98,7 @@ def test_a_run_in_two_goes_does_each_step_once(
     trainer = loop.Trainer(config)
     assert trainer.step == stopped["step"]
     assert all(torch.equal(v, stopped["network"][k]) for k, v in trainer.net.state_dict().items())
-    assert all(torch.equal(v, stopped["mean"][k]) for k, v in trainer.mean.state.items())
+    assert all(torch.equal(v, stopped["mean"][k]) for k, v in trainer.mean.module.state_dict().items())
     assert trainer.optimizer.state_dict()["state"].keys() == stopped["optimizer"]["state"].keys()
 
     finished = train(config)
@@ -175,13 +176,28 @@ def test_the_rate_rises_then_falls() -> None:
 def test_the_running_mean_forgets_its_start() -> None:
     network = torch.nn.Linear(1, 1)
     network.weight.data.fill_(100)
-    mean = ExponentialMovingAverage(network, 0.9)
+    mean = running_mean(network, 0.9)
+    network.weight.data.fill_(12)
+    mean.update_parameters(network)
+    assert float(mean.module.weight) == 12
+    network.weight.data.fill_(0)
+    mean.update_parameters(network)
+    assert float(mean.module.weight) == pytest.approx(12 * 2 / 12)
+    for _ in range(200):
+        mean.update_parameters(network)
     network.weight.data.fill_(1)
-    mean.update(network)
-    assert float(mean.state["weight"]) == pytest.approx(1 + 99 / 11)
-    for _ in range(60):
-        mean.update(network)
-    assert float(mean.state["weight"]) == pytest.approx(1, abs=0.1)
+    mean.update_parameters(network)
+    assert float(mean.module.weight) == pytest.approx(0.1, abs=1e-3), "the share that is kept ends at 0.9"
+
+
+def test_the_running_mean_takes_statistics_and_counts_of_batch_norms() -> None:
+    norm = torch.nn.BatchNorm1d(2)
+    mean = running_mean(norm, 0.9)
+    for _ in range(3):
+        norm(torch.randn(8, 2, generator=torch.Generator().manual_seed(1)) + 5)
+        mean.update_parameters(norm)
+    assert int(mean.module.num_batches_tracked) == 3
+    assert 0 < float(mean.module.running_mean[0]) < float(norm.running_mean[0])
 
 
 def test_a_run_with_other_settings_does_not_go_on_from_a_checkpoint(make_config: Callable[..., TrainingConfig]) -> None:

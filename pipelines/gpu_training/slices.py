@@ -1,9 +1,9 @@
-"""A run carried between machines: all that it needs to go on, in few small files.
+"""Carry a run between machines in few small files.
 
-A checkpoint holds five numbers of four bytes for each of the network's 13 million. Carried are 6.5 bytes: the network
+A checkpoint holds five numbers of four bytes for each of the network's 13 million. A slice holds 6.5 bytes: the network
 and its mean in half precision, the second moments of the optimizer as 8-bit logarithms, the best weights so far pruned
 and in half precision. The first moments, means over some ten steps, start from zero, so that the first steps of a slice
-are short: a warm-up that needs no schedule. Tensors of few numbers (biases, batch norms) stay as they are.
+are short. Small tensors (biases, batch norms) stay as they are.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -20,36 +21,35 @@ from torch import Tensor
 from rrl_register.errors import InputError
 from rrl_register.nn.architecture import Architecture
 from rrl_register.nn.rrlnet import RRLNet
+from rrl_register.raster.writer import atomic_path
 from rrl_register.training.checkpoint import load_checkpoint, save_checkpoint
 from rrl_register.training.loop import BEST, CHECKPOINT, LOG
 
 MANIFEST = "manifest.json"
-MAX_FILES = 8
-"""Files that a slice leaves at most, manifest and log included."""
-PIECE_BYTES = 15 * 2**20 + 2**19
-"""Below the 16 MiB that a file may have."""
+MIB = 2**20
 _SMALL = 4096
-"""Tensors of fewer numbers are kept as they are."""
+"""Smaller tensors stay as they are."""
 _FIRST, _SECOND = "exp_avg", "exp_avg_sq"
 """Names of the moments in the states of torch's Adam optimizers."""
 _OCTAVES = 40.0
-"""Second moments are told apart down to this many halvings below the largest; smaller ones are rounded up to that."""
+"""Range of second moments below the largest, in halvings; smaller ones are rounded up to its end."""
 _CODES = 254
 
 
-def write_slice(run: Path, out: Path, finished: bool = False) -> list[Path]:
-    """Writes what another machine needs to go on with a run, or what a finished run has made.
+def write_slice(run: Path, out: Path, finished: bool = False, piece_mib: float = math.inf) -> list[Path]:
+    """Write what another machine needs to resume a run, or the result of a finished run.
 
     Args:
         run: The run's output folder, with its checkpoint.
         out: Folder of the files; those of an earlier slice are replaced.
-        finished: Whether there is nothing to go on with: the best weights alone, a quarter of the bytes.
+        finished: Write the best weights alone, a quarter of the bytes.
+        piece_mib: Largest size of a file, MiB.
 
     Returns:
-        The files: pieces, manifest with their SHA-256, log. At most ``MAX_FILES``, each below 16 MiB.
+        The files: pieces, manifest with their SHA-256, log.
 
     Raises:
-        InputError: If there is no checkpoint, or it does not fit.
+        InputError: If there is no checkpoint.
     """
     content = load_checkpoint(run / CHECKPOINT)
     if content is None:
@@ -66,29 +66,29 @@ def write_slice(run: Path, out: Path, finished: bool = False) -> list[Path]:
     out.mkdir(parents=True, exist_ok=True)
     for old in out.glob("state.*"):
         old.unlink()
-    pieces = _write_pieces(buffer.getvalue(), out)
+    limit = int(min(piece_mib * MIB, max(1, buffer.tell())))
+    pieces = _write_pieces(buffer.getvalue(), out, limit)
     manifest = {"step": content["step"], "pieces": {p.name: _digest(p.read_bytes()) for p in pieces}}
     log = (run / LOG).read_bytes() if (run / LOG).is_file() else b""
-    _write(out / LOG, log[-PIECE_BYTES:])
+    _write(out / LOG, log[-limit:])
     _write(out / MANIFEST, (json.dumps(manifest, indent=2) + "\n").encode())
     return [*pieces, out / MANIFEST, out / LOG]
 
 
 def read_slice(folder: Path, run: Path) -> int:
-    """Puts a run together again from the files of a slice.
+    """Restore a run from the files of a slice.
 
     Args:
         folder: Holds the files of ``write_slice``.
-        run: Output folder to put the checkpoint (of a run that is not finished), the best weights and the log in; what
-            it has of them is replaced.
+        run: Output folder for the checkpoint (of an unfinished run), the best weights and the log, which are replaced.
 
     Returns:
-        Steps that the run has done.
+        Steps done.
 
     Raises:
         InputError: If a file is missing or damaged.
     """
-    content = _joined(folder)
+    content = _concatenated(folder)
     run.mkdir(parents=True, exist_ok=True)
     if content["best"] is not None:
         save_checkpoint(run / BEST, _widened(content["best"]))
@@ -100,18 +100,18 @@ def read_slice(folder: Path, run: Path) -> int:
 
 
 def reduced(checkpoint: dict[str, Any]) -> dict[str, Any]:
-    """A checkpoint in the fewest bytes that a run goes on well from; ``expanded`` is the way back."""
+    """Compress a checkpoint to what a run needs to resume; ``expanded`` is the inverse."""
     optimizer = checkpoint["optimizer"]
     state = {number: _reduced_moments(moments) for number, moments in optimizer["state"].items()}
     return checkpoint | {
-        "network": _halved(checkpoint["network"]),
-        "mean": _halved(checkpoint["mean"]),
+        "network": _in_half(checkpoint["network"]),
+        "mean": _in_half(checkpoint["mean"]),
         "optimizer": {**optimizer, "state": state},
     }
 
 
 def expanded(checkpoint: dict[str, Any]) -> dict[str, Any]:
-    """A reduced checkpoint as the training loop reads it."""
+    """Restore a reduced checkpoint for the training loop."""
     optimizer = checkpoint["optimizer"]
     state = {number: _expanded_moments(moments) for number, moments in optimizer["state"].items()}
     return _widened(checkpoint) | {
@@ -136,7 +136,7 @@ def _expanded_moments(moments: dict[str, Any]) -> dict[str, Any]:
 
 
 def _as_codes(values: Tensor) -> dict[str, Any]:
-    """Numbers >= 0 as 8-bit logarithms: 0 for zero, 255 for the largest, equal ratios between."""
+    """Encode numbers >= 0 as 8-bit logarithms: 0 for zero, 255 for the largest, equal ratios between."""
     top = float(values.max().clamp(min=torch.finfo(torch.float32).tiny).log2())
     place = (values.clamp(min=1e-45).log2() - top) / _OCTAVES + 1
     codes = (1 + place.clamp(0, 1) * _CODES).round().byte()
@@ -149,7 +149,7 @@ def _from_codes(coded: dict[str, Any]) -> Tensor:
     return torch.where(codes > 0, torch.exp2(exponent), 0.0)
 
 
-def _halved(state: dict[str, Tensor]) -> dict[str, Tensor]:
+def _in_half(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {k: v.half() if v.is_floating_point() and v.numel() >= _SMALL else v for k, v in state.items()}
 
 
@@ -158,30 +158,25 @@ def _single(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _pruned(best: dict[str, Any]) -> dict[str, Any]:
-    """The best weights without what inference does without."""
+    """Keep of the best weights what inference needs."""
     architecture = Architecture.from_dict(best["architecture"])
     names = RRLNet(training_heads=False, architecture=architecture).state_dict().keys()
-    return best | {"mean": _halved({name: best["mean"][name] for name in names})}
+    return best | {"mean": _in_half({name: best["mean"][name] for name in names})}
 
 
 def _widened(content: dict[str, Any]) -> dict[str, Any]:
     return content | {"mean": _single(content["mean"])}
 
 
-def _write_pieces(data: bytes, out: Path) -> list[Path]:
-    starts = range(0, len(data), PIECE_BYTES)
-    if len(starts) > MAX_FILES - 2:
-        raise InputError(
-            f"the state of the run has {len(data) / 2**20:.0f} MiB, {(MAX_FILES - 2) * PIECE_BYTES / 2**20:.0f} MiB "
-            "can be carried: train a smaller network"
-        )
+def _write_pieces(data: bytes, out: Path, limit: int) -> list[Path]:
+    starts = range(0, len(data), limit)
     pieces = [out / f"state.{number:02d}" for number in range(len(starts))]
     for piece, start in zip(pieces, starts, strict=True):
-        _write(piece, data[start : start + PIECE_BYTES])
+        _write(piece, data[start : start + limit])
     return pieces
 
 
-def _joined(folder: Path) -> dict[str, Any]:
+def _concatenated(folder: Path) -> dict[str, Any]:
     try:
         expected: dict[str, str] = json.loads((folder / MANIFEST).read_text())["pieces"]
         pieces = {name: (folder / name).read_bytes() for name in expected}
@@ -190,9 +185,7 @@ def _joined(folder: Path) -> dict[str, Any]:
     damaged = [name for name, piece in pieces.items() if _digest(piece) != expected[name]]
     if damaged:
         raise InputError(f"{folder / damaged[0]} is damaged, its SHA-256 is another: fetch it again")
-    content: dict[str, Any] = torch.load(
-        io.BytesIO(b"".join(pieces[name] for name in sorted(pieces))), map_location="cpu", weights_only=True
-    )
+    content: dict[str, Any] = torch.load(io.BytesIO(b"".join(pieces.values())), map_location="cpu", weights_only=True)
     return content
 
 
@@ -201,6 +194,5 @@ def _digest(data: bytes) -> str:
 
 
 def _write(path: Path, data: bytes) -> None:
-    temporary = path.with_name(path.name + ".partial")
-    temporary.write_bytes(data)
-    temporary.replace(path)
+    with atomic_path(path, overwrite=True) as temporary:
+        temporary.write_bytes(data)

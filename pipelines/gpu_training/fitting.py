@@ -1,4 +1,4 @@
-"""As many steps as there is time for: a schedule has to end, and how fast a machine trains is not known beforehand."""
+"""Fit the number of steps to the time: a schedule has to end, and the speed of a machine is not known beforehand."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from rrl_register.training.loop import Trainer
 
 WARM_UP_STEPS, TIMED_STEPS = 10, 30
 SHARE = 0.93
-"""Of the time; what is left is for validations and checkpoints."""
+"""Share of the time for steps; the rest is for validations and checkpoints."""
 
 
 def fit_steps(config: TrainingConfig, seconds: float) -> TrainingConfig:
-    """A run that ends in time: the steps of both phases, in their proportion, as measured on this machine.
+    """Return settings of a run that ends in time, from the seconds per step on this machine.
 
     Args:
-        config: Of the run; its steps say only how the phases are to share the time.
-        seconds: For the whole run.
+        config: Settings; the steps of the phases only set their proportion.
+        seconds: Time of the whole run.
 
     Raises:
         InputError, UsageError: As ``Trainer``.
@@ -34,7 +34,7 @@ def fit_steps(config: TrainingConfig, seconds: float) -> TrainingConfig:
 
 
 def _seconds_per_step(config: TrainingConfig, index: int) -> float:
-    """Of one of the phases, on scratch weights."""
+    """Time one of the phases, with scratch weights."""
     phases: list[PhaseConfig] = [
         replace(phase, steps=WARM_UP_STEPS + TIMED_STEPS if index == i else 0)
         for i, phase in enumerate((config.descriptor_phase, config.joint_phase))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -12,12 +13,13 @@ import numpy as np
 import pytest
 import torch
 
+from gpu_training.pack import Pack, write_pack
 from rrl_register.errors import InputError, OutputExistsError
 from rrl_register.training.bank import PairImages, ReadImages, Source, make_pair
-from rrl_register.training.pack import Pack, write_pack
+from rrl_register.training.config import make_training_config
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-MISSING = ("rasterio", "affine", "kornia", "scipy", "sklearn")
+MISSING = ("rasterio", "affine", "scipy", "sklearn")
 """Not installed on the machines that train."""
 
 
@@ -120,19 +122,26 @@ import sys
 for name in {MISSING!r}:
     sys.modules[name] = None
 from pathlib import Path
+from gpu_training.pack import Pack
 from rrl_register.training.config import make_training_config
 from rrl_register.training.loop import train
 phase = {{"steps": 1, "batch": 4, "learning_rate": 1e-3}}
-settings = {{"data": "a.pack", "output": "run", "descriptor_phase": phase, "joint_phase": phase | {{"steps": 0}},
-             "device": "cpu", "threads": 1, "validation_batches": 1}}
+settings = {{"data": Pack(Path("a.pack")), "output": "run", "descriptor_phase": phase,
+             "joint_phase": phase | {{"steps": 0}}, "device": "cpu", "threads": 1, "validation_batches": 1}}
 print(train(make_training_config(settings)))
 """
     done = subprocess.run(
         [sys.executable, "-c", program],
         cwd=tmp_path,
-        env={"PYTHONPATH": str(REPOSITORY)},
+        env={"PYTHONPATH": os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "pipelines")])},
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == [str(Path("run") / "checkpoint.pt")]
+
+
+def test_a_pack_may_lie_anywhere() -> None:
+    here, there = (make_training_config({"data": Pack(Path(name)), "output": "b"}) for name in ("one", "two"))
+    assert here.recipe() == there.recipe()
+    assert here.settings() != there.settings()

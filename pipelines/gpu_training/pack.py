@@ -1,22 +1,23 @@
-"""Training images in one small file, for machines that have PyTorch but nothing that reads rasters.
+"""Training images in one small file, for machines without a raster reader.
 
 The file is in the safetensors format: pictures as WebP streams (2 dB better than JPEG of the same size on speckle and
 thermal images), masks and points as PNG streams of one bit a pixel, and in its header a JSON list of the pairs. Nothing
-in it is ever unpickled.
+in it is unpickled.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic.dataclasses import dataclass
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
@@ -25,14 +26,15 @@ from rrl_register.errors import InputError
 from rrl_register.nn.blocks import PATCH_SIZE
 from rrl_register.raster.writer import atomic_path
 from rrl_register.training.bank import PairImages, Source, grey_bytes
+from rrl_register.training.settings import KNOWN_ONLY
 
 SCHEMA = "rrl-pack-1"
 LOWEST_QUALITY = 30
-"""Of WebP, 1 to 100; below, corners are moved and made."""
+"""WebP quality, 1 to 100; below it, compression moves corners and makes new ones."""
 _QUALITY_STEP = 4
 MIB = 2**20
 _MAX_SIDE = 16_383
-"""Of a WebP picture, px."""
+"""Longest side of a WebP picture, px."""
 _PATCHES_PER_PICTURE = _MAX_SIDE // PATCH_SIZE
 """Patches stacked in one picture."""
 
@@ -40,28 +42,33 @@ Arrays = dict[str, NDArray[Any]]
 
 
 class PackSummary(NamedTuple):
-    """What was written: pairs (patches count one each), bytes, and the WebP quality that they took."""
+    """Result of packing: pairs (a patch counts as one), bytes, and WebP quality."""
 
     pairs: int
     size: int
     quality: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=KNOWN_ONLY)
 class Pack(Source):
-    """A file of ``write_pack``; which pairs are kept for validation was settled when it was written.
+    """A file of ``write_pack``, which also fixed the pairs kept for validation.
 
     Attributes:
         path: The file.
     """
 
     path: Path
+    type: Literal["pack"] = "pack"
+
+    def recipe(self) -> dict[str, Any]:
+        """Leave the path out: a pack travels to the machines that train."""
+        return {"type": self.type}
 
     def load(self, validation: bool) -> list[PairImages]:
-        """The pairs that are kept for validation, or else all others.
+        """Read the pairs kept for validation, or else all others.
 
         Raises:
-            InputError: If the file is missing, damaged, or none of ``write_pack``.
+            InputError: If the file is missing, damaged, or no pack.
         """
         try:
             with safe_open(str(self.path), framework="numpy") as file:
@@ -76,16 +83,16 @@ class Pack(Source):
 
 
 def write_pack(
-    path: Path, sources: Sequence[Source], *, max_mib: float = 38.0, quality: int = 90, overwrite: bool = False
+    path: Path, sources: Sequence[Source], *, max_mib: float = math.inf, quality: int = 90, overwrite: bool = False
 ) -> PackSummary:
-    """Packs data sets, at the best quality that fits.
+    """Pack data sets at the best quality that fits.
 
     Args:
-        path: The file to write; it appears when it is complete.
-        sources: Data sets; their order stays.
+        path: The file to write.
+        sources: Data sets.
         max_mib: Largest size of the file, MiB.
-        quality: WebP quality, 1 to 100, to begin with; it is lowered until the file fits.
-        overwrite: Whether a file that is there may be replaced.
+        quality: First WebP quality, 1 to 100; it is lowered until the file fits.
+        overwrite: Replace an existing file.
 
     Raises:
         InputError: If a data set cannot be read, there are no pairs, or they do not fit at the lowest quality.
@@ -95,13 +102,13 @@ def write_pack(
         pairs = [(pair, side) for side in (False, True) for source in sources for pair in source.load(side)]
         if not pairs:
             raise InputError("there are no pairs to pack: check the data sets")
-        content, taken = _fitting(pairs, quality, int(max_mib * MIB))
+        content, taken = _fitting(pairs, quality, max_mib * MIB)
         temporary.write_bytes(content)
     return PackSummary(sum(len(pair.planes) for pair, _ in pairs), len(content), taken)
 
 
-def _fitting(pairs: Sequence[tuple[PairImages, bool]], quality: int, limit: int) -> tuple[bytes, int]:
-    """The best pack of at most ``limit`` bytes and its quality, by halving the range of qualities."""
+def _fitting(pairs: Sequence[tuple[PairImages, bool]], quality: int, limit: float) -> tuple[bytes, int]:
+    """Return the best pack of at most ``limit`` bytes and its quality, by bisection."""
     qualities = list(range(quality, min(LOWEST_QUALITY, quality) - 1, -_QUALITY_STEP))
     content = _packed(pairs, qualities[0])
     if len(content) <= limit:
@@ -142,7 +149,7 @@ def _packed(pairs: Sequence[tuple[PairImages, bool]], quality: int) -> bytes:
 
 
 def _scene_arrays(pair: PairImages, quality: int) -> Arrays:
-    """A scene: its colours, of which the grey image is made again, or that itself; the other image; mask and points."""
+    """Encode a scene: its colours, which determine the grey image, or that; the other image; mask and points."""
     planes = pair.planes[0].numpy()
     shown = planes[2:][::-1].transpose(1, 2, 0) if pair.has_colours else planes[0]
     assert pair.points is not None
@@ -157,7 +164,7 @@ def _scene_arrays(pair: PairImages, quality: int) -> Arrays:
 
 
 def _patch_arrays(pair: PairImages, quality: int) -> Arrays:
-    """A stack of patches as pictures one patch high and two wide, one below the other."""
+    """Encode a stack of patches, two side by side, one pair below the other."""
     rows = pair.planes.numpy().transpose(0, 2, 1, 3).reshape(-1, pair.planes.shape[1] * PATCH_SIZE)
     height = _PATCHES_PER_PICTURE * PATCH_SIZE
     starts = range(0, len(rows), height)
@@ -187,7 +194,7 @@ def _patch_pictures(file: Any, number: str) -> Iterator[NDArray[np.uint8]]:
 
 
 def _visible_planes(stream: NDArray[np.uint8], valid: NDArray[np.bool_], colours: bool) -> list[NDArray[np.uint8]]:
-    """The grey image and, where there are colours, red, green and blue."""
+    """Return the grey image and, if there are colours, red, green and blue."""
     if not colours:
         return [_decoded(stream)]
     shown = np.ascontiguousarray(_decoded(stream, cv2.IMREAD_COLOR)[..., ::-1].transpose(2, 0, 1))
@@ -195,7 +202,7 @@ def _visible_planes(stream: NDArray[np.uint8], valid: NDArray[np.bool_], colours
 
 
 def _marked(points: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """Points, which are whole pixels, as a picture of where they are."""
+    """Draw points, which are whole pixels, as a mask."""
     marks = np.zeros(shape, bool)
     columns, rows = points.round().astype(np.intp).T
     marks[rows, columns] = True
