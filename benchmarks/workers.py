@@ -34,7 +34,7 @@ from rrl_register.batch.dask_local import DaskWorkers
 from rrl_register.batch.executors import ProcessPool
 from rrl_register.batch.work import register_scene
 from rrl_register.config import Device
-from rrl_register.training.evaluation.tables import text_table
+from rrl_register.training.evaluation.figures import text_table
 
 SAMPLES = Path(__file__).resolve().parents[1] / "data"
 

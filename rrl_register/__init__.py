@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     )
     from rrl_register.errors import RegistrationError
     from rrl_register.exchange.registration import Registration, apply_transform, read_registration
+    from rrl_register.fusion.aligned_stack import AlignedStack
     from rrl_register.fusion.homography import RRLHomography
     from rrl_register.fusion.patches import iter_patches
     from rrl_register.fusion.stack import align_stack
-    from rrl_register.fusion.stack_result import AlignedStack
     from rrl_register.fusion.torch_patches import PatchDataset
     from rrl_register.pipeline.register import register
     from rrl_register.raster.grid import Grid
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Crop": "config",
-    "AlignedStack": "fusion.stack_result",
+    "AlignedStack": "fusion.aligned_stack",
     "Device": "config",
     "EstimateConfig": "config",
     "Grid": "raster.grid",

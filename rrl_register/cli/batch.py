@@ -105,7 +105,7 @@ def batch(
 
 def table(summary: Summary) -> str:
     """Lay out the summary, one line per scene."""
-    from rrl_register.training.evaluation.tables import text_table
+    from rrl_register.training.evaluation.figures import text_table
 
     header = ["id", "status", "model", "inliers", "check px", "confidence", "seconds", "reason"]
     figures = ("model", "n_inliers", "check_rmse_px", "confidence")

@@ -169,8 +169,8 @@ def _evaluate_files(images: Path, labels: Path, values: Mapping[str, Any]) -> No
     config, scenes, result, roc = build_config(values), values["scenes"], values["result"], values["roc"]
     inputs = [path for path in (images, labels, scenes) if path]
     _check_outputs(values, inputs)
+    from rrl_register.training.evaluation.figures import set_result, set_table
     from rrl_register.training.evaluation.patch_set import load_patch_set
-    from rrl_register.training.evaluation.report import set_result, set_table
     from rrl_register.training.evaluation.scoring import score_patch_set
 
     loaded = load_patch_set(images, labels, scenes, Kind(values["other_kind"]))
@@ -187,10 +187,14 @@ def _evaluate_files(images: Path, labels: Path, values: Mapping[str, Any]) -> No
 def _evaluate_pairs(pairs: Path, values: Mapping[str, Any]) -> None:
     config, folder, overwrite = build_config(values), values["save_patches"], values["overwrite"]
     _check_outputs(values, [pairs])
-    from rrl_register.training.evaluation.cutting import CutConfig, cut_family
-    from rrl_register.training.evaluation.image_pairs import read_image_pairs
-    from rrl_register.training.evaluation.report import families_result, families_table, family_result
-    from rrl_register.training.evaluation.saving import check_patch_files, save_family
+    from rrl_register.training.evaluation.figures import families_result, families_table, family_result
+    from rrl_register.training.evaluation.pair_patches import (
+        CutConfig,
+        check_patch_files,
+        cut_family,
+        read_image_pairs,
+        save_family,
+    )
     from rrl_register.training.evaluation.scoring import score_family
 
     support = None if values["support"] == "auto" else int(values["support"])

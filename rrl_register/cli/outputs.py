@@ -150,7 +150,7 @@ class Outputs:
             return
         from rrl_register.raster.memory import bounded_block_cache
         from rrl_register.raster.writer import write_png
-        from rrl_register.report.preview import preview_of_files
+        from rrl_register.report.pictures import preview_of_files
 
         with stages("preview"), bounded_block_cache(config.resources.max_memory):
             write_png(self.preview, preview_of_files(fixed, moving, registration, config.read), self.overwrite)

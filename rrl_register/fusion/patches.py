@@ -15,7 +15,7 @@ from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
 
 from rrl_register.errors import UsageError
-from rrl_register.fusion.stack_result import AlignedStack
+from rrl_register.fusion.aligned_stack import AlignedStack
 from rrl_register.geometry.arrays import Mask
 from rrl_register.geometry.window import Box
 from rrl_register.raster.reader import gdal_name, open_dataset, open_quietly, unreadable

@@ -12,8 +12,15 @@ from typing import Literal
 from rrl_register.config import Kind, RegisterConfig, WarpConfig
 from rrl_register.errors import InputError, NotRegisteredError, UsageError
 from rrl_register.exchange.registration import Registration
-from rrl_register.fusion.layers import as_arrays, check_layers, open_layer, write_layers
-from rrl_register.fusion.stack_result import AlignedStack, StackBand, StackMember
+from rrl_register.fusion.aligned_stack import (
+    AlignedStack,
+    StackBand,
+    StackMember,
+    as_arrays,
+    check_layers,
+    open_layer,
+    write_layers,
+)
 from rrl_register.nn.inference import LoadedScorer
 from rrl_register.nn.inference.load import load_scorer
 from rrl_register.pipeline.register import register

@@ -23,8 +23,7 @@ from rrl_register.raster.writer import atomic_path
 from rrl_register.report.charts import confidence_histogram
 from rrl_register.report.inputs import ReportInput, read_report_input
 from rrl_register.report.pictures import read_pictures, thumbnail
-from rrl_register.report.rendering import render, write_page
-from rrl_register.report.scene_page import report_page
+from rrl_register.report.scene_page import render, report_page, write_page
 from rrl_register.report.text import CONFIDENT, KINDS, Figure, split_reason
 
 FILE_NAME = "report.html"

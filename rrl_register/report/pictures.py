@@ -1,4 +1,4 @@
-"""Pictures of a report: read at a reduced size, stretched, warped onto the fixed grid and encoded."""
+"""Pictures of a report, read at a reduced size, stretched and warped onto the fixed grid; the preview of two files."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from rrl_register.config import Kind, Resampling
+from rrl_register.config import Kind, ReadConfig, Resampling
 from rrl_register.errors import InputError
 from rrl_register.exchange.registration import Registration
-from rrl_register.geometry.arrays import Mask, Matrix
+from rrl_register.geometry.arrays import Mask, Points
 from rrl_register.geometry.transforms import decompose, rescale_matrix
+from rrl_register.raster.grid import Grid
+from rrl_register.raster.radiometry import recognise_kinds
 from rrl_register.raster.reader import RasterInfo, open_info, read_bands
 from rrl_register.raster.stretch import to_grey
 from rrl_register.report.inputs import ReportInput
@@ -99,7 +101,7 @@ def read_pictures(inputs: ReportInput) -> Pictures:
     scale = decompose(found.matrix, found.moving_grid.shape).scale / fixed.factor
     side = min(MAX_SOURCE_SIDE, max(MAX_SIDE // 2, round(max(found.moving_grid.shape) * scale)))
     source = _read(inputs.moving, read.moving_bands, kinds[1], side)
-    return Pictures(fixed, _reduced(source), _aligned(source, fixed, found.matrix, found))
+    return Pictures(fixed, _reduced(source), Picture(*_warped(source, fixed, found), fixed.factor))
 
 
 def data_uri(pixels: Pixels, quality: int = _QUALITY) -> str:
@@ -163,13 +165,15 @@ def _colour_bands(info: RasterInfo, bands: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(info.colorinterp.index(colour) + 1 for colour in wanted)
 
 
-def _aligned(source: Picture, fixed: Picture, matrix: Matrix, registration: Registration) -> Picture:
-    reduced = rescale_matrix(matrix, fixed.factor, source.factor)
+def _warped(source: Picture, fixed: Picture, registration: Registration) -> tuple[Levels, Mask]:
+    """Warp the moving picture onto the fixed one's pixels; return levels and validity."""
+    assert registration.matrix is not None
+    matrix = rescale_matrix(registration.matrix, fixed.factor, source.factor)
     displacement = registration.displacement and registration.displacement.reduced(fixed.factor)
     levels, valid = warp_array(
-        source.levels, reduced, fixed.valid.shape, Resampling.BILINEAR, source.valid, displacement
+        source.levels, matrix, fixed.valid.shape, Resampling.BILINEAR, source.valid, displacement
     )
-    return Picture(levels.astype(np.float32), valid, fixed.factor)
+    return levels.astype(np.float32), valid
 
 
 def _reduced(image: Picture) -> Picture:
@@ -181,3 +185,114 @@ def _reduced(image: Picture) -> Picture:
     levels = np.stack([cv2.resize(band, size, interpolation=cv2.INTER_AREA) for band in image.levels])
     valid = cv2.resize(image.valid.astype(np.float32), size, interpolation=cv2.INTER_AREA) >= 0.5
     return Picture(levels, valid, image.factor * image.size[0] / size[0])
+
+
+PANEL_SIDE = 528
+"""Longest side of each of the three panels, px; with the gaps between them the picture is at most 1600 px wide."""
+GAP = 8
+CAPTION_HEIGHT = 24
+CHECKS = 8
+"""Squares along the longer side of the preview's checkerboard."""
+MAX_INLIERS, MAX_OUTLIERS = 100, 50
+GREEN, RED, INK, PAPER = (0, 200, 0), (230, 40, 40), (30, 30, 30), (255, 255, 255)
+
+
+def preview(fixed_grey: Levels, aligned_grey: Levels | None, moving_grey: Levels, registration: Registration) -> Pixels:
+    """Draw a checkerboard of the fixed and the aligned image, and beside it both images with their tie points.
+
+    Args:
+        fixed_grey: (H, W) float32 in [0, 1], the fixed image at any resolution.
+        aligned_grey: (H, W) float32 in [0, 1], the moving image on the same grid; None if the registration failed.
+        moving_grey: (h, w) float32 in [0, 1], the moving image at any resolution.
+        registration: The result; lines join its tie points, at most 100 inliers in green and 50 outliers in red.
+
+    Returns:
+        (rows, columns, 3) uint8 RGB, at most 1600 columns wide.
+    """
+    board = fixed_grey if aligned_grey is None else checkerboard(fixed_grey, aligned_grey)
+    panels = [_panel(image) for image in (board, fixed_grey, moving_grey)]
+    canvas, lefts = _side_by_side(panels)
+    _draw_tie_points(canvas, panels, lefts, registration)
+    n_outliers = registration.n_tie_points - registration.n_inliers
+    captions = (
+        "checkerboard" if registration.status == "ok" else "fixed (not registered)",
+        f"fixed: {registration.n_inliers} inliers (green)",
+        f"moving: {n_outliers} outliers (red)",
+    )
+    for text, left in zip(captions, lefts, strict=True):
+        place = (left + 4, CAPTION_HEIGHT - 8)
+        cv2.putText(canvas, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.42, INK, 1, cv2.LINE_AA)
+    return canvas
+
+
+def checkerboard(one: Levels, other: Levels) -> Levels:
+    """Combine two images of one shape in alternating squares, the first image at the top left."""
+    side = max(1, -(-max(one.shape) // CHECKS))
+    rows, columns = np.indices(one.shape) // side
+    mixed: Levels = np.where((rows + columns) % 2 == 0, one, other)
+    return mixed
+
+
+def preview_of_files(fixed: Path, moving: Path, registration: Registration, config: ReadConfig | None = None) -> Pixels:
+    """Draw the preview of two files, read at the resolution of the preview.
+
+    Args:
+        fixed: The fixed image.
+        moving: The moving image.
+        registration: The result of registering them.
+        config: Bands and kinds used by the registration.
+
+    Returns:
+        (rows, columns, 3) uint8 RGB.
+
+    Raises:
+        InputError: A file cannot be read.
+    """
+    config = config or ReadConfig()
+    fixed_kind, moving_kind = recognise_kinds(fixed, moving, config)
+    one, other = _grey(fixed, config.fixed_bands, fixed_kind), _grey(moving, config.moving_bands, moving_kind)
+    aligned = None if registration.matrix is None else _warped(other, one, registration)[0][0]
+    return preview(one.levels[0], aligned, other.levels[0], registration)
+
+
+def _grey(path: Path, bands: tuple[int, ...], kind: Kind) -> Picture:
+    read = read_bands(path, bands, max_side=PANEL_SIDE)
+    return Picture(to_grey(read.values, read.valid, kind)[None], read.valid, read.factor)
+
+
+def _panel(grey: Levels) -> Pixels:
+    """Convert a grey image to RGB of at most ``PANEL_SIDE`` px."""
+    scale = min(1.0, PANEL_SIDE / max(grey.shape))
+    size = tuple(max(1, round(side * scale)) for side in reversed(grey.shape))
+    small = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
+    level = np.rint(255 * np.clip(small, 0, 1)).astype(np.uint8)
+    return np.repeat(level[:, :, None], 3, axis=2)
+
+
+def _side_by_side(panels: list[Pixels]) -> tuple[Pixels, list[int]]:
+    """Lay panels out under a strip for captions; return the canvas and the left edge of each panel."""
+    lefts = [int(left) for left in np.cumsum([0, *(panel.shape[1] + GAP for panel in panels[:-1])])]
+    height = CAPTION_HEIGHT + max(panel.shape[0] for panel in panels)
+    canvas = np.full((height, lefts[-1] + panels[-1].shape[1], 3), PAPER, np.uint8)
+    for left, panel in zip(lefts, panels, strict=True):
+        canvas[CAPTION_HEIGHT : CAPTION_HEIGHT + panel.shape[0], left : left + panel.shape[1]] = panel
+    return canvas, lefts
+
+
+def _draw_tie_points(canvas: Pixels, panels: list[Pixels], lefts: list[int], registration: Registration) -> None:
+    """Draw lines from the second panel (fixed) to the third (moving), inliers on top."""
+    points = registration.tie_points
+    inlier = registration.inlier
+    starts = _on_canvas(points.fixed, registration.fixed_grid, panels[1], lefts[1])
+    ends = _on_canvas(points.moving, registration.moving_grid, panels[2], lefts[2])
+    for chosen, most, colour in ((~inlier, MAX_OUTLIERS, RED), (inlier, MAX_INLIERS, GREEN)):
+        indices = np.flatnonzero(chosen)
+        for index in indices[np.linspace(0, len(indices) - 1, min(most, len(indices))).astype(np.intp)]:
+            cv2.line(canvas, starts[index], ends[index], colour, 1, cv2.LINE_AA)
+
+
+def _on_canvas(points: Points, grid: Grid, panel: Pixels, left: int) -> list[tuple[int, int]]:
+    """Map pixels of a grid to the canvas."""
+    scale = np.array([panel.shape[1] / grid.width, panel.shape[0] / grid.height])
+    shown = (np.asarray(points, np.float64).reshape(-1, 2) + 0.5) * scale - 0.5 + (left, CAPTION_HEIGHT)
+    return [(round(x), round(y)) for x, y in shown]

@@ -1,21 +1,26 @@
-"""The report of one registration."""
+"""The page of one registration, and the rendering of pages: values are escaped, and nothing else is loaded."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
 from rrl_register.config.version import __version__
+from rrl_register.errors import WriteError
 from rrl_register.exchange.registration import Registration
 from rrl_register.geometry.arrays import Points
+from rrl_register.raster.writer import atomic_path
 from rrl_register.report import text
-from rrl_register.report.charts import inlier_map, residual_histogram, score_histogram
-from rrl_register.report.command import apply_command, register_command, settings
-from rrl_register.report.inputs import ReportInput
+from rrl_register.report.charts import TiePointMarks, inlier_map, residual_histogram, score_histogram, tie_point_marks
+from rrl_register.report.inputs import ReportInput, apply_command, register_command, settings
 from rrl_register.report.pictures import Picture, Pictures, data_uri, read_pictures
-from rrl_register.report.rendering import render, write_page
-from rrl_register.report.tie_point_marks import TiePointMarks, tie_point_marks
 
 _MOST_DOTS = 400
 """Tie points that are drawn on each of the images side by side."""
@@ -120,3 +125,53 @@ def _viewer_data(inputs: ReportInput, pictures: Pictures, marks: TiePointMarks |
     width, height = pictures.fixed.size
     factor = pictures.fixed.factor
     return {"width": width, "height": height, "factor": factor, "points": marks.rows(factor)}
+
+
+def render(template: str, script: str, image_sources: str = "data:", **context: Any) -> str:
+    """Fill a template.
+
+    Args:
+        template: Its file name.
+        script: File name of the page's script.
+        image_sources: Sources of images, as in a content security policy.
+        context: Values of the template.
+    """
+    environment = _environment()
+    assert environment.loader is not None
+    style, code = (environment.loader.get_source(environment, name)[0] for name in ("style.css", script))
+    policy = (
+        f"default-src 'none'; img-src {image_sources}; style-src {_digest(style)}; script-src {_digest(code)}; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    # Both files belong to the package; a browser compares their bytes with the digests, so they are not escaped.
+    filled = environment.get_template(template)
+    return filled.render(policy=policy, style=Markup(style), script=Markup(code), **context)
+
+
+def write_page(output: Path, page: str, overwrite: bool = False) -> None:
+    """Write a page atomically.
+
+    Raises:
+        OutputExistsError, UsageError, WriteError: See ``raster.writer.atomic_path``.
+    """
+    with atomic_path(output, overwrite) as temporary:
+        try:
+            temporary.write_text(page, encoding="utf-8", newline="\n")
+        except OSError as error:
+            raise WriteError(
+                f"cannot write {output} ({error.strerror}); needed write access and disk space; try another folder"
+            ) from error
+
+
+def _digest(source: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()}'"
+
+
+@cache
+def _environment() -> Environment:
+    loader = PackageLoader("rrl_register.report")
+    environment = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"number": text.number, "percent": text.percent}
+    return environment

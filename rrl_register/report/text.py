@@ -216,5 +216,10 @@ def with_metres(px: float, metres: float | None) -> str:
     return f"{px:.2f} px" if metres is None else f"{px:.2f} px ({px * metres:.1f} m)"
 
 
+def number(value: float | None, digits: int = 2) -> str:
+    """Format a number with fixed decimals; a dash if it is unknown."""
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
 def _px(length: float | None) -> str:
     return "unknown" if length is None else f"{length:.2f} px"

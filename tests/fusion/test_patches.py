@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rrl_register.errors import InputError, UsageError
+from rrl_register.fusion.aligned_stack import AlignedStack
 from rrl_register.fusion.patches import Patches, iter_patches
-from rrl_register.fusion.stack_result import AlignedStack
 from rrl_register.raster.grid import Grid
 
 

@@ -25,19 +25,21 @@ from rrl_register.geometry.displacement import Displacement
 from rrl_register.geometry.tie_points import TiePoints
 from rrl_register.raster.grid import Grid
 from rrl_register.report import text as texts
-from rrl_register.report.charts import confidence_histogram, inlier_map, residual_histogram, score_histogram
-from rrl_register.report.command import apply_command, register_command, settings
-from rrl_register.report.inputs import ReportInput, read_report_input
-from rrl_register.report.pictures import MAX_SIDE, THUMBNAIL_SIDE, data_uri, encode, read_pictures, thumbnail
-from rrl_register.report.tie_point_marks import (
+from rrl_register.report.charts import (
     FAILED_FORWARD_BACKWARD,
     LEVELS,
     OUTLIER,
     REJECTED,
+    confidence_histogram,
+    inlier_map,
+    residual_histogram,
     round_down,
     round_up,
+    score_histogram,
     tie_point_marks,
 )
+from rrl_register.report.inputs import ReportInput, apply_command, read_report_input, register_command, settings
+from rrl_register.report.pictures import MAX_SIDE, THUMBNAIL_SIDE, data_uri, encode, read_pictures, thumbnail
 
 Build = Callable[..., Registration]
 Write = Callable[..., Path]

@@ -13,7 +13,7 @@ from rrl_register.exchange.registration import Registration
 from rrl_register.geometry.displacement import Displacement
 from rrl_register.geometry.tie_points import TiePoints
 from rrl_register.raster.grid import Grid
-from rrl_register.report.preview import CAPTION_HEIGHT, CHECKS, GREEN, RED, checkerboard, preview, preview_of_files
+from rrl_register.report.pictures import CAPTION_HEIGHT, CHECKS, GREEN, RED, checkerboard, preview, preview_of_files
 
 Build = Callable[..., Registration]
 

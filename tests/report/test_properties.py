@@ -24,10 +24,19 @@ from rrl_register.raster.grid import Grid
 from rrl_register.report import Case, read_case
 from rrl_register.report import text as texts
 from rrl_register.report.batch_page import Row
-from rrl_register.report.charts import confidence_histogram, inlier_map, residual_histogram, score_histogram
+from rrl_register.report.charts import (
+    LEVELS,
+    OUTLIER,
+    REJECTED,
+    TiePointMarks,
+    confidence_histogram,
+    inlier_map,
+    residual_histogram,
+    score_histogram,
+    tie_point_marks,
+)
 from rrl_register.report.inputs import ReportInput, read_report_input
 from rrl_register.report.pictures import Picture, read_pictures
-from rrl_register.report.tie_point_marks import LEVELS, OUTLIER, REJECTED, TiePointMarks, tie_point_marks
 
 Build = Callable[..., Registration]
 FILES = Path("fixed.tif"), Path("moving.tif")

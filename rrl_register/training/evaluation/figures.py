@@ -1,16 +1,22 @@
-"""FPR95 and AUC of the network and of its descriptor, of all pairs and by scene."""
+"""Figures of scored patches (FPR95, AUC), of all pairs and by scene, as JSON and as plain text tables."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl_register.training.evaluation.patch_set import Flags
+from rrl_register.config.version import __version__
+from rrl_register.geometry.arrays import Flags
 from rrl_register.training.metrics import auc, fpr95
+
+if TYPE_CHECKING:
+    from rrl_register.nn.inference.torch_backend import Scorer
+    from rrl_register.training.evaluation.pair_patches import FamilyPatches
+    from rrl_register.training.evaluation.patch_set import PatchSet
 
 Row = dict[str, Any]
 
@@ -38,17 +44,12 @@ class Scores:
         scenes = None if self.scenes is None else self.scenes[chosen]
         return Scores(self.labels[chosen], self.network[chosen], self.descriptor[chosen], scenes)
 
-    @property
-    def has_both_classes(self) -> bool:
-        """True if there are matching and non-matching pairs."""
-        return bool(self.labels.any() and not self.labels.all())
-
 
 def figures(scores: Scores) -> Row:
     """Compute numbers of pairs, FPR95 (per cent) and AUC (0 to 1); None if all pairs are of one class."""
     counts: Row = {"n": len(scores.labels), "n_matching": int(scores.labels.sum())}
     names = ("fpr95", "auc", "descriptor_fpr95", "descriptor_auc")
-    if not scores.has_both_classes:
+    if not counts["n_matching"] or scores.labels.all():
         return {**counts, **dict.fromkeys(names)}
     values = (measure(scores.labels, by) for by in (scores.network, scores.descriptor) for measure in (fpr95, auc))
     return {**counts, **{name: round(value, _DIGITS) for name, value in zip(names, values, strict=True)}}
@@ -66,3 +67,106 @@ def mean_figures(rows: Iterable[Mapping[str, Any]], keys: Sequence[str]) -> dict
     listed = list(rows)
     known = {key: [row[key] for row in listed if row[key] is not None] for key in keys}
     return {key: round(float(np.mean(values)), _DIGITS) if values else None for key, values in known.items()}
+
+
+SET_MEANS = ("fpr95", "descriptor_fpr95")
+FAMILY_MEANS = ("fpr95", "near_miss_fpr95", "descriptor_fpr95", "descriptor_near_miss_fpr95")
+
+
+def provenance(scorer: Scorer) -> Row:
+    """Return weights, device and version."""
+    return {"weights": scorer.name, "device": scorer.device.type, "version": __version__}
+
+
+def set_result(patches: PatchSet, scores: Scores, scorer: Scorer) -> Row:
+    """Summarise one set of patches: figures of all pairs, of each scene, and the means over scenes."""
+    rows = scene_rows(scores)
+    whole = {"name": patches.name, **figures(scores), "other_kind": patches.taken_as, "scenes": rows}
+    return {**whole, "scene_mean": mean_figures(rows, SET_MEANS) if rows else None, **provenance(scorer)}
+
+
+def set_table(result: Mapping[str, Any]) -> str:
+    """Format a ``set_result``: a row for each scene, if scenes are known, their mean, and all pairs."""
+    rows = [_set_row(row) for row in result["scenes"]]
+    if result["scene_mean"]:
+        mean = result["scene_mean"]
+        rows.append(["mean of scenes", None, None, mean["fpr95"], None, mean["descriptor_fpr95"]])
+    rows.append(_set_row({**result, "name": f"all of {result['name']}" if rows else result["name"]}))
+    return text_table(["set", "pairs", "matching", "FPR95, %", "AUC", "descriptor FPR95, %"], rows)
+
+
+def _set_row(row: Mapping[str, Any]) -> list[str | int | float | None]:
+    area = None if row["auc"] is None else f"{row['auc']:.4f}"
+    return [row["name"], row["n"], row["n_matching"], row["fpr95"], area, row["descriptor_fpr95"]]
+
+
+def family_result(patches: FamilyPatches, random: Scores, near: Scores) -> Row:
+    """Summarise a family of image pairs: figures of all its places, and of each image pair."""
+    scenes = [
+        {"family": patches.family, **_with_near(one, two)}
+        for one, two in zip(scene_rows(random), scene_rows(near), strict=True)
+    ]
+    together = {"name": patches.family, "support": patches.support, **_with_near(figures(random), figures(near))}
+    return {**together, "scene_mean": mean_figures(scenes, FAMILY_MEANS), "scenes": scenes}
+
+
+def _with_near(random: Row, near: Row) -> Row:
+    """Join the figures with random negatives and those with near misses."""
+    return {**random, **{key.replace("fpr95", "near_miss_fpr95"): near[key] for key in ("fpr95", "descriptor_fpr95")}}
+
+
+def families_result(families: Sequence[Row], settings: Row, scorer: Scorer) -> Row:
+    """Summarise several families: means over families, then each family, then each image pair.
+
+    Args:
+        families: Results of ``family_result``.
+        settings: Settings of the patches.
+        scorer: The network.
+    """
+    counts = {key: sum(family[key] for family in families) for key in ("n", "n_matching")}
+    return {
+        **mean_figures(families, (*FAMILY_MEANS, "auc", "descriptor_auc")),
+        **counts,
+        **settings,
+        "families": [{key: value for key, value in family.items() if key != "scenes"} for family in families],
+        "scenes": [row for family in families for row in family["scenes"]],
+        **provenance(scorer),
+    }
+
+
+def families_table(result: Mapping[str, Any]) -> str:
+    """Format a ``families_result``: a row for each family, and their mean if there are several."""
+    header = ["family", "support", "pairs", "FPR95, %", "near-miss", "descriptor FPR95, %", "near-miss"]
+    rows = [[row["name"], row["support"], row["n"], *(row[key] for key in FAMILY_MEANS)] for row in result["families"]]
+    if len(rows) > 1:
+        rows.append(["mean", None, None, *(result[key] for key in FAMILY_MEANS)])
+    return text_table(header, rows)
+
+
+Cell = str | int | float | None
+_ALL_ON_ONE_LINE = 100_000
+
+
+def text_table(header: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
+    """Lay out rows in columns, two spaces apart.
+
+    Args:
+        header: Names of the columns.
+        rows: Text is shown unchanged, floats with two decimals, None as ``-``; columns of text only are left-aligned.
+    """
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    cells = [list(row) for row in rows]
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for number, name in enumerate(header):
+        is_text = bool(cells) and all(isinstance(row[number], str) for row in cells)
+        table.add_column(Text(name), justify="left" if is_text else "right", no_wrap=True)
+    for row in cells:
+        shown = ("-" if cell is None else f"{cell:.2f}" if isinstance(cell, float) else str(cell) for cell in row)
+        table.add_row(*map(Text, shown))
+    console = Console(width=_ALL_ON_ONE_LINE, color_system=None, force_terminal=False)
+    with console.capture() as capture:
+        console.print(table)
+    return "\n".join(line.rstrip() for line in capture.get().splitlines())

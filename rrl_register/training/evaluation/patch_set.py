@@ -12,11 +12,9 @@ from numpy.typing import NDArray
 
 from rrl_register.config import Kind
 from rrl_register.errors import InputError
-from rrl_register.geometry.arrays import Patches
+from rrl_register.geometry.arrays import Flags, Patches
 from rrl_register.nn.patches import PATCH_SIZE
 from rrl_register.raster.stretch import compress_amplitudes
-
-Flags = NDArray[np.bool_]
 
 _SAR_NAME = re.compile(r"(?:^|[^a-z0-9])(?:sar\d*|s1|sentinel1|vv|vh|hh|hv|sigma0|gamma0)(?:[^a-z0-9]|$)")
 _LINEAR_SKEW = 0.5

@@ -17,11 +17,9 @@ from typing import TYPE_CHECKING
 from rrl_register.config import Kind
 from rrl_register.errors import InputError, UsageError
 from rrl_register.nn.inference.torch_backend import Scorer
-from rrl_register.training.evaluation.figures import Row, figures, mean_figures
+from rrl_register.training.evaluation.figures import SET_MEANS, Row, figures, mean_figures, provenance, text_table
 from rrl_register.training.evaluation.patch_set import load_patch_set
-from rrl_register.training.evaluation.report import SET_MEANS, provenance
 from rrl_register.training.evaluation.scoring import score_patch_set
-from rrl_register.training.evaluation.tables import text_table
 
 if TYPE_CHECKING:
     from rrl_register.training.config import TrainingConfig

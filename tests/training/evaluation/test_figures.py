@@ -9,8 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rrl_register.training.evaluation.figures import Scores, figures, mean_figures, scene_rows
-from rrl_register.training.evaluation.report import families_table, set_table
+from rrl_register.training.evaluation.figures import (
+    Scores,
+    families_table,
+    figures,
+    mean_figures,
+    scene_rows,
+    set_table,
+)
 from rrl_register.training.evaluation.vis_nir import PAPER, PAPER_MEAN, scenes_table
 
 SEEDS = st.integers(0, 10_000)

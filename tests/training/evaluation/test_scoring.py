@@ -19,18 +19,21 @@ from rrl_register.nn.encoder_choice import Spectrum
 from rrl_register.nn.inference.torch_backend import Scorer
 from rrl_register.nn.rrlnet import RRLNet
 from rrl_register.training.evaluation import scoring
-from rrl_register.training.evaluation.cutting import FamilyPatches
-from rrl_register.training.evaluation.figures import Scores, figures, mean_figures, scene_rows
-from rrl_register.training.evaluation.patch_set import PatchSet
-from rrl_register.training.evaluation.report import (
+from rrl_register.training.evaluation.figures import (
+    Scores,
     families_result,
     families_table,
     family_result,
+    figures,
+    mean_figures,
+    scene_rows,
     set_result,
     set_table,
+    text_table,
 )
+from rrl_register.training.evaluation.pair_patches import FamilyPatches
+from rrl_register.training.evaluation.patch_set import PatchSet
 from rrl_register.training.evaluation.scoring import score_family, score_patch_set
-from rrl_register.training.evaluation.tables import text_table
 from rrl_register.training.metrics import auc, fpr95
 
 torch.set_num_threads(1)
@@ -158,7 +161,7 @@ def test_a_table_without_rows_is_its_header() -> None:
 
 
 def test_nothing_here_needs_a_raster_library(tmp_path: Path) -> None:
-    modules = ("patch_set", "cutting", "image_pairs", "scoring", "report", "saving", "plot", "vis_nir")
+    modules = ("patch_set", "pair_patches", "scoring", "figures", "plot", "vis_nir")
     code = "\n".join(f"import rrl_register.training.evaluation.{name}" for name in modules)
     check = f"{code}\nimport sys\nprint([m for m in ('rasterio', 'matplotlib') if m in sys.modules])"
     result = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True, cwd=tmp_path)

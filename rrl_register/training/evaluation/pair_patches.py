@@ -1,25 +1,90 @@
-"""Patches cut from image pairs with known landmarks: matching ones, non-matching ones and near misses."""
+"""Patches of image pairs with known landmarks: reading the list of pairs, cutting patches, saving them."""
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rrl_register.config import Kind, ReadConfig
-from rrl_register.errors import InputError, NotRegisteredError
+from rrl_register.errors import InputError, NotRegisteredError, UsageError
 from rrl_register.geometry.arrays import Matrix, Points
 from rrl_register.geometry.homography import fit_homography
 from rrl_register.matching.features.keypoints import detect
 from rrl_register.nn.patches import PATCH_SIZE, PatchCutter
-from rrl_register.training.evaluation.image_pairs import PairPaths
+from rrl_register.raster.writer import atomic_path, check_output
 
 if TYPE_CHECKING:
     from rrl_register.matching.image_pair import ImagePair
+
+
+@dataclass(frozen=True)
+class PairPaths:
+    """Two images of one place, with landmarks.
+
+    Attributes:
+        name: Name of the pair.
+        family: Name of its family of spectra, such as nir, lwir, sar.
+        fixed: The visible image.
+        moving: The image of another spectrum.
+        fixed_points, moving_points: (L, 2) landmarks, (x, y) in px of the files.
+    """
+
+    name: str
+    family: str
+    fixed: Path
+    moving: Path
+    fixed_points: NDArray[np.float64]
+    moving_points: NDArray[np.float64]
+
+
+def read_image_pairs(path: Path, families: Sequence[str] = ()) -> dict[str, list[PairPaths]]:
+    """Read a list of pairs, without those that have no landmarks.
+
+    Args:
+        path: JSON, a list of objects with ``id``, ``family``, ``fixed`` and ``moving`` (paths from the file's folder),
+            ``landmarks_fixed`` and ``landmarks_moving`` (lists of [x, y], or null).
+        families: Families to keep, in this order; empty: all, in the order of the file.
+
+    Returns:
+        The pairs of each family.
+
+    Raises:
+        InputError: The file cannot be read, an entry is not as described, or no pair has landmarks.
+        UsageError: A family is not among those with landmarks.
+    """
+    try:
+        entries = json.loads(path.read_text())
+        pairs = [_pair(entry, path.parent) for entry in entries if entry.get("landmarks_fixed")]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        said = f"no {error}" if isinstance(error, KeyError) else error
+        raise InputError(
+            f"{path} is no list of image pairs ({said}); needed id, family, fixed, moving, landmarks_fixed and "
+            "landmarks_moving of each: see 'rrl-register evaluate patches --help'"
+        ) from error
+    if not pairs:
+        raise InputError(
+            f"no pair of {path} has landmarks; needed corresponding points: add landmarks_fixed and _moving"
+        )
+    found = list(dict.fromkeys(pair.family for pair in pairs))
+    if unknown := [family for family in families if family not in found]:
+        raise UsageError(f"there is no family {', '.join(unknown)} with landmarks in {path}; it has {', '.join(found)}")
+    return {family: [pair for pair in pairs if pair.family == family] for family in families or found}
+
+
+def _pair(entry: Mapping[str, Any], folder: Path) -> PairPaths:
+    fixed, moving = (np.array(entry[f"landmarks_{image}"], np.float64) for image in ("fixed", "moving"))
+    if fixed.shape != moving.shape or fixed.shape[1:] != (2,):
+        raise ValueError(f"landmarks {fixed.shape} and {moving.shape} of {entry['id']}")
+    name, family = str(entry["id"]), str(entry["family"])
+    return PairPaths(name, family, folder / entry["fixed"], folder / entry["moving"], fixed, moving)
+
 
 Bytes = NDArray[np.uint8]
 Labelled = tuple[Bytes, Bytes]
@@ -196,3 +261,51 @@ def draw_elsewhere(
 
 def _bytes(patches: NDArray[np.float32]) -> Bytes:
     return np.rint(patches[:, 0] * 255).astype(np.uint8)
+
+
+_SETS = {"": False, "_near": True}
+_PARTS = ("images", "labels", "scenes")
+
+
+def check_patch_files(folder: Path, families: Iterable[str], overwrite: bool = False) -> None:
+    """Create the folder and check that the files can be written, before long computations.
+
+    Raises:
+        OutputExistsError: A file exists and must not be replaced.
+        UsageError: The folder cannot be created or written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot create the folder {folder} ({error.strerror}); needed one for the patches") from error
+    for family in families:
+        for path in _paths(folder, family):
+            check_output(path, overwrite)
+
+
+def save_family(folder: Path, patches: FamilyPatches, overwrite: bool = False) -> list[Path]:
+    """Write two sets of a family, ``<family>`` with negatives from elsewhere and ``<family>_near`` with near misses.
+
+    Each has ``_images.npy`` (N, 2, 64, 64) uint8, ``_labels.npy`` (N,) uint8 and ``_scenes.npy`` (N,) text.
+
+    Returns:
+        The files written.
+
+    Raises:
+        OutputExistsError, UsageError, InputError: See ``raster.writer.atomic_path``.
+    """
+    paths = _paths(folder, patches.family)
+    scenes = np.tile(patches.scenes, 2)
+    arrays = [array for near in _SETS.values() for array in (*patches.labelled(near), scenes)]
+    for path, array in zip(paths, arrays, strict=True):
+        _save(path, array, overwrite)
+    return paths
+
+
+def _paths(folder: Path, family: str) -> list[Path]:
+    return [folder / f"{family}{kind}_{part}.npy" for kind in _SETS for part in _PARTS]
+
+
+def _save(path: Path, array: NDArray[Any], overwrite: bool) -> None:
+    with atomic_path(path, overwrite) as temporary:
+        np.save(temporary, array)
