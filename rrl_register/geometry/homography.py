@@ -238,10 +238,15 @@ def _state(matrices: Floats, source: Floats, fixed: Floats, weights: Floats) -> 
 
 
 def _chosen(mask: Flags, first: _State, second: _State) -> _State:
-    """Return, for each matrix, the first state where the mask is true, else the second."""
-    chosen = (np.where(mask.reshape(-1, *(1,) * (a.ndim - 1)), a, b) for a, b in zip(first, second, strict=True))
-    a, b, c, d, e = chosen
-    return a, b, c, d, e
+    """Select the first state of each matrix where the mask holds, else the second."""
+    one, pairs = mask[:, None], mask[:, None, None]
+    return (
+        np.where(pairs, first[0], second[0]),
+        np.where(one, first[1], second[1]),
+        np.where(pairs, first[2], second[2]),
+        np.where(pairs, first[3], second[3]),
+        np.where(mask, first[4], second[4]),
+    )
 
 
 def _homogeneous(points: Points) -> Floats:
