@@ -13,8 +13,8 @@ from scipy.special import expit
 
 from rrl_register.errors import InputError
 from rrl_register.geometry.arrays import Patches
-from rrl_register.nn.encoder_choice import Spectrum
 from rrl_register.nn.inference.torch_backend import Scorer
+from rrl_register.nn.patches import Spectrum
 from rrl_register.nn.rrlnet import RRLNet
 from rrl_register.training.bank import load_bank
 from rrl_register.training.config import LossConfig

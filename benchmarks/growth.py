@@ -22,8 +22,7 @@ from rasterio.windows import Window
 from tables import markdown_table
 
 from rrl_register.config import Device, Effort, MatchConfig, RegisterConfig
-from rrl_register.nn.inference import LoadedScorer
-from rrl_register.nn.inference.load import load_scorer
+from rrl_register.nn.inference.load import LoadedScorer, load_scorer
 from rrl_register.pipeline.register import register
 
 Pair = tuple[Path, Path]

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from rrl_register.nn.blocks import PATCH_SIZE
-from rrl_register.nn.encoder_choice import Spectrum
+from rrl_register.nn.patches import Spectrum
 from rrl_register.nn.rrlnet import PatchFeatures, RRLNet
 
 

@@ -28,7 +28,7 @@ from rrl_register.errors import RegistrationError
 
 if TYPE_CHECKING:
     from rrl_register.config import RegisterConfig
-    from rrl_register.nn.inference import LoadedScorer
+    from rrl_register.nn.inference.load import LoadedScorer
 
 TIMED_BY_THE_PROGRAM = ("load", "read", "prepare", "coarse", "estimate")
 STAGES = {

@@ -38,8 +38,7 @@ from rrl_register import RegistrationError
 from rrl_register.config import Device, RegisterConfig
 from rrl_register.geometry.transforms import project
 from rrl_register.matching.strategy import Estimate
-from rrl_register.nn.inference import LoadedScorer
-from rrl_register.nn.inference.load import load_scorer
+from rrl_register.nn.inference.load import LoadedScorer, load_scorer
 from rrl_register.training.evaluation.figures import text_table
 from rrl_register.training.evaluation.plot import check_plot
 

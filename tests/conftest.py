@@ -96,7 +96,7 @@ def make_network() -> Callable[..., RRLNet]:
     """
     import torch  # here, because most tests do without
 
-    from rrl_register.nn.encoder_choice import Spectrum
+    from rrl_register.nn.patches import Spectrum
     from rrl_register.nn.rrlnet import RRLNet
 
     @torch.no_grad()

@@ -19,7 +19,7 @@ from rrl_register.config import Device
 from rrl_register.errors import NotRegisteredError, RegistrationError, WriteError
 
 if TYPE_CHECKING:
-    from rrl_register.nn.inference import LoadedScorer
+    from rrl_register.nn.inference.load import LoadedScorer
 
 
 def outputs_of(name: str, folder: Path) -> tuple[Path, Path]:

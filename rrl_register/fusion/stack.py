@@ -21,8 +21,7 @@ from rrl_register.fusion.aligned_stack import (
     open_layer,
     write_layers,
 )
-from rrl_register.nn.inference import LoadedScorer
-from rrl_register.nn.inference.load import load_scorer
+from rrl_register.nn.inference.load import LoadedScorer, load_scorer
 from rrl_register.pipeline.register import register
 from rrl_register.raster.grid import Grid
 from rrl_register.raster.image_array import ImageArray, ImageLike, as_image

@@ -15,9 +15,8 @@ from rrl_register.geometry.arrays import Image, Indices, Mask, Matrix, Patches
 from rrl_register.geometry.transforms import compose, rescale_matrix
 from rrl_register.geometry.window import Frame, Frames
 from rrl_register.matching.local_correlation import MAX_RADIUS, Structure
-from rrl_register.nn.encoder_choice import Spectrum
-from rrl_register.nn.inference import PatchScorer
-from rrl_register.nn.patches import PatchCutter
+from rrl_register.nn.inference.load import PatchScorer
+from rrl_register.nn.patches import PatchCutter, Spectrum
 from rrl_register.raster.grid import Grid
 
 SAME_RESOLUTION = 1.25

@@ -17,8 +17,8 @@ from rrl_register.nn.alfe import ALFE, DescriptorHead
 from rrl_register.nn.architecture import PAPER, Architecture
 from rrl_register.nn.blocks import PATCH_SIZE, dense_head
 from rrl_register.nn.decoder import Decoder
-from rrl_register.nn.encoder_choice import Spectrum
 from rrl_register.nn.interaction import Gated, Plain, feature_gate, interact, private
+from rrl_register.nn.patches import Spectrum
 
 
 @dataclass(frozen=True)

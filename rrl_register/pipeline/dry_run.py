@@ -19,8 +19,7 @@ from rrl_register.matching.guided_matching import KEYPOINTS_PER_CONTROL
 from rrl_register.matching.initial_transforms import search_grids
 from rrl_register.matching.read_pair import PairFiles
 from rrl_register.matching.search_config import SEARCH
-from rrl_register.nn.inference import LoadedScorer
-from rrl_register.nn.inference.load import load_scorer
+from rrl_register.nn.inference.load import LoadedScorer, load_scorer
 from rrl_register.nn.patches import PATCH_SIZE, default_support
 from rrl_register.pipeline.register import read_overview
 from rrl_register.raster.grid import Grid

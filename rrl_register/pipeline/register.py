@@ -15,10 +15,8 @@ from rrl_register.matching.estimate import Estimate
 from rrl_register.matching.image_pair import ImagePair, MatchingContext
 from rrl_register.matching.read_pair import REACH_PX, PairFiles
 from rrl_register.matching.strategy import Counts, Search
-from rrl_register.nn.encoder_choice import spectra
-from rrl_register.nn.inference import LoadedScorer, PatchScorer
-from rrl_register.nn.inference.lazy import LazyScorer
-from rrl_register.nn.patches import default_support
+from rrl_register.nn.inference.load import LazyScorer, LoadedScorer, PatchScorer
+from rrl_register.nn.patches import default_support, spectra
 from rrl_register.pipeline.result import ScoredBy, StageClock, Watch, build_registration
 from rrl_register.pipeline.similarity import measure_similarity, preload_metrics
 from rrl_register.raster.image_array import ImageLike, as_path

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from rrl_register.nn.aggregation import HeadLogits
-from rrl_register.nn.encoder_choice import Spectrum
+from rrl_register.nn.patches import Spectrum
 from rrl_register.nn.rrlnet import PatchFeatures, RRLNet
 from rrl_register.training.augmentation import Radiometry
 from rrl_register.training.config import LossConfig

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from rrl_register.nn.encoder_choice import Spectrum
+from rrl_register.nn.patches import Spectrum
 from rrl_register.nn.rrlnet import RRLNet
 from rrl_register.training.metrics import fpr95
 from rrl_register.training.sampling import PatchBatch, PatchSampler

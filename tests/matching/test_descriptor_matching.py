@@ -15,7 +15,7 @@ from rrl_register.geometry.transforms import project
 from rrl_register.matching.descriptor_matching import match_descriptors
 from rrl_register.matching.guided_matching import GuidedCandidates, locate
 from rrl_register.matching.image_pair import ImagePair, MatchingContext
-from rrl_register.nn.encoder_choice import Spectrum
+from rrl_register.nn.patches import Spectrum
 
 VISIBLE, OTHER = Spectrum.VISIBLE, Spectrum.OTHER
 SIDE = 224

@@ -20,7 +20,7 @@ from rrl_register.errors import UsageError
 from rrl_register.geometry.transforms import compose, project, similarity, translation
 from rrl_register.matching import full_resolution as windows
 from rrl_register.matching.read_pair import PairFiles
-from rrl_register.nn.encoder_choice import Spectrum
+from rrl_register.nn.patches import Spectrum
 from rrl_register.pipeline.register import register
 
 UTM31 = CRS.from_epsg(32631)

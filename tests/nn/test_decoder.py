@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from rrl_register.nn.decoder import Decoder
-from rrl_register.nn.encoder_choice import Spectrum
 from rrl_register.nn.mgla import MGLA
+from rrl_register.nn.patches import Spectrum
 from rrl_register.nn.rrlnet import RRLNet
 
 torch.set_num_threads(1)

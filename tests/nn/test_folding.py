@@ -7,8 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from rrl_register.nn.encoder_choice import Spectrum
 from rrl_register.nn.folding import fold_batch_norms
+from rrl_register.nn.patches import Spectrum
 from rrl_register.nn.rrlnet import RRLNet
 
 

@@ -13,9 +13,8 @@ import torch
 
 from rrl_register.errors import InputError
 from rrl_register.nn.architecture import Architecture, InteractionKind
-from rrl_register.nn.encoder_choice import Spectrum
 from rrl_register.nn.inference.onnx_backend import OnnxScorer
-from rrl_register.nn.patches import PATCH_SIZE
+from rrl_register.nn.patches import PATCH_SIZE, Spectrum
 from rrl_register.nn.rrlnet import RRLNet
 from rrl_register.nn.weights import prune_weights
 

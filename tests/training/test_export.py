@@ -19,8 +19,8 @@ from rrl_register.cli import main
 from rrl_register.errors import InputError, OutputExistsError, UsageError
 from rrl_register.nn import export_formats as formats
 from rrl_register.nn.architecture import PAPER, Architecture, InteractionKind
-from rrl_register.nn.encoder_choice import Spectrum
 from rrl_register.nn.export_formats import ExportFormat, export_format
+from rrl_register.nn.patches import Spectrum
 from rrl_register.nn.rrlnet import RRLNet
 from rrl_register.nn.weights import SCHEMA, Weights, load_weights, prune_weights, read_weights
 from rrl_register.training.checkpoint import save_checkpoint

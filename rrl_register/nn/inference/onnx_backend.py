@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 
 from rrl_register.errors import InputError
 from rrl_register.geometry.arrays import Indices, Patches
-from rrl_register.nn.encoder_choice import Spectrum
-from rrl_register.nn.patches import PATCH_SIZE
+from rrl_register.nn.patches import PATCH_SIZE, Spectrum
 from rrl_register.parallel import usable_cores
 
 SHIPPED = files("rrl_register") / "nn" / "weights"

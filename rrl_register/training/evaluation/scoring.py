@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from rrl_register.errors import InputError
 from rrl_register.geometry.arrays import Patches
-from rrl_register.nn.encoder_choice import Spectrum
 from rrl_register.nn.inference.torch_backend import Scorer
+from rrl_register.nn.patches import Spectrum
 from rrl_register.training.evaluation.figures import Scores
 from rrl_register.training.evaluation.pair_patches import FamilyPatches
 from rrl_register.training.evaluation.patch_set import PatchSet

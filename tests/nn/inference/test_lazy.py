@@ -11,9 +11,8 @@ import pytest
 
 from rrl_register.config import Device
 from rrl_register.errors import InputError
-from rrl_register.nn.encoder_choice import Spectrum
-from rrl_register.nn.inference.lazy import LazyScorer
-from rrl_register.nn.inference.load import load_scorer
+from rrl_register.nn.inference.load import LazyScorer, load_scorer
+from rrl_register.nn.patches import Spectrum
 from rrl_register.pipeline.result import StageClock
 
 

@@ -12,10 +12,9 @@ from rrl_register.config import Device, ReadConfig
 from rrl_register.errors import InputError
 from rrl_register.matching.features.keypoints import detect
 from rrl_register.matching.read_pair import read_pair
-from rrl_register.nn.encoder_choice import Spectrum
 from rrl_register.nn.inference.onnx_backend import INTEGERS, SHIPPED, OnnxScorer, read_notes
 from rrl_register.nn.inference.torch_backend import Scorer
-from rrl_register.nn.patches import PatchCutter, default_support
+from rrl_register.nn.patches import PatchCutter, Spectrum, default_support
 from rrl_register.nn.weights import read_weights
 from weights_files import save_weights
 

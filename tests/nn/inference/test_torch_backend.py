@@ -12,9 +12,9 @@ import torch
 from rrl_register.config import Device, Kind
 from rrl_register.errors import InputError, UsageError
 from rrl_register.nn import precision
-from rrl_register.nn.encoder_choice import Spectrum, spectra
 from rrl_register.nn.inference import torch_backend as scoring
 from rrl_register.nn.inference.torch_backend import Scorer
+from rrl_register.nn.patches import Spectrum, spectra
 from rrl_register.nn.rrlnet import RRLNet
 from weights_files import save_weights
 

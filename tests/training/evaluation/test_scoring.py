@@ -15,8 +15,8 @@ import torch
 from rrl_register.config import Device
 from rrl_register.errors import InputError
 from rrl_register.nn import precision
-from rrl_register.nn.encoder_choice import Spectrum
 from rrl_register.nn.inference.torch_backend import Scorer
+from rrl_register.nn.patches import Spectrum
 from rrl_register.nn.rrlnet import RRLNet
 from rrl_register.training.evaluation import scoring
 from rrl_register.training.evaluation.figures import (
