@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from tables import markdown_table
 
-from rrl_register import __version__
+from rrl_register.config import __version__
 from rrl_register.errors import InputError, UsageError
 from rrl_register.geometry.displacement import Displacement, Transform
 from rrl_register.raster.writer import check_output, write_json

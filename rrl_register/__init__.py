@@ -1,6 +1,7 @@
 """Registration of images of different spectra: visible, infrared, SAR.
 
-The public names are loaded when they are first used, so that importing the package does not load PyTorch.
+Settings and errors are loaded at once, the other public names when they are first used, so that importing the package
+does not load PyTorch.
 """
 
 from __future__ import annotations
@@ -8,25 +9,25 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from rrl_register.config.version import __version__
+from rrl_register.config import (
+    Crop,
+    Device,
+    EstimateConfig,
+    Kind,
+    MatchConfig,
+    ModelChoice,
+    OutputGrid,
+    RasterFormat,
+    ReadConfig,
+    RegisterConfig,
+    Resampling,
+    ResourceConfig,
+    WarpConfig,
+    __version__,
+)
+from rrl_register.errors import RegistrationError
 
 if TYPE_CHECKING:
-    from rrl_register.config import (
-        Crop,
-        Device,
-        EstimateConfig,
-        Kind,
-        MatchConfig,
-        ModelChoice,
-        OutputGrid,
-        RasterFormat,
-        ReadConfig,
-        RegisterConfig,
-        Resampling,
-        ResourceConfig,
-        WarpConfig,
-    )
-    from rrl_register.errors import RegistrationError
     from rrl_register.exchange.registration import Registration, apply_transform, read_registration
     from rrl_register.fusion.aligned_stack import AlignedStack
     from rrl_register.fusion.homography import RRLHomography
@@ -37,70 +38,34 @@ if TYPE_CHECKING:
     from rrl_register.raster.grid import Grid
     from rrl_register.raster.image_array import ImageArray
 
+__all__ = [
+    "AlignedStack", "Crop", "Device", "EstimateConfig", "Grid", "ImageArray", "Kind", "MatchConfig", "ModelChoice",
+    "OutputGrid", "PatchDataset", "RRLHomography", "RasterFormat", "ReadConfig", "RegisterConfig", "Registration",
+    "RegistrationError", "Resampling", "ResourceConfig", "WarpConfig", "__version__", "align_stack", "apply_transform",
+    "iter_patches", "read_registration", "register",
+]  # fmt: skip
+
 _HOMES = {
-    "Crop": "config",
     "AlignedStack": "fusion.aligned_stack",
-    "Device": "config",
-    "EstimateConfig": "config",
     "Grid": "raster.grid",
     "ImageArray": "raster.image_array",
-    "Kind": "config",
-    "MatchConfig": "config",
-    "ModelChoice": "config",
-    "OutputGrid": "config",
-    "RasterFormat": "config",
     "PatchDataset": "fusion.torch_patches",
     "RRLHomography": "fusion.homography",
-    "ReadConfig": "config",
-    "RegisterConfig": "config",
     "Registration": "exchange.registration",
-    "RegistrationError": "errors",
-    "Resampling": "config",
-    "ResourceConfig": "config",
-    "WarpConfig": "config",
     "align_stack": "fusion.stack",
     "apply_transform": "exchange.registration",
     "iter_patches": "fusion.patches",
     "read_registration": "exchange.registration",
     "register": "pipeline.register",
 }
-
-__all__ = [
-    "AlignedStack",
-    "Crop",
-    "Device",
-    "EstimateConfig",
-    "Grid",
-    "ImageArray",
-    "Kind",
-    "MatchConfig",
-    "ModelChoice",
-    "OutputGrid",
-    "PatchDataset",
-    "RRLHomography",
-    "RasterFormat",
-    "ReadConfig",
-    "RegisterConfig",
-    "Registration",
-    "RegistrationError",
-    "Resampling",
-    "ResourceConfig",
-    "WarpConfig",
-    "__version__",
-    "align_stack",
-    "apply_transform",
-    "iter_patches",
-    "read_registration",
-    "register",
-]
+"""Modules of the names that are loaded when they are first used."""
 
 
 def __getattr__(name: str) -> Any:
     """Load a public name from the module that holds it (PEP 562)."""
-    home = _HOMES.get(name)
-    if home is None:
+    if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{home}"), name)
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
 
 
 def __dir__() -> list[str]:

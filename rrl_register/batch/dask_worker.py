@@ -12,7 +12,7 @@ from rrl_register.batch.attempts import begin_attempt
 from rrl_register.batch.manifest import BatchItem
 from rrl_register.batch.outcome import Outcome
 from rrl_register.batch.work import fail_scene, write_failure
-from rrl_register.config.version import __version__
+from rrl_register.config import __version__
 from rrl_register.errors import InputError, UsageError, WriteError
 
 FolderWork = Callable[[BatchItem, Path], Outcome]

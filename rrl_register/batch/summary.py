@@ -10,7 +10,7 @@ from typing import Any
 from rrl_register.batch.manifest import BatchItem
 from rrl_register.batch.outcome import FAILED, OK, Outcome
 from rrl_register.batch.work import outputs_of
-from rrl_register.config.version import __version__
+from rrl_register.config import __version__
 
 FILE_NAME = "summary.json"
 SCHEMA = 1

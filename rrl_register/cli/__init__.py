@@ -20,7 +20,7 @@ from rrl_register.cli.register import register
 from rrl_register.cli.report import report
 from rrl_register.cli.tie_points import tie_points
 from rrl_register.cli.train import train
-from rrl_register.config.version import __version__
+from rrl_register.config import __version__
 
 DEFAULT_COMMAND = "register"
 

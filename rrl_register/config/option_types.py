@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from rrl_register.config.settings import OutputGrid
+from rrl_register.config import OutputGrid
 
 FILE = click.Path(path_type=Path)
 

@@ -15,17 +15,8 @@ from typing import Any, TypeVar
 
 import click
 
+from rrl_register.config import Crop, Device, Effort, Kind, ModelChoice, RasterFormat, RegisterConfig, Resampling
 from rrl_register.config import option_types as types
-from rrl_register.config.settings import (
-    Crop,
-    Device,
-    Effort,
-    Kind,
-    ModelChoice,
-    RasterFormat,
-    RegisterConfig,
-    Resampling,
-)
 from rrl_register.errors import UsageError
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])

@@ -14,8 +14,8 @@ from typing import Any
 
 import yaml
 
+from rrl_register.config import RegisterConfig
 from rrl_register.config.options import CONFIG_OPTIONS, ConfigOption, as_text, build_config, nearest
-from rrl_register.config.settings import RegisterConfig
 from rrl_register.errors import InputError, UsageError
 
 _OPTIONS = {option.name: option for option in CONFIG_OPTIONS}

@@ -11,8 +11,7 @@ from typing import Any, NamedTuple, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl_register.config import WarpConfig
-from rrl_register.config.version import __version__
+from rrl_register.config import WarpConfig, __version__
 from rrl_register.errors import InputError
 from rrl_register.exchange.result_json import decode, encode
 from rrl_register.geometry.arrays import Matrix

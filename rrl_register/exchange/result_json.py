@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from rrl_register.config.version import __version__
+from rrl_register.config import __version__
 from rrl_register.errors import InputError
 from rrl_register.geometry.displacement import Displacement
 from rrl_register.geometry.tie_points import TiePoints

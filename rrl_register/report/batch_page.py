@@ -17,7 +17,7 @@ from rrl_register.batch.manifest import BatchItem
 from rrl_register.batch.outcome import FAILED, FIGURES, OK, Outcome
 from rrl_register.batch.summary import Summary
 from rrl_register.batch.work import outputs_of
-from rrl_register.config.version import __version__
+from rrl_register.config import __version__
 from rrl_register.errors import RegistrationError
 from rrl_register.raster.writer import atomic_path
 from rrl_register.report.charts import confidence_histogram

@@ -12,7 +12,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from rrl_register.config.version import __version__
+from rrl_register.config import __version__
 from rrl_register.errors import WriteError
 from rrl_register.exchange.registration import Registration
 from rrl_register.geometry.arrays import Points

@@ -13,7 +13,7 @@ from rrl_register.batch import BatchItem, Outcome, Progress, Scene, Summary
 from rrl_register.batch.attempts import begin_attempt, keep_attempt, open_attempts, remove_attempts
 from rrl_register.batch.outcome import FAILED, FIGURES, OK
 from rrl_register.batch.work import outputs_of, writing_to
-from rrl_register.config.version import __version__
+from rrl_register.config import __version__
 from rrl_register.errors import WriteError
 
 PAIRS = (

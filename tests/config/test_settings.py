@@ -11,7 +11,7 @@ from enum import StrEnum
 import pytest
 
 import rrl_register.config as config
-from rrl_register.config import BatchConfig, RegisterConfig, settings
+from rrl_register.config import BatchConfig, RegisterConfig
 
 ENUMS = {
     "Crop": ["overlap", "fixed", "union"],
@@ -45,11 +45,6 @@ SECTIONS = [
 
 def test_all_settings_are_public() -> None:
     assert sorted(config.__all__) == sorted([*ENUMS, *SECTIONS])
-
-
-@pytest.mark.parametrize("name", [*ENUMS, *SECTIONS])
-def test_public_names_are_those_of_the_settings(name: str) -> None:
-    assert getattr(config, name) is getattr(settings, name)
 
 
 @pytest.mark.parametrize(("name", "values"), ENUMS.items())

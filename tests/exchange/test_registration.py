@@ -13,7 +13,7 @@ import pytest
 from affine import Affine
 from rasterio.crs import CRS
 
-from rrl_register.config.version import __version__
+from rrl_register.config import __version__
 from rrl_register.errors import InputError
 from rrl_register.exchange.registration import Registration, read_registration
 from rrl_register.exchange.result_json import FIELDS, SCHEMA, failure_record

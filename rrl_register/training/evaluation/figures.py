@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl_register.config.version import __version__
+from rrl_register.config import __version__
 from rrl_register.geometry.arrays import Flags
 from rrl_register.training.metrics import auc, fpr95
 
