@@ -92,7 +92,7 @@ def write_failure(outcome: Outcome, folder: Path) -> None:
     Raises:
         WriteError: The folder cannot be written to.
     """
-    from rrl_register.exchange.result_json import failure_record
+    from rrl_register.exchange.registration import failure_record
     from rrl_register.raster.writer import write_json
 
     raster, result = outputs_of(outcome.id, folder)

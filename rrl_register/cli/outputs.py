@@ -110,7 +110,7 @@ class Outputs:
 
     def write_failure(self, reason: str, fixed: Path, moving: Path, config: RegisterConfig) -> None:
         """Write RESULT.json and report of a registration that could not begin."""
-        from rrl_register.exchange.result_json import failure_record
+        from rrl_register.exchange.registration import failure_record
 
         if self.result:
             self._write_json(self.result, failure_record(reason))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rrl_register.errors import InputError, UsageError, WriteError
 
@@ -22,7 +22,8 @@ class PointFormat:
 
     Attributes:
         name: Name for messages.
-        module: Module of this package that writes and reads it.
+        module: Module of this package that reads and writes it.
+        key: Name in that module's functions, ``read_KEY(path, grids)`` and ``write_KEY(path, table, grids)``.
         writable: False for formats that are only read.
         package: Package that it needs; None: none.
         extra: Extra of this program that installs the package.
@@ -30,24 +31,26 @@ class PointFormat:
 
     name: str
     module: str
+    key: str
     writable: bool = True
     package: str | None = None
     extra: str = ""
 
-    def load(self) -> ModuleType:
-        """Import the module of the format, with ``write(path, table, grids)`` and ``read(path, grids)``."""
-        return import_module(f"{__package__}.{self.module}")
+    def load(self, task: str) -> Callable[..., Any]:
+        """Import the function of the format for a task, ``read`` or ``write``."""
+        function: Callable[..., Any] = getattr(import_module(f"{__package__}.{self.module}"), f"{task}_{self.key}")
+        return function
 
 
-_GDAL = PointFormat("GDAL ground control points", "gdal_gcps")
+_GDAL = PointFormat("GDAL ground control points", "control_points", "gdal")
 FORMATS = {
-    ".geojson": PointFormat("GeoJSON", "geojson"),
-    ".csv": PointFormat("CSV", "table_csv"),
-    ".points": PointFormat("QGIS Georeferencer", "qgis_points"),
-    ".gpkg": PointFormat("GeoPackage", "geopackage", package="pyogrio", extra="vector"),
+    ".geojson": PointFormat("GeoJSON", "named_fields", "geojson"),
+    ".csv": PointFormat("CSV", "named_fields", "csv"),
+    ".points": PointFormat("QGIS Georeferencer", "control_points", "qgis"),
+    ".gpkg": PointFormat("GeoPackage", "named_fields", "geopackage", package="pyogrio", extra="vector"),
     ".gcp": _GDAL,
     ".txt": _GDAL,
-    ".json": PointFormat("RESULT.json", "result_points", writable=False),
+    ".json": PointFormat("RESULT.json", "table", "result", writable=False),
 }
 
 
@@ -78,10 +81,10 @@ def write_points(output: Path, table: PointTable, grids: Grids, overwrite: bool 
     """
     from rrl_register.raster.writer import atomic_path
 
-    module = point_format(output).load()
+    write = point_format(output).load("write")
     with atomic_path(output, overwrite) as temporary:
         try:
-            module.write(temporary, table, grids)
+            write(temporary, table, grids)
         except OSError as error:
             raise WriteError(f"Cannot write {output} ({error}); check access and free space") from error
 
@@ -97,9 +100,9 @@ def read_points(path: Path, grids: Grids) -> PointTable:
         UsageError: The format is unknown or not installed.
         InputError: The file cannot be read, or has other content.
     """
-    module = point_format(path, to_write=False).load()
+    read = point_format(path, to_write=False).load("read")
     try:
-        table: PointTable = module.read(path, grids)
+        table: PointTable = read(path, grids)
     except InputError as error:
         raise InputError(f"Cannot use the points of {path}: {error}") from error
     except (OSError, ValueError, csv.Error) as error:

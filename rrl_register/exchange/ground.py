@@ -17,6 +17,8 @@ from rasterio.warp import transform as reproject_xy
 from rrl_register.geometry.arrays import Points
 from rrl_register.raster.grid import Grid
 
+MAP_DIGITS = 9
+"""Digits of map coordinates; in degrees they resolve a tenth of a millimetre."""
 LON_LAT = CRS.from_epsg(4326)
 _PICTURE = Affine.scale(1, -1)
 

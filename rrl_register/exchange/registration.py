@@ -1,10 +1,15 @@
-"""Result of a registration, and its use on other images."""
+"""Result of a registration, its use on other images, and its RESULT.json.
+
+Schema 2 of RESULT.json has the fields of schema 1. It came with the reason "failed forward-backward check" in tables of
+tie points, which schema 1 called "not found back".
+"""
 
 from __future__ import annotations
 
 import json
+import math
 import os
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple, overload
 
@@ -13,7 +18,6 @@ from numpy.typing import NDArray
 
 from rrl_register.config import WarpConfig, __version__
 from rrl_register.errors import InputError
-from rrl_register.exchange.result_json import decode, encode
 from rrl_register.geometry.arrays import Matrix
 from rrl_register.geometry.displacement import Displacement, Transform
 from rrl_register.geometry.tie_points import TiePoints, no_tie_points
@@ -22,6 +26,12 @@ from rrl_register.geometry.window import Frame, Frames
 from rrl_register.raster.grid import Grid
 from rrl_register.raster.image_array import ImageArray, ImageLike, as_path
 from rrl_register.warping.apply import GridTransform, open_view
+
+SCHEMA = 2
+READABLE_SCHEMAS = (1, 2)
+_DIGITS = 3
+_OPTIONAL = ("displacement", "uncertainty_px", "covariance", "rejected", "similarity")
+"""Absent from files of early versions."""
 
 
 class Aligned(NamedTuple):
@@ -194,7 +204,21 @@ class Registration:
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of RESULT.json; ``from_json`` reads it back."""
-        return encode(vars(self))
+        tie_points = _encode_points(self.tie_points)
+        return {
+            "schema": SCHEMA,
+            **{name: getattr(self, name) for name in FIELDS},
+            "matrix": None if self.matrix is None else self.matrix.tolist(),
+            "displacement": self.displacement and self.displacement.to_json(),
+            "covariance": None if self.covariance is None else self.covariance.tolist(),
+            "seconds": {stage: round(seconds, _DIGITS) for stage, seconds in self.seconds.items()},
+            "fixed_grid": self.fixed_grid.to_dict(),
+            "moving_grid": self.moving_grid.to_dict(),
+            "tie_points": [
+                {**point, "inlier": inlier} for point, inlier in zip(tie_points, self.inlier.tolist(), strict=True)
+            ],
+            "rejected": _encode_points(self.rejected),
+        }
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Registration:
@@ -204,7 +228,30 @@ class Registration:
             InputError: The schema is unknown, or the registration could not begin and has no images.
             KeyError, TypeError, ValueError: A field is missing or has the wrong type.
         """
-        return cls(**decode(data))
+        if data.get("schema") not in READABLE_SCHEMAS:
+            raise InputError(
+                f"The result has schema {data.get('schema')!r}; this version reads schema 1 and 2; register again"
+            )
+        if data["fixed_grid"] is None:
+            raise InputError(f"The registration could not begin ({data['reason']}); register again")
+        matrix, displacement, covariance = data["matrix"], data.get("displacement"), data.get("covariance")
+        points = data["tie_points"] or []
+        fields_read = {
+            **{name: data[name] for name in FIELDS if name in data or name not in _OPTIONAL},
+            "matrix": None if matrix is None else np.array(matrix, float).reshape(3, 3),
+            "displacement": displacement and Displacement.from_json(displacement),
+            "covariance": None if covariance is None else np.array(covariance, float).reshape(8, 8),
+            "fixed_grid": Grid.from_dict(data["fixed_grid"]),
+            "moving_grid": Grid.from_dict(data["moving_grid"]),
+            "inlier": np.array([point["inlier"] for point in points], bool),
+            "tie_points": _decode_points(points),
+            "rejected": _decode_points(data.get("rejected") or []),
+        }
+        return cls(**fields_read)
+
+
+FIELDS = tuple(item.name for item in fields(Registration) if item.name != "inlier")
+"""Fields of RESULT.json after ``schema``, in their order; ``inlier`` is a flag of each tie point."""
 
 
 def apply_transform(
@@ -255,3 +302,36 @@ def read_registration(path: Path) -> Registration:
             f"{path} is no RESULT.json of a registration ({error!r}); name the file that `rrl-register --json` wrote, "
             "before the images"
         ) from error
+
+
+def failure_record(reason: str) -> dict[str, Any]:
+    """Return the content of RESULT.json for a registration that could not begin: all other figures are None.
+
+    Args:
+        reason: One line.
+    """
+    known = {"status": "failed", "reason": reason, "version": __version__}
+    return {"schema": SCHEMA, **dict.fromkeys(FIELDS), **known}
+
+
+def _encode_points(points: TiePoints) -> list[dict[str, Any]]:
+    """Convert points to one record each, with ``agreement_px`` if the forward-backward check measured them."""
+    columns = {"fixed": points.fixed, "moving": points.moving, "score": points.score}
+    if points.agreement_px is not None:
+        columns["agreement_px"] = points.agreement_px
+    rows = zip(*(column.round(_DIGITS).tolist() for column in columns.values()), strict=True)
+    return [{name: _none_for_nan(value) for name, value in zip(columns, row, strict=True)} for row in rows]
+
+
+def _decode_points(records: list[dict[str, Any]]) -> TiePoints:
+    has_agreement = any("agreement_px" in record for record in records)
+    return TiePoints(
+        np.array([record["fixed"] for record in records], float).reshape(-1, 2),
+        np.array([record["moving"] for record in records], float).reshape(-1, 2),
+        np.array([record["score"] for record in records], float),
+        np.array([record.get("agreement_px") for record in records], float) if has_agreement else None,
+    )
+
+
+def _none_for_nan(value: Any) -> Any:
+    return None if isinstance(value, float) and math.isnan(value) else value  # JSON has no NaN

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from rrl_register.exchange.registration import Registration
+from rrl_register.errors import InputError
+from rrl_register.exchange.registration import Registration, read_registration
 from rrl_register.geometry.arrays import Points
 from rrl_register.geometry.displacement import Transform
 from rrl_register.geometry.tie_points import AGREEMENT_PX, TiePoints
@@ -73,7 +75,9 @@ class PointTable:
         return TiePoints(self.fixed, self.moving, self.score).at(self.enable)
 
     @classmethod
-    def read(cls, fixed: Points, moving: Points, enable: Iterable[bool], score: Points | None = None) -> PointTable:
+    def read(
+        cls, fixed: ArrayLike, moving: ArrayLike, enable: Iterable[bool], score: ArrayLike | None = None
+    ) -> PointTable:
         """Build a table from the points of a file; residuals are unknown, and enabled points count as inliers.
 
         Args:
@@ -82,9 +86,10 @@ class PointTable:
             enable: ``N`` flags.
             score: ``(N,)``; None: unscored.
         """
-        on, unknown = np.array(list(enable), bool), np.full(len(fixed), np.nan)
-        away = np.full((len(fixed), 2), np.nan)
-        return cls(fixed, moving, on, unknown if score is None else score, on, unknown, away, ("",) * len(fixed))
+        places, pixels = (np.asarray(points, np.float64).reshape(-1, 2) for points in (fixed, moving))
+        on, unknown = np.array(list(enable), bool), np.full(len(places), np.nan)
+        known = unknown if score is None else np.asarray(score, np.float64)
+        return cls(places, pixels, on, known, on, unknown, np.full_like(places, np.nan), ("",) * len(places))
 
     @classmethod
     def of(cls, registration: Registration) -> PointTable:
@@ -106,6 +111,21 @@ class PointTable:
             away=away,
             reason=tuple(reason),
         )
+
+
+def read_result(path: Path, grids: Grids) -> PointTable:
+    """Read the tie points and the rejected candidates of a RESULT.json.
+
+    Raises:
+        InputError: It is no RESULT.json, or belongs to images of other sizes.
+    """
+    result = read_registration(path)
+    images = (("fixed", result.fixed_grid, grids.fixed), ("moving", result.moving_grid, grids.moving))
+    for name, seen, needed in images:
+        if seen.shape != needed.shape:
+            sizes = [f"{grid.width} x {grid.height} px" for grid in (seen, needed)]
+            raise InputError(f"its {name} image has {sizes[0]}, this one {sizes[1]}; use points of this pair")
+    return PointTable.of(result)
 
 
 def _reasons(tied: TiePoints, inlier: Flags) -> list[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rrl_register.exchange.formats import FORMATS
-from rrl_register.exchange.records import columns
+from rrl_register.exchange.named_fields import columns
 from rrl_register.exchange.registration import Registration
 from rrl_register.exchange.table import Grids, PointTable, Reason
 

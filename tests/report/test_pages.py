@@ -19,8 +19,7 @@ from rrl_register.batch.summary import Summary
 from rrl_register.batch.work import outputs_of
 from rrl_register.config import RegisterConfig
 from rrl_register.errors import OutputExistsError
-from rrl_register.exchange.registration import Registration
-from rrl_register.exchange.result_json import failure_record
+from rrl_register.exchange.registration import Registration, failure_record
 from rrl_register.raster.writer import write_json
 from rrl_register.report import batch_page, write_batch_report, write_report
 from rrl_register.report.inputs import ReportInput

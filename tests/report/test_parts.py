@@ -19,8 +19,7 @@ from rrl_register.config import Kind, MatchConfig, ReadConfig, RegisterConfig, W
 from rrl_register.config.options import CONFIG_OPTIONS, build_config
 from rrl_register.errors import InputError
 from rrl_register.estimation.acceptance import ASPECTS, typical_figures
-from rrl_register.exchange.registration import Registration
-from rrl_register.exchange.result_json import failure_record
+from rrl_register.exchange.registration import Registration, failure_record
 from rrl_register.geometry.displacement import Displacement
 from rrl_register.geometry.tie_points import TiePoints
 from rrl_register.raster.grid import Grid

@@ -14,7 +14,14 @@ from rasterio.crs import CRS
 
 from rrl_register.errors import InputError
 from rrl_register.exchange.ground import from_gdal, to_gdal
-from rrl_register.exchange.records import as_points, columns, fixed_point, is_enabled, moving_point, number, table_of
+from rrl_register.exchange.named_fields import (
+    columns,
+    fixed_point,
+    is_enabled,
+    moving_point,
+    number,
+    table_of,
+)
 from rrl_register.exchange.table import Grids, PointTable
 from rrl_register.raster.grid import Grid
 
@@ -87,7 +94,7 @@ def test_other_flags_are_refused(value: Any) -> None:
 def test_an_invalid_record_is_named_by_its_number() -> None:
     good = {"moving_x": 1, "moving_y": 2}
     with pytest.raises(InputError, match=r"^point 3: moving_y is 'far', which is no number$"):
-        table_of([good, good, good | {"moving_y": "far"}], as_points([(0, 0)] * 3))
+        table_of([good, good, good | {"moving_y": "far"}], [(0, 0)] * 3)
 
 
 @given(
@@ -96,18 +103,18 @@ def test_an_invalid_record_is_named_by_its_number() -> None:
     )
 )
 def test_records_of_a_table_build_the_same_table(points: list[tuple[Any, ...]]) -> None:
-    fixed, moving = as_points([point[:2] for point in points]), as_points([point[2:4] for point in points])
+    fixed, moving = [point[:2] for point in points], [point[2:4] for point in points]
     score = np.array([math.nan if point[5] is None else point[5] for point in points])
     table = PointTable.read(fixed, moving, [point[4] for point in points], score)
     names = columns(table, GRIDS)
     records = [dict(zip(names, row, strict=True)) for row in zip(*names.values(), strict=True)]
-    back = table_of(records, as_points([fixed_point(record, GRIDS) for record in records]))
+    back = table_of(records, [fixed_point(record, GRIDS) for record in records])
     for name in ("fixed", "moving", "enable", "score", "inlier"):
         np.testing.assert_array_equal(getattr(back, name), getattr(table, name))
 
 
 @given(st.tuples(PLACES, PLACES))
 def test_gdal_counts_from_the_corner_of_a_pixel(place: tuple[float, float]) -> None:
-    counted = to_gdal(as_points([place]))
+    counted = to_gdal(np.array([place]))
     np.testing.assert_allclose(counted - place, 0.5)
     np.testing.assert_allclose(from_gdal(counted), [place])

@@ -12,10 +12,8 @@ import pytest
 
 from rrl_register.errors import InputError
 from rrl_register.exchange.formats import read_points
-from rrl_register.exchange.registration import Registration
-from rrl_register.exchange.result_json import failure_record
-from rrl_register.exchange.result_points import read
-from rrl_register.exchange.table import Grids, PointTable, Reason
+from rrl_register.exchange.registration import Registration, failure_record
+from rrl_register.exchange.table import Grids, PointTable, Reason, read_result
 from rrl_register.geometry.tie_points import TiePoints
 from rrl_register.raster.grid import Grid
 
@@ -42,7 +40,7 @@ def grids(result: Registration) -> Grids:
 
 
 def test_the_points_of_a_file_are_those_of_its_registration(tmp_path: Path, result: Registration) -> None:
-    table, expected = read(write(tmp_path, result.to_json()), grids(result)), PointTable.of(result)
+    table, expected = read_result(write(tmp_path, result.to_json()), grids(result)), PointTable.of(result)
     for name, value in vars(expected).items():
         np.testing.assert_array_equal(getattr(table, name), value)
     assert table.reason == ("", "", Reason.FAILED_FORWARD_BACKWARD, Reason.REFUSED)
@@ -55,7 +53,7 @@ def test_the_suffix_may_be_written_in_capitals(tmp_path: Path, result: Registrat
 
 @pytest.mark.parametrize("schema", [1, 2])
 def test_both_schemas_have_the_same_points(tmp_path: Path, result: Registration, schema: int) -> None:
-    table = read(write(tmp_path, result.to_json() | {"schema": schema}), grids(result))
+    table = read_result(write(tmp_path, result.to_json() | {"schema": schema}), grids(result))
     assert table.enable.tolist() == [True, True, False, False]
 
 
@@ -82,6 +80,6 @@ def test_a_registration_that_could_not_begin_has_no_points(tmp_path: Path, resul
 
 def test_a_failed_registration_keeps_its_points_without_residuals(tmp_path: Path, make_registration: Build) -> None:
     failed = make_registration(status="failed", reason="too weak", matrix=None)
-    table = read(write(tmp_path, failed.to_json()), grids(failed))
+    table = read_result(write(tmp_path, failed.to_json()), grids(failed))
     assert len(table) == 5
     assert np.isnan(table.residual_px).all()

@@ -1,12 +1,14 @@
-"""Points files of the QGIS Georeferencer.
+"""Control points of GDAL and of the QGIS Georeferencer.
 
-The fixed image is its map, the moving image its raster. QGIS writes the place in the raster in the raster's own map
-coordinates if it has some, else as column and minus row.
+GDAL's are options of its programs: ``gdal_translate --optfile points.gcp``. For QGIS the fixed image is its map, the
+moving image its raster. QGIS writes the place in the raster in the raster's own map coordinates if it has some, else as
+column and minus row.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -14,17 +16,39 @@ from rasterio.crs import CRS
 from rasterio.errors import CRSError
 
 from rrl_register.errors import InputError
-from rrl_register.exchange.ground import from_map, to_map
-from rrl_register.exchange.records import MAP_DIGITS, as_points
+from rrl_register.exchange.ground import MAP_DIGITS, from_gdal, from_map, to_gdal, to_map
 from rrl_register.exchange.table import Grids, PointTable
 from rrl_register.raster.grid import crs_text
 
+_NUMBER = r"([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)"
+_GCP = re.compile(r"-gcp" + rf"\s+{_NUMBER}" * 4)
 HEADER = "mapX,mapY,sourceX,sourceY,enable,dX,dY,residual"
 _CRS = "#CRS:"
-_FIRST_NAMES = "mapx"
 
 
-def write(path: Path, table: PointTable, grids: Grids) -> None:
+def write_gdal(path: Path, table: PointTable, grids: Grids) -> None:
+    """Write a line ``-gcp pixel line easting northing`` for each enabled point; GDAL cannot disable points."""
+    points = table.enabled
+    numbers = np.column_stack([to_gdal(points.moving), to_map(grids.fixed, points.fixed)]).round(MAP_DIGITS)
+    lines = [" ".join(["-gcp", *map(repr, row)]) + "\n" for row in numbers.tolist()]
+    path.write_text("".join(lines), encoding="utf-8")
+
+
+def read_gdal(path: Path, grids: Grids) -> PointTable:
+    """Read such options from any text, for example a script.
+
+    Raises:
+        InputError: It has none.
+        OSError, ValueError: It cannot be read.
+    """
+    rows = np.array(_GCP.findall(path.read_text(encoding="utf-8")), np.float64)
+    if not len(rows):
+        raise InputError("no line '-gcp pixel line easting northing'; choose a file of GDAL's ground control points")
+    fixed, moving = from_map(grids.fixed, rows[:, 2:]), from_gdal(rows[:, :2])
+    return PointTable.read(fixed, moving, [True] * len(rows))
+
+
+def write_qgis(path: Path, table: PointTable, grids: Grids) -> None:
     """Write all points, disabled if they were not fitted, with residuals in moving px as QGIS has them."""
     crs = grids.fixed.crs if grids.fixed.georeferenced else None
     # By the short code of RESULT.json, because the WKT of one CRS varies between files.
@@ -39,7 +63,7 @@ def write(path: Path, table: PointTable, grids: Grids) -> None:
     path.write_text("\n".join([first, HEADER, *lines, ""]), encoding="utf-8")
 
 
-def read(path: Path, grids: Grids) -> PointTable:
+def read_qgis(path: Path, grids: Grids) -> PointTable:
     """Read a points file of any QGIS: with or without a CRS, with commas or tabs.
 
     Raises:
@@ -49,11 +73,11 @@ def read(path: Path, grids: Grids) -> PointTable:
     lines = path.read_text(encoding="utf-8-sig").splitlines()
     crs = _crs(lines[0]) if lines and lines[0].startswith(_CRS) else None
     start = 1 if lines and lines[0].startswith("#") else 0
-    if len(lines) <= start or not lines[start].lower().startswith(_FIRST_NAMES):
+    if len(lines) <= start or not lines[start].lower().startswith("mapx"):
         raise InputError(f"no line {HEADER}; choose a points file of the QGIS Georeferencer")
     rows = [_numbers(line, number) for number, line in enumerate(lines, 1) if number > start + 1 and line.strip()]
-    fixed = from_map(grids.fixed, as_points([(row[0], row[1]) for row in rows]), crs)
-    moving = from_map(grids.moving, as_points([(row[2], row[3]) for row in rows]))
+    fixed = from_map(grids.fixed, [row[:2] for row in rows], crs)
+    moving = from_map(grids.moving, [row[2:4] for row in rows])
     return PointTable.read(fixed, moving, (len(row) < 5 or row[4] != 0 for row in rows))
 
 
