@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import fourier_shift
 
-from rrl_register.matching.features.oriented_gradients import oriented_gradients
+from cfog import oriented_gradients
 from rrl_register.matching.local_correlation import N_ORIENTATIONS, LocalPeaks, Structure, peaks_between
 
 SHAPE = (160, 200)
