@@ -1,6 +1,6 @@
-"""Whether a change made the program faster: one command with the package of two commits, by turns, as ratios.
+"""Comparison of two commits: one command with the package of each, by turns, as ratios.
 
-python benchmarks/compare_commits.py BEFORE AFTER [--rounds N] -- ARGUMENTS OF PYTHON
+python benchmarks/compare_commits.py BEFORE AFTER [--rounds N] [--repository DIR] -- ARGUMENTS OF PYTHON
 
     python benchmarks/compare_commits.py main HEAD -- -m rrl_register FIXED MOVING -o OUT.tif --overwrite
     python benchmarks/compare_commits.py main HEAD -- benchmarks/patch_fpr95.py PATCHES
@@ -35,16 +35,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("commits", nargs=2, metavar="COMMIT", help="BEFORE and AFTER")
     parser.add_argument("--rounds", type=int, default=3, help="default: %(default)s")
+    parser.add_argument("--repository", type=Path, default=REPOSITORY, metavar="DIR", help="default: this one")
     parser.add_argument("command", nargs="+", metavar="ARGUMENT", help="of Python, after --")
     arguments = parser.parse_args()
     try:
-        print(compare(arguments.commits, arguments.command, arguments.rounds))
+        print(compare(arguments.commits, arguments.command, arguments.rounds, arguments.repository))
     except subprocess.CalledProcessError as error:
         sys.exit(f"Error: {error}")
 
 
 def compare(commits: Sequence[str], command: Sequence[str], rounds: int, repository: Path = REPOSITORY) -> str:
-    """Runs a command with both commits by turns, and lays out the figures.
+    """Run a command with both commits by turns, and lay out the figures.
 
     Raises:
         subprocess.CalledProcessError: If a commit is unknown, or the command fails.
@@ -73,7 +74,7 @@ def _checked_out(commits: Sequence[str], folder: Path, repository: Path) -> Iter
 
 
 def run(command: Sequence[str], tree: Path) -> Figures:
-    """Runs the command with the package of a work tree.
+    """Run the command with the package of a work tree.
 
     Raises:
         subprocess.CalledProcessError: If it fails.
@@ -91,7 +92,7 @@ def run(command: Sequence[str], tree: Path) -> Figures:
 
 
 def figures_in(printed: str) -> Figures:
-    """The numbers of the last line, where that is a JSON object."""
+    """Return the numbers of the last line if it is a JSON object."""
     try:
         last = json.loads(printed.strip().rpartition("\n")[2])
     except json.JSONDecodeError:
@@ -102,7 +103,7 @@ def figures_in(printed: str) -> Figures:
 
 
 def report(before: Sequence[Figures], after: Sequence[Figures]) -> str:
-    """A row for each figure that every run gave."""
+    """Lay out a row for each figure that every run printed."""
     rows = []
     for name in before[0]:
         pairs = [(b[name], a[name]) for b, a in zip(before, after, strict=True) if name in b and name in a]

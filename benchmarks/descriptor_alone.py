@@ -44,7 +44,7 @@ class LabelledPairs:
 
 @dataclass(frozen=True)
 class Calibration:
-    """What makes a probability of a cosine: the cosine of probability 1/2, and how fast it rises there."""
+    """Logistic function from cosine to probability: the cosine of probability 1/2, and its slope there."""
 
     threshold: float
     scale: float

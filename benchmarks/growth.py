@@ -1,4 +1,4 @@
-"""How the time of a registration grows with the number of keypoints and with the area of the images.
+"""Growth of a registration's time with the number of keypoints and with the area of the images.
 
 python benchmarks/growth.py FIXED MOVING [--keypoints 100 400 1600] [--sides 256 512 1024] [--rounds 2]
 
@@ -52,7 +52,7 @@ def main() -> None:
 
 
 def middle(image: Path, side: int, folder: Path) -> Path:
-    """The middle of an image, ``side`` px a side, as a file of its own."""
+    """Cut the middle of an image, ``side`` px a side, into a file of its own."""
     path = folder / f"{side}_{image.stem}.tif"
     with rasterio.open(image) as source:
         window = Window((source.width - side) // 2, (source.height - side) // 2, side, side)
@@ -63,7 +63,7 @@ def middle(image: Path, side: int, folder: Path) -> Path:
 
 
 def seconds(pair: Pair, config: MatchConfig, scorer: LoadedScorer, rounds: int) -> float:
-    """The least processor seconds of some registrations."""
+    """Measure the least processor seconds of some registrations."""
     taken = []
     for _ in range(rounds):
         start = time.process_time()

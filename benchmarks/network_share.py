@@ -1,4 +1,4 @@
-"""What the network does: registrations with the shipped weights, with untrained ones, and by the descriptor alone.
+"""The network's share of the result: registrations with shipped weights, with untrained ones, by the descriptor alone.
 
 python benchmarks/network_share.py PAIRS.json [--suite a,b] [--every K] [--variants shipped,untrained,descriptor]
                                    [--weights FILE] [--train TRAIN_DIR] [--json OUT]
@@ -12,8 +12,8 @@ PAIRS.json lists pairs: ``id``, ``suite``, ``fixed`` and ``moving`` (paths from 
 * descriptor: the shipped descriptor finds the candidates and accepts them too; its cosine becomes a probability by a
   logistic function, fitted to patches of the training pairs that training keeps for validation.
 
-A second table says what share of those patches each variant accepts. With --json a run that was broken off goes on
-where it was; delete the file after a change of the code. The error of a pair is the mean distance over its points.
+A second table has the share of those patches that each variant accepts. With --json an interrupted run continues where
+it was; delete the file after a change of the code. The error of a pair is the mean distance over its points.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def main() -> None:
     parser.add_argument("--variants", type=names, default=VARIANTS, help="default: %(default)s")
     parser.add_argument("--weights", type=Path, help="use these as the shipped weights")
     parser.add_argument("--train", type=Path, help="folder of the training pairs; default: ../train beside PAIRS.json")
-    parser.add_argument("--json", type=Path, metavar="OUT", help="keep rows here, and go on from those there")
+    parser.add_argument("--json", type=Path, metavar="OUT", help="keep rows here; continue from those there")
     arguments = parser.parse_args()
     if unknown := set(arguments.variants) - set(VARIANTS):
         parser.error(f"--variants {', '.join(sorted(unknown))}: {', '.join(VARIANTS)} are known")
@@ -81,7 +81,7 @@ def _run(arguments: argparse.Namespace) -> None:
 
 @dataclass
 class VariantStore(Store):
-    """What is known so far.
+    """Results so far.
 
     Attributes:
         calibration: Of the descriptor.
@@ -97,7 +97,7 @@ class VariantStore(Store):
 def build_scorers(
     network: RRLNet, name: str, variants: Sequence[str], train: Path, store: VariantStore
 ) -> dict[str, Scorer]:
-    """The scorers of the variants; what they accept of held-out patches is measured unless it is known."""
+    """Build the scorers of the variants; measure what they accept of held-out patches unless it is known."""
     # A scorer replaces layers of its network in place: that of the descriptor gets one that no other has changed.
     shipped = Scorer(network=copy.deepcopy(network), name=name)
     unknown = [v for v in variants if v not in store.acceptance]
@@ -141,7 +141,7 @@ def attempt(pair: Row, root: Path, scorer: Scorer) -> Row:
 
 
 def acceptance_table(shares: dict[str, dict[str, float]], variants: Sequence[str]) -> str:
-    """What each variant accepts of held-out patches."""
+    """Lay out the share of held-out patches that each variant accepts."""
     lines = [[variant, *(f"{shares[variant][sort]:.2f}" for sort in SORTS)] for variant in variants]
     return markdown_table(["accepted share", *SORTS], lines)
 

@@ -16,7 +16,7 @@ from rrl_register.nn.rrlnet import PatchFeatures, RRLNet
 
 @dataclass(frozen=True)
 class Operations:
-    """What the network has to do.
+    """Operations of the network.
 
     Attributes:
         patch: To encode a patch.
@@ -33,7 +33,7 @@ class Operations:
         relate: Callable[[PatchFeatures, PatchFeatures], Tensor],
         patches: Tensor,
     ) -> Operations:
-        """Counts them while patches, ``(2, N, 1, 64, 64)``, are encoded and scored."""
+        """Count them while patches, ``(2, N, 1, 64, 64)``, are encoded and scored."""
         with FlopCounterMode(display=False) as encoding:
             features = encode(patches[0], Spectrum.VISIBLE), encode(patches[1], Spectrum.OTHER)
         with FlopCounterMode(display=False) as relating:
@@ -43,7 +43,7 @@ class Operations:
 
     @classmethod
     def of_network(cls) -> Operations:
-        """Counts those of the network as it runs on a GPU; its weights do not matter for that."""
+        """Count those of the network as it runs on a GPU; its weights do not matter."""
         network = RRLNet(training_heads=False).eval()
         with torch.inference_mode():
             return cls.count(network.encode, network.score, torch.rand(2, 2, 1, PATCH_SIZE, PATCH_SIZE))

@@ -32,7 +32,7 @@ class PlainMGLA(nn.Module):
         self.local = nn.ModuleList([attention.local_channel, attention.local_height, attention.local_width])
 
     def forward(self, x: Tensor) -> Tensor:
-        """Returns ``x`` times its three gates; ``(N, C, H, W)`` in and out."""
+        """Return ``x`` times its three gates; ``(N, C, H, W)`` in and out."""
         gated = x
         for dimension, local in zip(DIMENSIONS, self.local, strict=True):
             shape = [len(x), *(x.shape[d] if d == dimension else 1 for d in DIMENSIONS)]
@@ -41,7 +41,7 @@ class PlainMGLA(nn.Module):
 
 
 def _gate(x: Tensor, dimension: int, local: nn.Module) -> Tensor:
-    """A dimension's gate ``(N, length)``."""
+    """Compute a dimension's gate ``(N, length)``."""
     others = [d for d in DIMENSIONS if d != dimension]
     along = x.permute(0, dimension, *others).contiguous().flatten(2)
     weights = along.mean(1, keepdim=True).softmax(2)
@@ -50,7 +50,7 @@ def _gate(x: Tensor, dimension: int, local: nn.Module) -> Tensor:
 
 
 def plain_form(network: RRLNet) -> RRLNet:
-    """A copy of a network, in evaluation mode, with plain attention and the layout that PyTorch has by itself."""
+    """Copy a network, in evaluation mode, with plain attention and the layout that PyTorch has by itself."""
     plain = copy.deepcopy(network).to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
     for module in list(plain.modules()):
         for name, child in module.named_children():

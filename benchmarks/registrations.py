@@ -1,8 +1,8 @@
-"""What benchmarks of whole registrations share: the list of pairs, the error of a pair, rows that are kept, the table.
+"""Common parts of the benchmarks of whole registrations: list of pairs, error of a pair, rows that are kept, table.
 
 A pair has an ``id``, a ``suite``, a ``family`` (where tables go by it), ``fixed`` and ``moving`` (paths from the list's
 folder), ``landmarks_fixed`` and ``landmarks_moving`` (corresponding points, px; null where nothing overlaps).
-A row says what became of a pair: ``id``, ``suite``, ``status``, ``reason``, ``seconds``, ``error`` (px; None where no
+A row is the result of a pair: ``id``, ``suite``, ``status``, ``reason``, ``seconds``, ``error`` (px; None where no
 transform was found, or there is nothing to compare it with) and, under the store's ``KEY``, what registered it.
 """
 
@@ -70,7 +70,7 @@ def mean_error(matrix: ArrayLike | None, pair: Row, displacement: Displacement |
 
 @dataclass
 class Store:
-    """What is known so far, written to a file after each registration.
+    """Results so far, written to a file after each registration.
 
     Attributes:
         path: The file; None: nothing is kept.
@@ -79,7 +79,7 @@ class Store:
     """
 
     KEY: ClassVar[str]
-    """Where a row says what registered the pair."""
+    """Field of a row that names what registered the pair."""
 
     path: Path | None
     weights: str
@@ -87,7 +87,7 @@ class Store:
 
     @classmethod
     def open(cls, path: Path | None, weights: str) -> Self:
-        """Go on from a file, if there is one.
+        """Continue from a file, if there is one.
 
         Raises:
             InputError: The file is of another kind or of other weights.
@@ -108,15 +108,15 @@ class Store:
         return store
 
     def row(self, name: str, pair: str) -> Row | None:
-        """What is known of a pair."""
+        """Return the row of a pair, None if there is none."""
         return next((r for r in self.rows if (r[self.KEY], r["id"]) == (name, pair)), None)
 
     def add(self, row: Row) -> None:
-        """Keep a row, and say what it says."""
+        """Keep a row and print it."""
         self.rows.append(row)
         self.save()
-        said = row["reason"] or ("no points to compare" if row["error"] is None else f"{row['error']:.2f} px")
-        print(f"{row[self.KEY]} {row['id']}: {row['status']}, {row['seconds']:.1f} s, {said}", file=sys.stderr)
+        outcome = row["reason"] or ("no points to compare" if row["error"] is None else f"{row['error']:.2f} px")
+        print(f"{row[self.KEY]} {row['id']}: {row['status']}, {row['seconds']:.1f} s, {outcome}", file=sys.stderr)
 
     def save(self) -> None:
         """Write everything."""
@@ -130,7 +130,7 @@ def results_table(rows: Sequence[Row], key: str, chosen: Sequence[str], limits: 
 
     Args:
         rows: What became of the pairs.
-        key: Where a row says what registered the pair; heads the column too.
+        key: Field of a row that names what registered the pair; heads the column, too.
         chosen: What registered pairs, in the order of the lines.
         limits: Errors, px, below which a share is given.
         by: What groups the rows: ``suite`` or ``family``.
@@ -147,7 +147,7 @@ def results_table(rows: Sequence[Row], key: str, chosen: Sequence[str], limits: 
 
 
 def _figures(rows: Sequence[Row], limits: Sequence[int]) -> list[str]:
-    """The cells of a group of rows: those of pairs that overlap, then what was made of those that do not."""
+    """Lay out the cells of a group of rows: pairs that overlap, then those that do not."""
     negative = [r["status"] == "ok" for r in rows if r["suite"] == NEGATIVE]
     errors = np.array([np.inf if r["error"] is None else r["error"] for r in rows if r["suite"] != NEGATIVE])
     seconds = f"{np.median([r['seconds'] for r in rows]):.1f}"

@@ -39,7 +39,7 @@ def main() -> None:
 
 
 def measure(fixed: Path, moving: Path, output: Path, options: Sequence[str] = ()) -> dict[str, Any]:
-    """Run ``rrl-register FIXED MOVING -o OUTPUT`` and say what it took; what it prints goes to standard error."""
+    """Run ``rrl-register FIXED MOVING -o OUTPUT`` and measure it; what it prints goes to standard error."""
     command = [sys.executable, "-m", "rrl_register", str(fixed), str(moving), "-o", str(output), *options]
     return run_measured(command)
 
@@ -47,10 +47,10 @@ def measure(fixed: Path, moving: Path, output: Path, options: Sequence[str] = ()
 def run_measured(
     command: Sequence[str], stdout: IO[str] = sys.stderr, environment: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
-    """Run a command and say what it took; environment None: this process's."""
+    """Run a command and measure it; environment None: this process's."""
     start = time.perf_counter()
     process = subprocess.Popen(command, stdout=stdout, env=environment)
-    # wait4 tells of this process alone; RUSAGE_CHILDREN would mix in any other that was waited for.
+    # wait4 reports this process alone; RUSAGE_CHILDREN would mix in any other that was waited for.
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - start
     process.returncode = os.waitstatus_to_exitcode(status)

@@ -38,7 +38,7 @@ class SinglePrecision:
 
     @classmethod
     def of(cls, network: RRLNet, patches: Tensor, threads: int) -> SinglePrecision:
-        """Exports a network with folded batch norms for patches ``(2, N, 1, 64, 64)``."""
+        """Export a network with folded batch norms for patches ``(2, N, 1, 64, 64)``."""
         encoders, relation = _Encoders(network), _Relation(network)
         kept = encoders(*patches)
         return cls(_session(encoders, tuple(patches), threads), _session(relation, kept, threads))
@@ -60,16 +60,16 @@ class Integers:
 
     @classmethod
     def shipped(cls, threads: int) -> Integers:
-        """Opens the file in the package."""
+        """Open the file in the package."""
         with as_file(SHIPPED / INTEGERS) as path:
             return cls(open_session(path, threads))
 
     def encode(self, patches: Tensor) -> None:
-        """Encodes patches of both spectra."""
+        """Encode patches of both spectra."""
         self._run(patches, 0)
 
     def score(self, patches: Tensor) -> NDArray[np.float32]:
-        """Encodes patches of both spectra and scores the pairs."""
+        """Encode patches of both spectra and score the pairs."""
         return self._run(patches, patches.shape[1])
 
     def _run(self, patches: Tensor, n_pairs: int) -> NDArray[np.float32]:
@@ -110,9 +110,9 @@ def _features(kept: tuple[Tensor, ...], spectrum: Spectrum) -> PatchFeatures:
 
 def _session(module: nn.Module, given: tuple[Tensor, ...], threads: int) -> onnxruntime.InferenceSession:
     file = io.BytesIO()
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it tells of packages that are not needed
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns of packages that are not needed
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what the exporter says of its own future
+        warnings.simplefilter("ignore")  # the exporter's own deprecations
         program = torch.onnx.export(module.eval(), given, opset_version=OPSET, dynamo=True, verbose=False)
     assert program is not None
     program.save(file)

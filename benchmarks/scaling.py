@@ -7,11 +7,11 @@ The pair ``ID`` of PAIRS.json (see ``pairs.py``) is brought onto one pixel grid 
 continued by mirroring, mixed with themselves magnified to the whole scene, and sampled, block by block, into two
 single-band 8-bit GeoTIFFs of the side asked for, the moving one through a known transform: turned, scaled, shifted and
 slightly tilted against its georeference. On each pair ``rrl-register FIXED MOVING --json RESULT`` runs in a process of
-its own (stage ``register``), then ``rrl-register apply RESULT MOVING -o OUT`` (stage ``warp``); what is told is what
-that process took: processor seconds, peak resident memory. The error is the mean distance, over a lattice of the moving
-image, between where the result and the known transform put a pixel. GPU hours are calculated, not measured: from the
-patches and pairs that the runs gave to the network, the operations that these take, and an assumed rate. With --json
-rows are kept, runs that are there are not repeated, and --report prints the tables only.
+its own (stage ``register``), then ``rrl-register apply RESULT MOVING -o OUT`` (stage ``warp``); reported are the
+processor seconds and the peak resident memory of that process. The error is the mean distance, over a lattice of the
+moving image, between the pixel's places by the result and by the known transform. GPU hours are calculated, not
+measured: from the patches and pairs that the runs gave to the network, the operations that these take, and an assumed
+rate. With --json rows are kept, runs that are there are not repeated, and --report prints the tables only.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ BLOCK = 1024
 MARGIN = 0.1
 """Share of the scene left out at each edge, where the moving image may hold nothing."""
 TURN_DEG, SCALE, SHIFT_PX, TILT = 1.2, 1.01, (70.0, -45.0), 4e-3
-"""How the moving image lies to its georeference; the tilt moves a corner by so much of the side."""
+"""Misregistration of the moving image; the tilt moves a corner by this share of the side."""
 DETAIL = 0.5
 """Share of the image as it is; the rest is the same image once more, as large as the whole scene: ground has structure
 of every size, and mirrored alone the image would repeat itself."""
@@ -63,7 +63,7 @@ GPU_PEAK, GPU_SHARE = 989e12, 0.1
 """Operations a second that the data sheet of NVIDIA's H100 SXM gives for bfloat16 without sparsity, and the share of
 them that the network is assumed to reach."""
 COUNTS = ("n_keypoints_fixed", "n_keypoints_moving", "n_candidates")
-"""What a result says of the network's work: patches of both images, and pairs of them."""
+"""Fields of a result that count the network's work: patches of both images, and pairs of them."""
 
 
 def main() -> None:
@@ -123,7 +123,7 @@ class Files:
 
 @dataclass(frozen=True)
 class Texture:
-    """An image that goes on for ever by mirroring.
+    """An image that is continued without end by mirroring.
 
     Attributes:
         tile: (h, w) uint8, its beginning: a period along each axis and as much again as a block shows.
@@ -141,7 +141,7 @@ class Texture:
         return cls(np.pad(image, missing, mode="reflect"), (period[1], period[0]))
 
     def sample(self, matrix: Points, window: Window, magnified: float) -> Grey:
-        """What a transform puts on the pixels of a window, which are a block at most.
+        """Sample the image on the pixels of a window, a block at most, through a transform.
 
         Args:
             matrix: (3, 3), pixel -> pixel of the image as it is.
@@ -171,7 +171,7 @@ class LargeScene:
 
     @classmethod
     def read(cls, pairs: Path, name: str) -> LargeScene:
-        """The pair of a list, its moving image on the fixed image's grid by its landmarks."""
+        """Read the pair of a list, its moving image on the fixed image's grid by its landmarks."""
         pair = next(pair for pair in json.loads(pairs.read_text()) if pair["id"] == name)
         fixed, moving = (read_bands(pairs.parent / pair[image]) for image in ("fixed", "moving"))
         placed = _placed(_bytes(moving.values, moving.valid), fixed.valid.shape, pair)
@@ -180,7 +180,7 @@ class LargeScene:
 
 
 def _placed(moving: Grey, shape: tuple[int, int], pair: Row) -> Grey:
-    """The moving image on the fixed image's grid, by a thin-plate spline through the landmarks."""
+    """Warp the moving image onto the fixed image's grid by a thin-plate spline through the landmarks."""
     spline = RBFInterpolator(np.array(pair["landmarks_fixed"]), np.array(pair["landmarks_moving"]))
     x, y = (np.linspace(0, side - 1, LATTICE) for side in shape[::-1])
     nodes = np.stack(np.meshgrid(x, y), axis=-1)
@@ -197,7 +197,7 @@ def _bytes(bands: npt.NDArray[np.float32], valid: npt.NDArray[np.bool_]) -> Grey
 
 
 def truth(side: int) -> Points:
-    """The known transform, (3, 3), moving pixel -> fixed pixel."""
+    """Return the known transform, (3, 3), moving pixel -> fixed pixel."""
     middle = (side - 1) / 2
     tilt = np.array([[1, 0, 0], [0, 1, 0], [TILT / side, -TILT / side / 2, 1]])
     about = compose(similarity(SCALE, TURN_DEG), tilt)
@@ -239,7 +239,7 @@ def measure(scene: LargeScene, files: Files, stages: Sequence[str], options: Seq
 
 
 def _outcome(files: Files) -> Row:
-    """What the result says, and how far off it is."""
+    """Read the result and measure its error."""
     found = read_registration(files.result)
     row = {"status": found.status, "reason": found.reason, "stages": found.seconds, "n_inliers": found.n_inliers}
     row |= {name: getattr(found, name) for name in COUNTS}
@@ -299,7 +299,7 @@ def fit_growth(rows: Sequence[Row]) -> tuple[float, tuple[float, float]]:
 
 
 def _archive(rows: Sequence[Row]) -> list[str]:
-    """What an archive would take by the fitted growth, where both stages were run at several sides."""
+    """Extrapolate the fitted growth to an archive, if both stages were run at several sides."""
     hours, peak = 0.0, 0.0
     for stage in STAGES:
         chosen = [row for row in rows if row["stage"] == stage]
@@ -317,7 +317,7 @@ def _archive(rows: Sequence[Row]) -> list[str]:
 
 
 def _gpu(rows: Sequence[Row]) -> list[str]:
-    """What the network would take of a GPU for an archive, where runs say what it had to do."""
+    """Calculate the network's GPU hours for an archive, if runs report its work."""
     if not any(_counted(row) for row in rows):
         return []
     cost = Operations.of_network()

@@ -1,4 +1,4 @@
-"""How fast the network is, which change made it so, and what the hardware could do.
+"""Speed of the network: what each change is worth, and what the hardware could do.
 
 python benchmarks/speed.py [--device cpu|cuda] [--threads N] [--batch N] [--rounds N]
 
@@ -93,7 +93,7 @@ class Timed:
     relating: list[float] = field(default_factory=list, kw_only=True)
 
     def add(self, n_pairs: int, encoding: float, relating: float) -> None:
-        """Counts a round in: seconds for the patches of pairs, and for the pairs."""
+        """Add a round: seconds for the patches of pairs, and for the pairs."""
         self.encoding.append(encoding / (2 * n_pairs))
         self.relating.append(relating / n_pairs)
 
@@ -115,7 +115,7 @@ class Form(Timed):
     fastest: bool = False
 
     def time(self, patches: Tensor, clock: Clock) -> None:
-        """Encodes a batch of each spectrum, scores the pairs."""
+        """Encode a batch of each spectrum, score the pairs."""
         with torch.autocast(patches.device.type, enabled=False) if not self.fastest else autocast(patches.device):
             start = clock()
             visible, other = self.encode(patches[0], Spectrum.VISIBLE), self.encode(patches[1], Spectrum.OTHER)
@@ -125,7 +125,7 @@ class Form(Timed):
         self.add(patches.shape[1], between - start, end - between)
 
     def encode(self, patches: Tensor, spectrum: Spectrum) -> PatchFeatures:
-        """Encodes patches ``(N, 1, 64, 64)``."""
+        """Encode patches ``(N, 1, 64, 64)``."""
         return self.encoder(self.network, patches, spectrum)
 
 
@@ -160,7 +160,7 @@ class IntegerForm(Timed):
 
 
 def runtime_forms(network: RRLNet, patches: Tensor, threads: int) -> list[RuntimeForm | IntegerForm]:
-    """The forms of ONNX Runtime, for as many patches as are given."""
+    """Build the forms of ONNX Runtime, for as many patches as are given."""
     folded = copy.deepcopy(network)
     fold_batch_norms(folded)
     return [
@@ -170,7 +170,7 @@ def runtime_forms(network: RRLNet, patches: Tensor, threads: int) -> list[Runtim
 
 
 def build_forms(network: RRLNet, device: torch.device) -> list[Form]:
-    """The forms, from the paper's to the product's."""
+    """Build the forms, from the paper's to the product's."""
     plain = plain_form(network).to(device)
     laid_out = copy.deepcopy(network).on(device)
     folded = copy.deepcopy(laid_out)
@@ -193,7 +193,7 @@ def build_forms(network: RRLNet, device: torch.device) -> list[Form]:
 
 @dataclass(frozen=True)
 class Floor:
-    """What the machine could do.
+    """Limits of the machine.
 
     Attributes:
         matrix_rate: Operations a second of a matrix product, in the device's fastest format.
@@ -224,7 +224,7 @@ class Floor:
 
 
 def report(forms: Sequence[Timed], floor: Floor) -> str:
-    """The rates of the machine, and a row for each form."""
+    """Lay out the rates of the machine, and a row for each form."""
     plain = forms[0]
     header = ["form", "encode, patches/s", "x plain", "relation, pairs/s", "x plain", "pair, pairs/s", "x plain"]
     rows = [[form.name, *_cells(form, plain)] for form in forms]

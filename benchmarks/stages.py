@@ -1,4 +1,4 @@
-"""Where the seconds of one registration go, stage by stage, and the memory that it takes at its peak.
+"""Seconds of one registration, stage by stage, and its peak memory.
 
 python benchmarks/stages.py FIXED MOVING [--threads N] [--device auto|cpu|cuda] [--warm N]
 
@@ -82,7 +82,7 @@ def measure(arguments: argparse.Namespace, clock: Callable[[], float]) -> tuple[
     for _ in range(arguments.warm):
         seconds = {}
         _register(arguments, config, scorer, {}, clock)
-    # The program reads perf_counter for its own stages: they are to be told in the same seconds as the others.
+    # The program reads perf_counter for its own stages: they have to be in the same seconds as the others.
     start = clock() if arguments.warm else start
     threads = patch.object(onnx_scorer, "usable_cores", lambda: arguments.threads)
     with patch("time.perf_counter", clock), threads, watched(seconds, clock, config.match.device is Device.CPU):
@@ -97,7 +97,7 @@ def _register(
     seconds: dict[str, float],
     clock: Callable[[], float],
 ) -> None:
-    """Registers and warps once; adds the seconds of each stage."""
+    """Register and warp once; add the seconds of each stage."""
     from rrl_register.pipeline.register import register
     from rrl_register.warping.warp import warp_to_file
 
@@ -116,7 +116,7 @@ def _register(
 
 @contextmanager
 def watched(seconds: dict[str, float], clock: Callable[[], float], integers: bool = True) -> Iterator[None]:
-    """Times what the program does not tell by itself; of the network its integers, or else its modules."""
+    """Time the stages that the program does not report by itself, the network's among them."""
     from rrl_register.matching import guided_matching as guided
 
     parts: dict[str, tuple[Any, str]] = {
@@ -151,14 +151,14 @@ def _timing(
 
 @contextmanager
 def timed(seconds: dict[str, float], stage: str, clock: Callable[[], float]) -> Iterator[None]:
-    """Adds what runs inside to a stage."""
+    """Add what runs inside to a stage."""
     start = clock()
     yield
     seconds[stage] = seconds.get(stage, 0.0) + clock() - start
 
 
 def report(seconds: dict[str, float], whole: float) -> str:
-    """A row for each stage, and what is left."""
+    """Lay out a row for each stage, and the rest."""
     named = {what: seconds.get(stage, 0.0) for stage, what in STAGES.items()}
     lines = {**named, "the rest": whole - sum(named.values()), "whole": whole}
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / MAXRSS_PER_MIB

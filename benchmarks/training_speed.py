@@ -1,4 +1,4 @@
-"""Where a training step's time goes: drawing and cutting patches, altering them, the network forward and backward.
+"""Time of a training step by part: drawing and cutting patches, altering them, the network forward and backward.
 
     python benchmarks/training_speed.py RECIPE.yaml [--steps N] [--set NAME=VALUE]...
 
@@ -32,7 +32,7 @@ PARTS = ("draw and cut", "alter", "whole step")
 
 
 def main() -> None:
-    """Reads the arguments, prints the table."""
+    """Read the arguments, print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipe", type=Path, metavar="RECIPE.yaml")
     parser.add_argument("--steps", type=int, default=20)
@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def report(config: TrainingConfig, steps: int) -> str:
-    """A row for each phase: pairs a step, milliseconds by part, and the loader's share of the whole."""
+    """Lay out a row for each phase: pairs a step, milliseconds by part, and the loader's share of the whole."""
     trainer = Trainer(config)
     rows = []
     for name, phase in (("descriptor", config.descriptor_phase), ("joint", config.joint_phase)):
@@ -87,7 +87,7 @@ class Clock:
 
     @contextmanager
     def __call__(self, name: str) -> Iterator[None]:
-        """Times what runs inside."""
+        """Time what runs inside."""
         self._wait()
         start = time.perf_counter()
         yield

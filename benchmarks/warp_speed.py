@@ -68,7 +68,7 @@ def write_scene(path: Path, side: int, dtype: str) -> None:
 
 
 def measure(scene: Path, config: WarpConfig, displaced: bool) -> dict[str, Any]:
-    """Warp the scene onto a grid of its own size and say what it took."""
+    """Warp the scene onto a grid of its own size and measure it."""
     with rasterio.open(scene) as dataset:
         side = dataset.width
     c, s = np.cos(np.radians(3)), np.sin(np.radians(3))
@@ -87,7 +87,7 @@ def measure(scene: Path, config: WarpConfig, displaced: bool) -> dict[str, Any]:
 
 
 def thin_plate(side: int) -> Displacement:
-    """Some px of displacement, bent by 100 knots, all over a square."""
+    """Build some px of displacement, bent by 100 knots, all over a square."""
     rng = np.random.default_rng(6)
     ends = (0.0, side - 1.0)
     hull = np.array([(ends[0], ends[0]), (ends[1], ends[0]), (ends[1], ends[1]), (ends[0], ends[1])])

@@ -5,7 +5,7 @@
 
 The scenes are parts of the sample pair in data/, of about known place, so that they are small work. All ways take
 turns; each is timed from its start to its end, the start of its processes included. Prints a line of JSON for each run,
-then a table with the medians and their ratios to one local worker, and says whether pixels and results were the same,
+then a table with the medians and their ratios to one local worker, and whether pixels and results were the same,
 whatever the way. With --idle the scenes are files that are not there, so that what is timed is the start and the end.
 """
 
@@ -40,13 +40,13 @@ SAMPLES = Path(__file__).resolve().parents[1] / "data"
 
 
 def pool(workers: int, scenes: Manifest, folder: Path) -> Summary:
-    """Runs the batch in a pool of processes, as ``--workers`` does without Dask."""
+    """Run the batch in a pool of processes, as ``--workers`` does without Dask."""
     work = partial(register_scene, folder=folder, threads=max(1, (os.cpu_count() or 1) // workers))
     return run_batch(scenes, folder, executor=ProcessPool(work, workers))
 
 
 def on_dask(workers: int, scenes: Manifest, folder: Path) -> Summary:
-    """Runs the batch on Dask workers that are started for it, as ``--workers`` does with Dask."""
+    """Run the batch on Dask workers that are started for it, as ``--workers`` does with Dask."""
     work = partial(register_scene, threads=max(1, (os.cpu_count() or 1) // workers))
     return run_batch(scenes, folder, executor=DaskWorkers(work, folder, workers))
 

@@ -26,7 +26,7 @@ SIZE, MARGIN = 320, 48
 LOOKS = 4
 AMPLITUDE_SCALE = 1000
 FLOOD_PX = 12
-"""How far the water rises over the shore of the lake."""
+"""Distance by which the water rises over the shore of the lake."""
 HOUSE_PX, LOT_PX, HOUSE_M = 9, 15, 7.0
 """Side of a new house, distance from one to the next, and their height."""
 MISREGISTRATION = Misregistration(rotation_deg=2.1, scale=1.015, shift_px=(13.4, -9.7), perspective=(1e-5, -1e-5))

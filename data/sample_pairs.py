@@ -1,4 +1,4 @@
-"""What the scripts that make sample pairs share: a known misregistration, resampling, and the files of a pair."""
+"""Common parts of the scripts that make sample pairs: a known misregistration, resampling, and the files of a pair."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FOLDER = Path(__file__).resolve().parent
 
 @dataclass(frozen=True)
 class Misregistration:
-    """By how much the moving image lies wrong.
+    """Misregistration of the moving image.
 
     Attributes:
         rotation_deg: Turn about the image centre, degrees.

@@ -17,7 +17,7 @@ Mask = npt.NDArray[np.bool_]
 
 
 class Cover(IntEnum):
-    """What lies on the ground; fields and roofs have further types of their own."""
+    """Land cover; fields and roofs have further types of their own."""
 
     FIELD = 0
     HEDGE = 1

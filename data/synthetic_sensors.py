@@ -1,4 +1,4 @@
-"""What a camera and a side-looking radar would see of a synthetic landscape."""
+"""Images of a synthetic landscape by a camera and by a side-looking radar."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def radar_intensity(land: Landscape) -> FloatArray:
     """Look at the land from the side and lay the echoes out on the map, without speckle.
 
     Foreshortening, layover and shadow come from the surface itself. The echoes are then put where a coarse elevation
-    model of the bare ground says they belong, as in geocoded products: hills end up in place to a pixel or so, houses
+    model of the bare ground puts them, as in geocoded products: hills end up in place to a pixel or so, houses
     and trees still lean towards the radar.
 
     Returns:

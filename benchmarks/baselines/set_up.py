@@ -4,7 +4,7 @@ python benchmarks/baselines/set_up.py METHOD DIR [-- OPTIONS OF pip install]
 
 METHOD is one with a file ``requirements-METHOD.txt`` in this folder. DIR becomes a virtual environment with the
 releases pinned there; one that is there already is completed. On Linux the default index serves PyTorch's CUDA build,
-some gigabytes: ``-- --extra-index-url INDEX`` asks an index with CPU builds as well. Prints the option that tells
+some gigabytes: ``-- --extra-index-url INDEX`` asks an index with CPU builds as well. Prints the option that names
 ``benchmarks/pairs.py`` of the environment.
 """
 
