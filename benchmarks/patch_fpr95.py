@@ -29,7 +29,7 @@ from tables import markdown_table
 
 from rrl_register.errors import InputError, RegistrationError
 from rrl_register.geometry.arrays import Patches
-from rrl_register.matching.features.oriented_gradients import oriented_gradients
+from rrl_register.matching.features.oriented_gradients import gradients
 from rrl_register.nn.inference.onnx_backend import OnnxScorer
 from rrl_register.nn.inference.torch_backend import Scorer
 from rrl_register.nn.patches import PATCH_SIZE
@@ -38,6 +38,9 @@ from rrl_register.training.evaluation.patch_set import PatchSet, load_patch_set
 from rrl_register.training.evaluation.scoring import score_patch_set
 from rrl_register.training.metrics import fpr95
 
+ORIENTATIONS, BLUR_PX, SMOOTHING_PX = 9, 0.8, 1.6
+FLAT = 0.05
+"""Share of the mean length that is added to a length before dividing by it."""
 CELLS = 16
 """Cells a side that channels are averaged over: 8 a side, or 4, serve no family better."""
 SIFT_SIZE = PATCH_SIZE / 6
@@ -105,10 +108,23 @@ def gradient_descriptors(patches: Patches) -> NDArray[np.float32]:
     side = PATCH_SIZE // CELLS
     described = []
     for patch in patches[:, 0]:
-        channels = oriented_gradients(patch, everywhere)
+        channels = oriented_gradients(*gradients(patch, everywhere, BLUR_PX))
         cells = channels.reshape(CELLS, side, CELLS, side, -1).mean(axis=(1, 3))
         described.append((cells - cells.mean()).ravel())
     return unit_rows(np.stack(described))
+
+
+def oriented_gradients(gx: NDArray[np.float32], gy: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return channels ``(H, W, 9)`` of unit length from derivatives ``(H, W)``, blind to the sign of the contrast.
+
+    Source: CFOG (Ye et al., "Fast and robust matching for multimodal remote sensing image registration", 2019).
+    """
+    angle = (np.pi * np.arange(ORIENTATIONS) / ORIENTATIONS).astype(np.float32)
+    channels = np.abs(gx[..., None] * np.cos(angle) + gy[..., None] * np.sin(angle))
+    channels = cv2.GaussianBlur(channels, (0, 0), SMOOTHING_PX, borderType=cv2.BORDER_REFLECT)
+    channels = 0.5 * channels + 0.25 * (np.roll(channels, 1, -1) + np.roll(channels, -1, -1))
+    length = np.linalg.norm(channels, axis=-1, keepdims=True)
+    return np.asarray(channels / (length + FLAT * length.mean() + 1e-6), np.float32)
 
 
 def root_sift(patches: Patches) -> NDArray[np.float32]:

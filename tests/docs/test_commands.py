@@ -1,14 +1,12 @@
-"""Every command that README and docs show is run, on small files of the names that it uses.
+"""Every command line of README and docs is run, page by page, in a folder with small files of the names used there.
 
-What takes long is stood in for: the search for a transform by the known one of a sample pair, trainings and scores by
-saved ones. Everything else, from the command line to the files written, is the real thing. Of what make does, the
-installation and the tests are left out. Scripts of the repository read the options just as they are shown by their own
-parsers, and stop there: they are run in tests/docs/test_benchmarks.py and tests/docs/test_pipelines.py.
+The lines of a page are run in their order, so that one may read what another has written. A registration is a real one,
+of 256 px of a sample pair; trainings take a step or two. Only what installs software is not run, but checked to exist.
+A line that no entry of ``RUN`` covers is an error.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import re
@@ -16,49 +14,27 @@ import runpy
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
-from functools import partial
+import time
+import tomllib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from itertools import pairwise
 from pathlib import Path
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any
 
-import numpy as np
 import pytest
 import rasterio
+import torch
 from click.testing import CliRunner
 from rasterio.rio.main import main_group as rio
 
-from docs_pages import all_commands, shown_commands, words_of
-from rrl_register.batch import dask_local, running
-from rrl_register.batch.executors import in_turn
+from docs_files import image_named, make_files, make_repository
+from docs_lines import PAGES, REPOSITORY, Line, lines_of, python_blocks
 from rrl_register.cli import main
 from rrl_register.cli.register import register as register_command
-from rrl_register.exchange import formats as exchange
-from rrl_register.exchange.registration import Registration
-from rrl_register.exchange.table import Grids, PointTable
-from rrl_register.fusion import stack
-from rrl_register.geometry.tie_points import TiePoints
-from rrl_register.pipeline import dry_run as plan
-from rrl_register.pipeline import register as pipeline
-from rrl_register.raster.grid import Grid
+from rrl_register.training import validation
 
-if TYPE_CHECKING:
-    from rrl_register.training.config import TrainingConfig
-
-REPOSITORY = Path(__file__).resolve().parents[2]
-SHIPPED = REPOSITORY / "rrl_register" / "nn" / "weights" / "rrlnet.safetensors"
-RUN = (
-    r"(rrl-register|rio|make) ",  # here; with --scheduler, in tests/docs/test_dask.py
-    r'eval "\$\(rrl-register ',  # here
-    r"python benchmarks/",  # tests/docs/test_benchmarks.py
-    r"python pipelines/",  # tests/docs/test_pipelines.py
-    r"dask (scheduler|worker)\b",  # tests/docs/test_dask.py
-    r"gdal_translate |gdalwarp |echo .* \| gdaltransform ",  # tests/docs/test_gdal.py
-    r"pip install 'rrl-register\[[\w,]+\]'",  # tests/docs/test_pages.py: the extras exist
-)
-"""How the lines begin that tests run."""
-OUTPUT_FLAGS = (
+OUTPUT_FLAGS = [
     "-o",
     "--output",
     "--json",
@@ -68,286 +44,262 @@ OUTPUT_FLAGS = (
     "--stac",
     "--roc",
     "--save-patches",
-)
-
-FIXED, MOVING = ("rgb_nir_fixed.tif", "rgb_nir_moving.tif")
-IMAGES = {
-    "FIXED": FIXED,
-    "FIXED.tif": FIXED,
-    "REFERENCE.tif": FIXED,
-    "LIKE.tif": FIXED,
-    "optical.tif": FIXED,
-    "optical/a.tif": FIXED,
-    "optical/a_vis.tif": FIXED,
-    "MOVING": MOVING,
-    "MOVING.tif": MOVING,
-    "OTHER_BAND.tif": MOVING,
-    "IMAGE": MOVING,
-    "sar.tif": MOVING,
-    "thermal.tif": MOVING,
-    "sar/a.tif": MOVING,
-    "sar/a_sar.tif": MOVING,
-    "series/a.tif": MOVING,
+]
+SMALLER = {
+    "rrl-register train": "--set joint_phase.steps=1 --set joint_phase.batch=4 --set validation_batches=1",
+    "rrl-register evaluate patches --pairs": "--per-family 32 --support 64",
+    "rrl-register evaluate vis-nir FOLDER --output": "--config RECIPE.yaml",
+    "rrl-register batch": "--workers 1",
+    "benchmarks/compare_commits.py": "--rounds 1 --repository repository",
+    "benchmarks/growth.py": "--rounds 1 --keypoints 100 200 --sides 160 192",
+    "benchmarks/hard_cases.py": "--per-kind 1 --kinds haze,rotation",
+    "benchmarks/network_share.py": "--suite geo-sar",
+    "benchmarks/pairs.py PAIRS.json": "--suite geo-sar",
+    "benchmarks/report_size.py": "--runs 1",
+    "benchmarks/resources.py": "-o OUT.tif",
+    "benchmarks/scaling.py": "--sides 256",
+    "benchmarks/speed.py": "--rounds 1 --batch 2",
+    "benchmarks/stages.py": "--warm 0",
+    "benchmarks/warp_speed.py": "--side 256 --threads 1",
+    "benchmarks/workers.py": "--rounds 1 --scenes 1 --size 128 --keypoints 100",
+    "pipelines/ablation.py": "--every 1",
+    "pipelines/calibrate_confidence.py": "--per-kind 1 --negatives 1 --workers 1",
+    "pipelines/gpu_recipe.py train": "--seconds 2",
+    "pipelines/quantise_rrlnet.py": "-o integers.onnx",
 }
-"""Names that stand in the documentation, and which image of data/ they are here."""
+"""Options that make a command small, by how it begins."""
+LACKS = r"torch sees no GPU|is installed; try: make browser"
+"""How a script ends that asks for what this machine may not have."""
+SECONDS_TO_START = 60
+MADE: set[str] = set()
+"""What make was seen to run."""
+GDAL = ("gdal_translate", "gdalwarp", "gdaltransform")
 
 
-class Read(BaseException):
-    """The command line has been read, which is all that was asked."""
+def smaller(words: Sequence[str]) -> list[str]:
+    """A command with the options of ``SMALLER`` in place of its own, or after them."""
+    words, text = [word for word in words if word != "PYTHONS"], " ".join(words)
+    end = words.index("--") if "--" in words else len(words)
+    own, rest = words[:end], words[end:]
+    for start, options in SMALLER.items():
+        if text.removeprefix("python ").startswith(start):
+            for option, *values in re.findall(r"(-\S+) ([^-]\S*)((?: \d+)*)", options):
+                if option in own and option != "--set":
+                    own[own.index(option) + 1] = values[0]
+                else:
+                    own += [option, *" ".join(values).split()]
+    return [*own, *rest]
 
 
-def files_named(words: list[str]) -> list[str]:
-    """The files that a command says it writes."""
-    return [name for flag, name in pairwise(words) if flag in OUTPUT_FLAGS and name[0] != "-"]
+def remove(path: Path) -> None:
+    """Take a file or a folder away, if it is there."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
-@pytest.fixture(scope="module")
-def registration(
-    samples: Path, truth_of: Callable[[str], np.ndarray], make_registration: Callable[..., Registration]
-) -> Registration:
-    """The result of the real sample pair, by its known transform."""
-    matrix = truth_of("rgb_nir")
-    moving = np.stack(np.meshgrid(np.linspace(60, 420, 6), np.linspace(60, 320, 5)), axis=-1).reshape(-1, 2)
-    homogeneous = np.column_stack([moving, np.ones(len(moving))]) @ matrix.T
-    fixed = homogeneous[:, :2] / homogeneous[:, 2:]
-    grids = {}
-    for name in (FIXED, MOVING):
-        with rasterio.open(samples / name) as dataset:
-            grids[name] = Grid(dataset.width, dataset.height, dataset.crs, dataset.transform)
-    points = TiePoints(fixed, moving, np.full(len(moving), 0.9))
-    return make_registration(
-        matrix=matrix,
-        fixed_grid=grids[FIXED],
-        moving_grid=grids[MOVING],
-        tie_points=points,
-        inlier=np.ones(len(moving), bool),
-        n_tie_points=len(moving),
-        n_inliers=len(moving),
-    )
+@contextmanager
+def own_modules() -> Iterator[None]:
+    """Scripts import one another by plain names: nothing of that is left to others."""
+    scripts = {path.stem for folder in ("benchmarks", "pipelines") for path in (REPOSITORY / folder).rglob("*.py")}
+    kept = {name: sys.modules.pop(name) for name in scripts & set(sys.modules)}
+    try:
+        yield
+    finally:
+        for name in scripts & set(sys.modules):
+            del sys.modules[name]
+        sys.modules.update(kept)
 
 
-@pytest.fixture(scope="module")
-def originals(samples: Path, registration: Registration, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with every file that a command of the documentation reads."""
-    folder = tmp_path_factory.mktemp("originals")
-    (folder / "data").symlink_to(samples)
-    for name in ("examples", "pipelines"):
-        (folder / name).symlink_to(REPOSITORY / name)
-    for name, source in IMAGES.items():
-        (folder / name).parent.mkdir(exist_ok=True)
-        (folder / name).symlink_to(samples / source)
-    write_tables(folder, registration)
-    write_points(folder, registration)
-    write_items(folder)
-    write_patches(folder)
-    for name in ("mine.safetensors", "weights.safetensors", "runs/rrlnet/best.pt"):
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(SHIPPED, folder / name)
-    shutil.copy(REPOSITORY / "pipelines" / "train_rrlnet.yaml", folder / "RECIPE.yaml")
-    (folder / "settings.yaml").write_text("moving-kind: ir\n")
+class Reader:
+    """Someone who tries all that a page shows.
+
+    Args:
+        folder: The working directory.
+        originals: What was in it at first; a line finds these files as they were, whatever others wrote.
+        ends: Closes what runs in the background.
+    """
+
+    def __init__(self, folder: Path, originals: Path, ends: ExitStack) -> None:
+        self.folder = folder
+        self.originals = originals
+        self.ends = ends
+        self.address = ""
+
+    def run(self, line: Line) -> None:
+        """Run a line as the first fitting entry of ``RUN`` does."""
+        for pattern, run in RUN.items():
+            if re.match(pattern, line.text):
+                run(self, line.words)
+                return
+        raise AssertionError("no entry of RUN covers this line")
+
+    def product(self, words: Sequence[str]) -> None:
+        """Run a command of the product in this process; its outputs have to be there."""
+        words = [self.address if word.startswith("tcp://") else word for word in smaller(words)]
+        if words[1] == "train":
+            words += ["--run", f"runs/{len(list(Path('runs').iterdir()))}"]
+        written = [name for flag, name in pairwise(words) if flag in OUTPUT_FLAGS and not name.startswith("-")]
+        for path in map(Path, written):
+            remove(path)
+            path.parent.mkdir(parents=True, exist_ok=True)
+        self._images(words, written)
+        command = rio if words[0] == "rio" else main
+        done = CliRunner(catch_exceptions=False).invoke(command, words[1:])
+        assert done.exit_code == 0, done.output
+        assert [name for name in written if not Path(name).exists()] == []
+        for name in written:
+            if (self.originals / name).is_file():
+                shutil.copy(self.originals / name, name)
+
+    def _images(self, words: Sequence[str], written: Sequence[str]) -> None:
+        for word in words:
+            if word not in written and (re.search(r"\.(tif|png|jpg)$", word) or word in ("FIXED", "MOVING", "IMAGE")):
+                image_named(self.folder, word.replace("{id}", "a"))
+
+    def script(self, words: Sequence[str]) -> None:
+        """Run a script of the repository in this process; it has to end well, or to name what the machine lacks."""
+        words = smaller(words)
+        self._images(words, [name for flag, name in pairwise(words) if flag in OUTPUT_FLAGS])
+        for flag, name in pairwise(words):
+            if flag in ("-o", "--state", "--out"):  # outputs of the lines before, which would be refused or continued
+                remove(Path(name))
+        if "compare_commits" in words[1]:
+            make_repository(self.folder / "repository", [word for word in words if word in ("BEFORE", "AFTER")])
+        script = REPOSITORY / words[1]
+        with pytest.MonkeyPatch.context() as patch, own_modules():
+            patch.setattr(sys, "argv", words[1:])
+            patch.syspath_prepend(script.parent)
+            try:
+                runpy.run_path(str(script), run_name="__main__")
+            except SystemExit as end:
+                assert not end.code or re.search(LACKS, str(end.code)), end.code
+
+    def make(self, words: Sequence[str]) -> None:
+        """Look at what make would do in an environment that is set up; run the product's part of it, once."""
+        words = [word for word in words if "=" not in word]
+        old = [f"--assume-old=VENV/{stamp}" for stamp in (".stamp", ".docs-stamp", "schemas/.stamp")]
+        command = [*words, "--dry-run", "--directory", str(REPOSITORY), "VENV=VENV", *old]
+        shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout.replace("\\\n", "")
+        for text in shown.splitlines():
+            if re.match(r"VENV/bin/(rrl-register|python (examples|docs)/)", text) and text not in MADE:
+                self.run(Line(words[-1], text.removeprefix("VENV/bin/")))
+                MADE.add(text)
+
+    def extras(self, words: Sequence[str]) -> None:
+        """Look the extras up that pip is to install."""
+        known = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+        for names in re.findall(r"\[([\w,]+)\]", " ".join(words)):
+            assert set(names.split(",")) <= set(known)
+
+    def environment(self, words: Sequence[str]) -> None:
+        """Look at the requirements of a rival method, which are gigabytes to install."""
+        pinned = (REPOSITORY / Path(words[1]).parent / f"requirements-{words[2]}.txt").read_text().splitlines()
+        assert [each for each in pinned if each and each[0] not in "#-" and "==" not in each] == []
+
+    def scheduler(self, words: Sequence[str]) -> None:
+        """Start a Dask scheduler for the lines that follow."""
+        file = self.folder / "scheduler.json"
+        more = ["--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(file)]
+        self._background([*words, *more], file.exists)
+        self.address = json.loads(file.read_text())["address"]
+
+    def worker(self, words: Sequence[str]) -> None:
+        """Start a worker process of it, instead of as many as are shown."""
+        import distributed
+
+        words = [self.address if word.startswith("tcp://") else word for word in words]
+        words[words.index("--nworkers") + 1] = "1"
+        client = self.ends.enter_context(distributed.Client(self.address, set_as_default=False))
+        self._background([*words, "--no-dashboard", "--local-directory", "."], lambda: bool(client.nthreads()))
+
+    def _background(self, words: Sequence[str], ready: Callable[[], bool]) -> None:
+        with (self.folder / f"{words[1]}.log").open("w") as log:
+            process = subprocess.Popen([sys.executable, "-m", *words], stdout=log, stderr=log)
+        self.ends.callback(process.wait)
+        self.ends.callback(process.terminate)
+        end = time.monotonic() + SECONDS_TO_START
+        while not ready():
+            assert process.poll() is None, f"{words} has ended"
+            assert time.monotonic() < end, f"{words} takes too long"
+            time.sleep(0.05)
+
+    def elsewhere(self, words: Sequence[str]) -> None:
+        """Leave a line to others: those of GDAL to tests/docs/test_gdal.py, slow exports to tests/training."""
+
+
+RUN: Mapping[str, Callable[[Reader, Sequence[str]], None]] = {
+    r"rrl-register export -o \S+\.onnx": Reader.elsewhere,
+    r"(rrl-register|rio register) ": Reader.product,
+    r'eval "\$\(rrl-register ': Reader.product,
+    r"python benchmarks/baselines/set_up\.py ": Reader.environment,
+    r"python (benchmarks|pipelines|examples|docs|data)/": Reader.script,
+    r"(\w+=\S+ )?make ": Reader.make,
+    r"pip install (\.|'rrl-register|'\.)": Reader.extras,
+    r"dask scheduler": Reader.scheduler,
+    r"dask worker ": Reader.worker,
+    rf"({'|'.join(GDAL)}) |echo .* \| gdaltransform ": Reader.elsewhere,
+}
+"""How a line is run, by how it begins."""
+
+
+@pytest.fixture(scope="session")
+def originals(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with every file that a line reads and that no line of its page writes."""
+    folder = tmp_path_factory.mktemp("docs") / "originals"
+    folder.mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        make_files(folder)
     return folder
 
 
-def write_tables(folder: Path, registration: Registration) -> None:
-    (folder / "RESULT.json").write_text(json.dumps(registration.to_json()))
-    (folder / "SCENES.csv").write_text("id,fixed,moving\na,optical/a.tif,sar/a.tif\n")
-    (folder / "SERIES.csv").write_text("id,moving\na,series/a.tif\n")
-    points = registration.tie_points
-    landmarks = {"landmarks_fixed": points.fixed.tolist(), "landmarks_moving": points.moving.tolist()}
-    pair = {"id": "a", "suite": "nir", "family": "nir", "fixed": "FIXED.tif", "moving": "MOVING.tif", **landmarks}
-    for name in ("PAIRS.json", "pairs.json"):
-        (folder / name).write_text(json.dumps([pair]))
-
-
-def write_points(folder: Path, registration: Registration) -> None:
-    grids = Grids(registration.fixed_grid, registration.moving_grid)
-    for name in ("POINTS.points", "MINE.csv"):
-        exchange.write_points(folder / name, PointTable.of(registration), grids)
-
-
-def write_items(folder: Path) -> None:
-    """STAC item collections of one item."""
-    assets = {"red": {"href": "optical/a.tif"}, "vv": {"href": "sar/a.tif"}}
-    place = {"type": "Point", "coordinates": [0, 0]}
-    item = {
-        "type": "Feature",
-        "stac_version": "1.0.0",
-        "id": "a",
-        "geometry": place,
-        "bbox": [0, 0, 0, 0],
-        "properties": {"datetime": "2024-05-01T00:00:00Z"},
-        "links": [],
-        "assets": assets,
-    }
-    for name in ("ITEMS.json", "SAR.json", "OPTICAL.json"):
-        (folder / name).write_text(json.dumps({"type": "FeatureCollection", "features": [item]}))
-
-
-def write_patches(folder: Path) -> None:
-    """Labelled patches, as such and as the scenes of a folder, and aligned pairs to train on."""
-    rng = np.random.default_rng(3)
-    patches, labels = rng.integers(0, 256, (8, 2, 64, 64), dtype=np.uint8), np.arange(8) % 2
-    (folder / "FOLDER").mkdir()
-    for name in ("", "FOLDER/country_", "FOLDER/field_"):
-        upper = str.upper if not name else str
-        np.save(folder / f"{name}{upper('images')}.npy", patches)
-        np.save(folder / f"{name}{upper('labels')}.npy", labels)
-    (folder / "my_pairs").mkdir()
-    for name, source in (("a_vis.tif", FIXED), ("a_other.tif", FIXED)):
-        (folder / "my_pairs" / name).symlink_to(REPOSITORY / "data" / source)
-
-
 @pytest.fixture
-def world(originals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A fresh copy of that folder, to work in."""
-    folder = tmp_path / "world"
-    shutil.copytree(originals, folder, symlinks=True, copy_function=os.link)
+def reader(originals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Reader]:
+    torch.set_num_threads(1)
+    monkeypatch.setattr(validation, "VALIDATION_BATCH", 4)
+    folder = tmp_path / "folder"
+    shutil.copytree(originals, folder, symlinks=True)
+    shutil.copytree(originals.parent / "train", tmp_path / "train")
     monkeypatch.chdir(folder)
-    return folder
-
-
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch, registration: Registration) -> None:
-    """Stands in for all that takes long."""
-    import torch
-
-    from rrl_register.nn.inference import torch_backend as network
-    from rrl_register.training import export, loop
-    from rrl_register.training.evaluation import scoring
-
-    monkeypatch.setattr(pipeline, "register", lambda *arguments, **more: registration)
-    monkeypatch.setattr(stack, "register", lambda *arguments, **more: registration)
-    monkeypatch.setattr(running, "ProcessPool", lambda work, workers: in_turn(work))
-    monkeypatch.setattr(dask_local, "DaskWorkers", lambda work, folder, workers: in_turn(partial(work, folder=folder)))
-    monkeypatch.setattr(plan, "pairs_per_second", lambda scorer: 20.0)
-    scorer = SimpleNamespace(name="test", device=torch.device("cpu"), score=guess, describe=describe)
-    monkeypatch.setattr(plan, "load_scorer", lambda *arguments: scorer)
-    monkeypatch.setattr(network, "Scorer", lambda *arguments: scorer)
-    monkeypatch.setattr(scoring, "Scorer", lambda *arguments: scorer)
-    monkeypatch.setattr(loop, "train", trained)
-    write_safetensors = export.export_weights
-
-    def export_weights(weights: Any, output: Path, kind: str, overwrite: bool) -> None:
-        """ONNX and TorchScript take seconds to make: tests/training/test_export.py."""
-        if kind == "safetensors":
-            write_safetensors(weights, output, kind, overwrite)
-        else:
-            output.touch()
-
-    monkeypatch.setattr(export, "export_weights", export_weights)
-
-
-def trained(config: TrainingConfig, *more: object) -> Path:
-    config.output.mkdir(parents=True, exist_ok=True)
-    return SHIPPED
-
-
-def guess(visible: np.ndarray, other: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    return np.linspace(1, 0, len(left), dtype=np.float32)
-
-
-def describe(patches: np.ndarray, spectrum: object) -> np.ndarray:
-    return np.ones((len(patches), 4), np.float32)
-
-
-@pytest.mark.parametrize("words", [each for each in shown_commands() if each.values[0][0] in ("rrl-register", "rio")])
-@pytest.mark.usefixtures("quick")
-def test_commands_do_what_the_documentation_says(
-    words: list[str], world: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
     monkeypatch.setitem(rio.commands, "register", register_command)
-    clear_way(world, words)
-    do(words, world)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")]))
+    with ExitStack() as ends:
+        yield Reader(folder, originals, ends)
 
 
-def do(words: list[str], world: Path) -> None:
-    result = CliRunner(catch_exceptions=False).invoke(rio if words[0] == "rio" else main, words[1:])
-    assert result.exit_code == 0, result.output
-    for name in files_named(words):
-        assert (world / name).exists(), name
+@pytest.mark.parametrize("page", [p for p in PAGES if any(lines_of(p))], ids=lambda p: p.name)
+def test_every_command_of_a_page_runs(page: Path, reader: Reader) -> None:
+    failed = {}
+    for line in lines_of(page):
+        try:
+            reader.run(line)
+        except Exception as error:
+            failed[f"{line.place} {line.text}"] = f"{type(error).__name__}: {error}"
+    assert failed == {}
 
 
-def clear_way(world: Path, words: list[str]) -> None:
-    """Make the folders of the outputs; an output whose name is an input elsewhere is taken away."""
-    for name in files_named(words):
-        (world / name).parent.mkdir(parents=True, exist_ok=True)
-        if (world / name).is_file():
-            (world / name).unlink()
+@pytest.mark.parametrize("page", [p for p in PAGES if python_blocks(p)], ids=lambda p: p.name)
+def test_python_snippets_of_a_page_run(page: Path, reader: Reader) -> None:
+    """One after the other, given the images and arrays that they speak of."""
+    names: dict[str, Any] = {}
+    for name in ("optical", "sar", "thermal", "sar_vh"):
+        image_named(reader.folder, f"{name}.tif")
+        with rasterio.open(f"{name}.tif") as dataset:
+            names |= {name: dataset.read(), "mask": dataset.read_masks(1) > 0}
+            names |= {key: getattr(dataset, key) for key in ("width", "height", "crs", "transform")}
+    for code in python_blocks(page):
+        if re.match("import rioxarray|from kornia", code):
+            continue  # tests/docs/test_examples.py runs both on what they need
+        small = code.replace("num_workers=4", "num_workers=0").replace("size=256", "size=64")
+        exec(compile(small, page.name, "exec"), names)
 
 
-@pytest.mark.parametrize("words", [each for each in shown_commands() if each.values[0][0] == "python"])
-def test_scripts_take_the_options_that_the_documentation_shows(
-    words: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import torch  # noqa: F401  # which can be imported but once, and not while the modules are a copy
-
-    script = REPOSITORY / words[1]
-    parse = argparse.ArgumentParser.parse_known_args
-
-    def parse_and_stop(self: argparse.ArgumentParser, *arguments: Any, **more: Any) -> NoReturn:
-        parse(self, *arguments, **more)
-        raise Read
-
-    for name in ("parse_args", "parse_known_args"):
-        monkeypatch.setattr(argparse.ArgumentParser, name, parse_and_stop)
-    monkeypatch.setattr(sys, "argv", words[1:])
-    monkeypatch.syspath_prepend(script.parent)
-    monkeypatch.setattr(sys, "modules", sys.modules.copy())
-    with pytest.raises(Read):
-        runpy.run_path(str(script), run_name="__main__")
-
-
-@pytest.mark.parametrize("words", [each for each in shown_commands() if each.values[0][0] == "make"])
-@pytest.mark.usefixtures("quick")
-def test_make_does_what_the_documentation_says(
-    words: list[str], world: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    recipe = lines_of_make(words)
-    assert recipe
-    for program, *arguments in recipe:
-        if program == "mkdir":
-            (world / arguments[-1]).mkdir(parents=True)
-        elif program == "rrl-register":
-            do([program, *arguments], world)
-        elif arguments[0].endswith(".py"):
-            monkeypatch.setattr(sys, "argv", arguments)
-            runpy.run_path(arguments[0], run_name="__main__")
-            assert " px" in capsys.readouterr().out
-        else:
-            assert (program, arguments[:2]) == ("python", ["-m", "pytest"])
-
-
-def lines_of_make(words: list[str]) -> list[list[str]]:
-    """What a call of make would run, as words, in an environment that is set up."""
-    if shutil.which("make") is None:
-        pytest.skip("no make on PATH")
-    set_up = [f"--assume-old=VENV/{stamp}" for stamp in (".stamp", "schemas/.stamp")]
-    command = [*words, "--dry-run", "--directory", str(REPOSITORY), "VENV=VENV", *set_up]
-    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout.replace("\\\n", "")
-    lines = [words_of(line) for line in shown.splitlines() if not line.startswith("make")]
-    return [[line[0].removeprefix("VENV/bin/"), *line[1:]] for line in lines]
-
-
-@pytest.mark.parametrize("page", ["README.md", "docs/python.md", "docs/exchange.md"])
-@pytest.mark.usefixtures("quick", "world")
-def test_python_snippets_run(page: str) -> None:
-    """The parts of a page one after the other, given the arrays that they speak of."""
-    given = {name: read_array(f"{name}.tif") for name in ("optical", "sar")}
-    text = (REPOSITORY / page).read_text()
-    for code in re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
-        exec(compile(code, page, "exec"), given)
-
-
-def read_array(name: str) -> np.ndarray:
-    with rasterio.open(name) as dataset:
-        return dataset.read()
+def test_a_line_that_no_entry_covers_is_an_error(reader: Reader) -> None:
+    with pytest.raises(AssertionError, match="no entry"):
+        reader.run(Line("page:1", "otherprogram --now"))
 
 
 def test_commands_are_found() -> None:
-    assert len(list(shown_commands())) > 50
-
-
-def test_every_line_of_a_block_is_a_command_that_tests_run() -> None:
-    """What is no command belongs into a fenced block that says so: ``text``, ``json`` or another language."""
-    others = {place: text for place, text in all_commands() if not re.match("|".join(RUN), text)}
-    assert others == {}
+    assert sum(1 for page in PAGES for _ in lines_of(page)) > 80

@@ -13,7 +13,7 @@ import pytest
 import rasterio
 from click.testing import CliRunner
 
-from docs_pages import all_commands
+from docs_lines import PAGES, lines_of
 from rrl_register.cli import main
 from rrl_register.exchange.registration import Registration
 from rrl_register.geometry.tie_points import TiePoints
@@ -21,7 +21,7 @@ from rrl_register.geometry.transforms import project
 from rrl_register.raster.reader import open_info
 
 GDAL = ("gdal_translate", "gdalwarp", "gdaltransform")
-LINES = [text for _, text in all_commands() if any(program in text.split() for program in GDAL)]
+LINES = [line.text for page in PAGES for line in lines_of(page) if any(each in line.text.split() for each in GDAL)]
 AFFINE = np.array([[0.98, 0.05, 40.0], [-0.04, 1.02, -25.0], [0.0, 0.0, 1.0]])
 """Moving pixel -> fixed pixel: what GDAL's first order can follow."""
 PLACE_TOLERANCE_M = 0.01
