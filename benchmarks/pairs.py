@@ -11,9 +11,9 @@ end.
 * ours: ``rrl-register FIXED MOVING --json RESULT``, no other options.
 * sift, template, gradient-phase, phase-correlation: in this environment. elastix, aliked, xfeat: each in one of its
   own, made by ``benchmarks/baselines/set_up.py METHOD DIR`` and named by ``--python METHOD=DIR/bin/python``. What each
-  does is in ``benchmarks/baselines``. A method whose packages are missing is skipped; the report says why.
+  does is in ``benchmarks/baselines``. A method whose packages are missing is skipped; the report names why.
 
-With --json a run that was broken off goes on where it was; delete the file after a change of the code. --report prints
+With --json an interrupted run continues where it was; delete the file after a change of the code. --report prints
 the tables of what is there and runs nothing.
 """
 
@@ -41,12 +41,12 @@ LIMITS_PX = (2, 3, 5, 10)
 BASELINES = Path(__file__).resolve().parent / "baselines"
 OURS = "ours"
 LAST_CHARACTERS = 300
-"""How much is kept of what a command said when it went wrong."""
+"""Length of the error message of a command that is kept."""
 
 
 @dataclass(frozen=True)
 class Method:
-    """How a method is run.
+    """Command of a method.
 
     Attributes:
         command: What follows the interpreter, before FIXED and MOVING.
@@ -83,7 +83,7 @@ def main() -> None:
     parser.add_argument("--suite", type=names, help="suites to run, a comma between; default: all")
     parser.add_argument("--every", type=int, default=1, metavar="K", help="take every K-th pair of each suite")
     parser.add_argument("--timeout", type=float, default=300.0, metavar="SECONDS", help="default: %(default)g")
-    parser.add_argument("--json", type=Path, metavar="OUT", help="keep rows here, and go on from those there")
+    parser.add_argument("--json", type=Path, metavar="OUT", help="keep rows here; continue from those there")
     parser.add_argument("--python", action="append", default=[], metavar="METHOD=PATH", help="a method's interpreter")
     parser.add_argument("--weights", type=Path, metavar="FILE", help="ours: use these weights")
     parser.add_argument("--report", action="store_true", help="print the tables of what --json holds, run nothing")
@@ -96,7 +96,7 @@ def main() -> None:
 
 @dataclass
 class MethodStore(Store):
-    """What is known so far.
+    """Results so far.
 
     Attributes:
         skipped: Why a method is not run: what its environment lacks.
@@ -119,7 +119,7 @@ def _run(arguments: argparse.Namespace) -> str:
 
 
 def read_interpreters(given: Sequence[str]) -> dict[str, str]:
-    """The interpreter of each method; this one where none is given.
+    """Return the interpreter of each method; this one where none is given.
 
     Raises:
         UsageError: One of ``given`` is not METHOD=PATH, or there is no such method.
@@ -136,7 +136,7 @@ def read_interpreters(given: Sequence[str]) -> dict[str, str]:
 def commands(
     methods: Sequence[str], interpreters: Mapping[str, str], weights: Path | None, store: MethodStore
 ) -> dict[str, list[str]]:
-    """The command of each method that can be run, with places for the files; why another cannot is kept."""
+    """Return the command of each method that can be run, with places for the files; keep why another cannot."""
     found = {}
     for name in methods:
         method, python = METHODS[name], interpreters[name]
@@ -152,7 +152,7 @@ def commands(
 
 
 def what_is_missing(python: str, packages: Sequence[str]) -> str | None:
-    """Why an interpreter cannot import packages; None if it can, and then they are in memory before time is taken."""
+    """Return why an interpreter cannot import packages; None if it can, which also loads them before time is taken."""
     try:
         tried = subprocess.run(
             [python, "-c", f"import {', '.join(packages)}"], capture_output=True, text=True, check=False
@@ -208,7 +208,7 @@ def attempt(command: Sequence[str], pair: Row, root: Path, timeout: float) -> Ro
 
 
 def _answer(result: Path, ended: subprocess.CompletedProcess[str]) -> dict[str, Any]:
-    """What a command wrote; a result is believed only of one that ended well."""
+    """Read what a command wrote; a result counts only if the command ended well."""
     try:
         answer: dict[str, Any] = json.loads(result.read_text())
         usable = answer["status"] == "failed" or (ended.returncode == 0 and answer["matrix"] is not None)
@@ -220,12 +220,12 @@ def _answer(result: Path, ended: subprocess.CompletedProcess[str]) -> dict[str, 
 
 
 def last_line(text: str) -> str:
-    """The last line that says something: where Python names what went wrong."""
+    """Return the last line that is not empty, which names Python's error."""
     return next((line.strip()[-LAST_CHARACTERS:] for line in reversed(text.splitlines()) if line.strip()), "")
 
 
 def report(pairs: Sequence[Row], methods: Sequence[str], store: MethodStore) -> str:
-    """The tables by suite and by family, and what was skipped."""
+    """Lay out the tables by suite and by family, and the methods that were skipped."""
     rows = [row for pair in pairs for method in methods if (row := store.row(method, pair["id"]))]
     parts = []
     if rows:

@@ -1,6 +1,6 @@
 """Errors that a person can act on.
 
-Every message says what was seen, what was needed and what to try. Each class carries the exit code of the command line.
+Every message names what was seen, needed, and what to try. Each class carries the exit code of the command line.
 """
 
 from __future__ import annotations

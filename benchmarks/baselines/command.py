@@ -18,7 +18,7 @@ from images import Image, Matrix, prior, read_image, warped
 
 @dataclass(frozen=True)
 class Found:
-    """What a method found.
+    """Result of a method.
 
     Attributes:
         matrix: (3, 3), moving -> fixed pixels; None where it refuses.

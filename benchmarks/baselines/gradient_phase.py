@@ -97,7 +97,7 @@ def _window(shape: tuple[int, ...]) -> Grey:
 
 
 def _inner(valid: Mask) -> Mask:
-    """Where the gradient sees no border of the data."""
+    """Mask the pixels whose gradient sees no border of the data."""
     return cv2.erode(valid.astype(np.uint8), np.ones((9, 9), np.uint8), borderValue=0) > 0
 
 

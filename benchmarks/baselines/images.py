@@ -1,4 +1,4 @@
-"""How every baseline reads an image, so that all see the same: grey, stretched, with its georeference."""
+"""Reading of images, the same for every baseline: grey, stretched, with the georeference."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PERCENTILES = (1, 99)
 DARK = 0.2
 """Median below which a stretched image is mostly dark, as SAR amplitudes and night scenes are."""
 LOG_GAIN = 20.0
-"""How strongly the bright part of such an image is compressed."""
+"""Compression of the bright part of such an image."""
 SPECKS_PX = 5
 """Zeros in groups of less width are dark pixels, not missing ones."""
 
@@ -25,7 +25,7 @@ Matrix = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Image:
-    """What a method may look at.
+    """An image as a method reads it.
 
     Attributes:
         grey: (H, W) float32 in [0, 1], 0 where there is no data.

@@ -161,11 +161,12 @@ class Outputs:
     ) -> None:
         if self.report is None:
             return
-        from rrl_register.report import Case, write_report
+        from rrl_register.report import write_report
+        from rrl_register.report.inputs import ReportInput
 
-        case = Case(fixed, moving, registration, config, failure=failure, result=self.result, output=self.raster)
+        page = ReportInput(fixed, moving, registration, config, failure=failure, result=self.result, output=self.raster)
         with stages("report"):
-            write_report(case, self.report, self.overwrite)
+            write_report(page, self.report, self.overwrite)
         click.echo(self.report)
 
     def _write_raster(self, path: Path, moving: Path, registration: Registration, config: RegisterConfig) -> None:

@@ -87,8 +87,8 @@ def _load(path: Path) -> Mapping[str, Any]:
     try:
         settings = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        said = " ".join(str(getattr(error, "strerror", None) or error).split())
-        raise InputError(f"Cannot read the settings in {path} ({said}); see --print-config for a template") from error
+        cause = " ".join(str(getattr(error, "strerror", None) or error).split())
+        raise InputError(f"Cannot read the settings in {path} ({cause}); see --print-config for a template") from error
     if settings is None:
         return {}
     if not isinstance(settings, Mapping):

@@ -80,7 +80,7 @@ def choose_model(
 
     A more flexible model always comes closer to the points that it was fitted to; only points left out show whether the
     truth is that flexible. Its error without points nearby, at the corners of the scene, grows faster still, so models
-    that cannot be told apart yield to the simpler one: the one-standard-error rule (Breiman, Friedman, Olshen & Stone
+    of equal error yield to the simpler one: the one-standard-error rule (Breiman, Friedman, Olshen & Stone
     1984, section 3.4.3), on the differences between two models at the same points, which vary much less than either.
     A displaced homography is chosen only if the best one is better than the best matrix by two standard errors and by
     (1.5 px)²; then it is the simplest within two standard errors of the best. If the matrices are too good for that,

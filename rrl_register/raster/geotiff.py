@@ -150,7 +150,7 @@ def inherited_nodata(source: DatasetReader) -> NodataPolicy:
 
 
 def fits(value: float, dtype: str) -> bool:
-    """Whether a value can be stored in pixels of a type (rasterio's name)."""
+    """Return true if pixels of a type (rasterio's name) can store a value."""
     if dtype.startswith(("float", "complex")):
         with np.errstate(over="ignore"):
             return not math.isinf(np.float32(value)) or math.isinf(value) or dtype in ("float64", "complex128")

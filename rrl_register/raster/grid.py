@@ -55,7 +55,7 @@ class Grid:
 
     @property
     def georeferenced(self) -> bool:
-        """Whether pixels can be placed on the ground: both a geotransform and a CRS are known."""
+        """True if pixels can be placed on the ground: both a geotransform and a CRS are known."""
         return self.transform is not None and self.crs is not None
 
     @property
@@ -296,7 +296,7 @@ def _refuse_antimeridian(grid: Grid, reprojected: bool) -> None:
 
 
 def _has_jump(grid: Grid) -> bool:
-    """Whether longitudes of neighbouring places differ by half a turn or more."""
+    """Return true if longitudes of neighbouring places differ by half a turn or more."""
     places = _reproject(grid.pixel_to_map(_lattice(_extent(grid))), grid.crs, CRS.from_epsg(4326))
     longitude = places[:, 0].reshape(_LATTICE, _LATTICE)
     return any(bool(np.any(np.abs(np.diff(longitude, axis=axis)) > 180)) for axis in (0, 1))

@@ -111,7 +111,7 @@ def pair_kinds(fixed: Guess, moving: Guess) -> tuple[Kind, Kind]:
 
 
 def is_speckled(band: Image, valid: Mask) -> bool:
-    """Whether a band's noise is that of a coherent radar, as far as can be decided.
+    """Return true if a band's noise is that of a coherent radar, as far as can be decided.
 
     Source: speckle is multiplicative and the square of its amplitude follows a gamma law (Goodman, "Some fundamental
     properties of speckle", 1976). The thresholds were chosen on 54 SAR and 634 other images.

@@ -204,7 +204,7 @@ def read_bands(
 ) -> Bands:
     """Read bands for matching, averaged down to a bounded size; complex bands are read as amplitudes.
 
-    A pixel is valid if the file's nodata values, alpha band and mask say so, every band is finite, and it belongs to
+    A pixel is valid if the file's nodata values, alpha band and mask allow it, every band is finite, and it belongs to
     no undeclared gap: a black border, a missing line or a missing block. Narrow missing lines are interpolated and
     count as valid (see ``rrl_register.raster.region``).
 
@@ -264,7 +264,7 @@ def _read_region(path: Path, dataset: DatasetReader, bands: tuple[int, ...], reg
 
 
 def has_content(bands: Bands) -> bool:
-    """Whether there are valid pixels, and not all of them the same."""
+    """Return true if there are valid pixels, and not all of them the same."""
     for step in (_SPARSE_STEP, 1):
         inside = bands.values[:, ::step, ::step][:, bands.valid[::step, ::step]]
         if inside.size and np.any(inside.min(axis=1) != inside.max(axis=1)):

@@ -91,7 +91,7 @@ class FileSource:
         self._opened.close()
 
     def is_alpha(self, band: int) -> bool:
-        """Whether a band, 0-based, holds opacity."""
+        """Return true if a band, 0-based, holds opacity."""
         return band + 1 in self._alpha
 
     def read(self, band: int, box: Box) -> tuple[Array, Mask | None]:

@@ -65,7 +65,7 @@ class _Uncropped:
 
     @property
     def is_fixed(self) -> bool:
-        """Whether it is the fixed grid itself."""
+        """True for the fixed grid itself."""
         return self.exact is None and np.array_equal(self.to_fixed, np.eye(3))
 
     def displacement(self, on_fixed: Displacement | None) -> MapPoints | None:
