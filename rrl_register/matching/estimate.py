@@ -70,7 +70,7 @@ class Estimate:
 
     @property
     def certainty(self) -> Certainty:
-        """How sure the estimate is while the search goes on."""
+        """Certainty of the estimate during the search."""
         evidence = self.evidence
         needed = np.clip(SEARCH.supported_share * evidence.n_points, *SEARCH.supported_inliers)
         enough = evidence.n_inliers >= needed and evidence.precision >= SEARCH.supported_precision

@@ -96,7 +96,7 @@ class ImagePair:
 
     @property
     def georeferenced(self) -> bool:
-        """Whether the prior comes from georeferences."""
+        """True if the prior comes from georeferences."""
         return self.fixed.grid.georeferenced and self.moving.grid.georeferenced
 
     @property

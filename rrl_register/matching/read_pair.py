@@ -117,7 +117,7 @@ class PairFiles:
 
     @property
     def georeferenced(self) -> bool:
-        """Whether the prior comes from georeferences."""
+        """True if the prior comes from georeferences."""
         return self.fixed.grid.georeferenced and self.moving.grid.georeferenced
 
     @property

@@ -14,7 +14,7 @@ StageTimer = Callable[[str], AbstractContextManager[None]]
 
 
 class Certainty(IntEnum):
-    """How sure an estimate is while the search goes on; each level includes those before it.
+    """Certainty of an estimate during the search; each level includes those before it.
 
     The verdict at its end is another matter: it also depends on what the user asks for, see ``Estimate.refusal``.
     """

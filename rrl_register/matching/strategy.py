@@ -193,7 +193,7 @@ class Search:
         return candidates(None if requested is ModelChoice.AUTO else requested.value)
 
     def _match(self, context: MatchingContext, matrix: Matrix, stage: Stage) -> Estimate | None:
-        """Match guided by a matrix as a stage says, and estimate the transform."""
+        """Match guided by a matrix with the settings of a stage, and estimate the transform."""
         effort = self.context.config.effort
         n_points = stage.n_keypoints(context.config.n_keypoints, effort)
         with self.timer("guided"):
@@ -206,8 +206,8 @@ class Search:
                 half = context.correlation_half
                 estimate = estimate_transform(context.pair, matches, self.config, models, stage.radius, half)
             logger.info("guided: %d scored, %s", matches.n_fixed, estimate and (estimate.model, estimate.evidence))
-            settled = stage.sample_only or (estimate is not None and estimate.certainty >= stage.enough)
-            if settled or not matches.n_unscored:
+            converged = stage.sample_only or (estimate is not None and estimate.certainty >= stage.enough)
+            if converged or not matches.n_unscored:
                 break
             with self.timer("guided"):
                 matches = located.score_rest(matches)

@@ -29,7 +29,7 @@ _SCHEME = re.compile(r"(https?|ftp|s3|gs):/(?!/)")
 
 
 def is_virtual(path: Path) -> bool:
-    """Whether a path is one of GDAL's own (``/vsizip/...``, ``/vsicurl/...``), which the file system does not know."""
+    """Return true for one of GDAL's own paths (``/vsizip/...``, ``/vsicurl/...``), unknown to the file system."""
     return str(path).startswith(_VIRTUAL)
 
 
@@ -54,7 +54,7 @@ def gdal_name(path: Path) -> str:
 
 
 def _leads_to_file(path: Path) -> bool:
-    """Whether a path or the beginning of it is a file."""
+    """Return true if a path or the beginning of it is a file."""
     return any(part.is_file() for part in (path, *path.parents))
 
 

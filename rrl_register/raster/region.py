@@ -229,7 +229,7 @@ def _reaching_corners(black: Mask) -> Mask:
 
 
 def _is_sparse(content: Mask) -> bool:
-    """Whether content fills little of its own convex hull, specks aside."""
+    """Return true if content fills little of its own convex hull, specks aside."""
     solid = cv2.morphologyEx(content.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
     places = cv2.findNonZero(solid)
     if places is None:
@@ -262,12 +262,12 @@ def alpha_bands(dataset: DatasetReader) -> tuple[int, ...]:
 
 
 def is_complete(dataset: DatasetReader, band: int) -> bool:
-    """Whether the file declares all pixels of a band, 1-based, as valid."""
+    """Return true if the file declares all pixels of a band, 1-based, as valid."""
     return bool(dataset.mask_flag_enums[band - 1] == [MaskFlags.all_valid])
 
 
 def is_lossy(dataset: DatasetReader) -> bool:
-    """Whether the pixels went through a lossy compression."""
+    """Return true if the pixels went through a lossy compression."""
     return dataset.driver == "JPEG" or "JPEG" in dataset.tags(ns="IMAGE_STRUCTURE").get("COMPRESSION", "")
 
 
@@ -308,7 +308,7 @@ def valid_in_band(values: Array, mask: Mask | None, is_alpha: bool) -> Mask | No
 
 
 def _declared_valid(dataset: DatasetReader, bands: tuple[int, ...], region: Region) -> Mask:
-    """Mark pixels of which nodata values, mask and alpha leave at least half (if reduced), in every band."""
+    """Mark pixels whose nodata values, mask and alpha leave at least half (if reduced), in every band."""
     alpha = alpha_bands(dataset)
     if not alpha and all(is_complete(dataset, band) for band in bands):
         return np.ones(region.shape, bool)

@@ -70,6 +70,8 @@ SMALLER = {
 """Options that make a command small, by how it begins."""
 LACKS = r"torch sees no GPU|is installed; try: make browser"
 """How a script ends that asks for what this machine may not have."""
+HERE = [page for page in PAGES if page.name != "examples.md"]
+"""The pages but for the worked examples, which tests/docs/test_pages.py runs on their own images."""
 SECONDS_TO_START = 60
 MADE: set[str] = set()
 """What make was seen to run."""
@@ -269,7 +271,7 @@ def reader(originals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         yield Reader(folder, originals, ends)
 
 
-@pytest.mark.parametrize("page", [p for p in PAGES if any(lines_of(p))], ids=lambda p: p.name)
+@pytest.mark.parametrize("page", [p for p in HERE if any(lines_of(p))], ids=lambda p: p.name)
 def test_every_command_of_a_page_runs(page: Path, reader: Reader) -> None:
     failed = {}
     for line in lines_of(page):
@@ -280,7 +282,7 @@ def test_every_command_of_a_page_runs(page: Path, reader: Reader) -> None:
     assert failed == {}
 
 
-@pytest.mark.parametrize("page", [p for p in PAGES if python_blocks(p)], ids=lambda p: p.name)
+@pytest.mark.parametrize("page", [p for p in HERE if python_blocks(p)], ids=lambda p: p.name)
 def test_python_snippets_of_a_page_run(page: Path, reader: Reader) -> None:
     """One after the other, given the images and arrays that they speak of."""
     names: dict[str, Any] = {}

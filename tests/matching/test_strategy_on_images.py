@@ -29,8 +29,7 @@ from rrl_register.config import (
 from rrl_register.errors import InputError
 from rrl_register.exchange.registration import Registration
 from rrl_register.geometry.transforms import project
-from rrl_register.nn.inference import LoadedScorer
-from rrl_register.nn.inference.load import load_scorer
+from rrl_register.nn.inference.load import LoadedScorer, load_scorer
 from rrl_register.raster.grid import Grid
 
 CORNER, SIDE = np.array([170, 170]), 256

@@ -63,9 +63,9 @@ def read_image_pairs(path: Path, families: Sequence[str] = ()) -> dict[str, list
         entries = json.loads(path.read_text())
         pairs = [_pair(entry, path.parent) for entry in entries if entry.get("landmarks_fixed")]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        said = f"no {error}" if isinstance(error, KeyError) else error
+        cause = f"no {error}" if isinstance(error, KeyError) else error
         raise InputError(
-            f"{path} is no list of image pairs ({said}); needed id, family, fixed, moving, landmarks_fixed and "
+            f"{path} is no list of image pairs ({cause}); needed id, family, fixed, moving, landmarks_fixed and "
             "landmarks_moving of each: see 'rrl-register evaluate patches --help'"
         ) from error
     if not pairs:

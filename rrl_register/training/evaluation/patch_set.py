@@ -133,8 +133,8 @@ def _load(path: Path) -> NDArray[Any]:
     try:
         loaded = np.load(path, mmap_mode="r")
     except (OSError, ValueError, EOFError) as error:
-        said = str(error).splitlines()[0] if str(error) else "it is empty"
-        raise InputError(f"{path} cannot be read ({said}); needed an array written by numpy.save") from error
+        cause = str(error).splitlines()[0] if str(error) else "it is empty"
+        raise InputError(f"{path} cannot be read ({cause}); needed an array written by numpy.save") from error
     if not isinstance(loaded, np.ndarray):
         raise InputError(f"{path} is an archive; needed a single array: write it by numpy.save, not numpy.savez")
     return loaded
