@@ -1,9 +1,8 @@
 """Registration of many scenes: a manifest lists them, a journal records their outcomes, a summary reports them."""
 
 from rrl_register.batch.manifest import BatchItem, Manifest, match_files, read_manifest
-from rrl_register.batch.outcome import Outcome
+from rrl_register.batch.outcome import Outcome, Summary
 from rrl_register.batch.running import Progress, run_batch
-from rrl_register.batch.summary import Summary
 
 Scene = BatchItem
 """Public name of ``BatchItem``."""

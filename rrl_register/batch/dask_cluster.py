@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import time
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -11,23 +12,25 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from importlib.metadata import version
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from rrl_register.batch.attempts import keep_attempt, open_attempts
-from rrl_register.batch.dask_worker import FolderWork, attempt_scene, require_versions, versions
 from rrl_register.batch.executors import Outcomes
 from rrl_register.batch.manifest import BatchItem
 from rrl_register.batch.outcome import CRASHED, FAILED, Outcome
-from rrl_register.config import Device
-from rrl_register.errors import InputError, UsageError
+from rrl_register.batch.work import begin_attempt, fail_scene, keep_attempt, open_attempts, write_failure
+from rrl_register.config import Device, __version__
+from rrl_register.errors import InputError, UsageError, WriteError
 
 if TYPE_CHECKING:
     from distributed import Client, Future
 
+FolderWork = Callable[[BatchItem, Path], Outcome]
+"""Works on a scene and writes its outputs to a folder."""
 Attempt = Callable[[BatchItem], tuple[Outcome, Path]]
 
 GPU = "GPU"
@@ -92,7 +95,7 @@ class DaskCluster:
         while True:
             for scene in islice(scenes, tasks.room()):
                 tasks.submit(scene)
-            if tasks.empty:
+            if not len(tasks):
                 return given_up
             for scene, future in tasks.finished():
                 if result := _result(future):
@@ -127,16 +130,14 @@ class _Tasks:
         self._scenes: dict[Future[Any], BatchItem] = {}
         self._idle_since: float | None = time.monotonic()
 
-    @property
-    def empty(self) -> bool:
-        """True if the cluster holds none."""
-        return not self._scenes
+    def __len__(self) -> int:
+        return len(self._scenes)
 
     def room(self) -> int:
         """Return the number of scenes that the cluster can take now."""
         with _scheduler_needed():
             threads: int = sum(self._client.nthreads().values())
-        return max(0, _SCENES_PER_THREAD * max(threads, 1) - len(self._scenes))
+        return max(0, _SCENES_PER_THREAD * max(threads, 1) - len(self))
 
     def submit(self, scene: BatchItem) -> None:
         """Submit a scene."""
@@ -281,3 +282,84 @@ def _absolute(scene: BatchItem) -> BatchItem:
 
 def _needs_gpu(scene: BatchItem) -> bool:
     return scene.config.match.device is Device.CUDA
+
+
+def attempt_scene(
+    scene: BatchItem,
+    work: FolderWork,
+    attempts: Path,
+    versions: dict[str, str],
+    reported: Path | None = None,
+    distant: bool = True,
+) -> tuple[Outcome, Path]:
+    """Work on a scene, on a worker, in a folder of its own.
+
+    Args:
+        scene: The scene.
+        work: Work on it.
+        attempts: Folder of the attempts, inside the output folder.
+        versions: Versions of the program that submits it.
+        reported: Output folder as errors name it; None: the folder that holds ``attempts``.
+        distant: True if the worker may see other files than the program that submits.
+
+    Returns:
+        The outcome, and the folder of this attempt.
+
+    Raises:
+        UsageError: The worker has other versions.
+        WriteError: The worker does not see the folder of the attempts, or cannot write to it.
+    """
+    require_versions(versions, f"The Dask worker {_address()}")
+    if not attempts.is_dir():
+        raise InputError(
+            f"The Dask worker {_address()} does not see the output folder {attempts.parent}; choose a folder that all "
+            "machines share under the same path, and continue with --resume"
+        )
+    folder, reported = begin_attempt(attempts), reported or attempts.parent
+    images = (path for path in (scene.fixed, scene.moving) if not str(path).startswith("/vsi"))
+    if distant and (unseen := [path for path in images if not path.exists()]):
+        error = InputError(
+            f"The Dask worker {_address()} does not see the file {unseen[0]}; check the path, or move the images to a "
+            "folder that all machines share under the same path"
+        )
+        return fail_scene(scene.id, error, folder), folder
+    try:
+        return _with_folder(work(scene, folder), folder, reported), folder
+    except WriteError as error:
+        end = WriteError(str(error).replace(str(folder), str(reported)))
+    raise end  # after the handler, because GDAL's error as its cause could not be pickled
+
+
+def _with_folder(outcome: Outcome, attempt: Path, reported: Path) -> Outcome:
+    """Replace the folder of the attempt, which will be gone, by the output folder in the reason."""
+    if str(attempt) not in outcome.reason:
+        return outcome
+    outcome = replace(outcome, reason=outcome.reason.replace(str(attempt), str(reported)))
+    write_failure(outcome, attempt)
+    return outcome
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that this program and its workers must have in common."""
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    return {"rrl_register": __version__, "distributed": version("distributed"), "Python": python}
+
+
+def require_versions(needed: dict[str, str], who: str, whom: str = "the program that submits scenes") -> None:
+    """Check that the versions of this program, ``who`` in messages, are those of ``whom``.
+
+    Raises:
+        UsageError: They differ.
+    """
+    own = versions()
+    for name, wanted in needed.items():
+        if own[name] != wanted:
+            raise UsageError(
+                f"{who} has {name} {own[name]}, but {whom} has {wanted}; install the same versions everywhere"
+            )
+
+
+def _address() -> str:
+    from distributed import get_worker
+
+    return str(get_worker().address)

@@ -11,8 +11,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rrl_register.batch.dask_cluster import GPU, DaskCluster, require_extra
-from rrl_register.batch.dask_worker import FolderWork
+from rrl_register.batch.dask_cluster import GPU, DaskCluster, FolderWork, require_extra
 from rrl_register.batch.executors import Outcomes
 from rrl_register.batch.interrupts import ctrl_c_blocked
 from rrl_register.batch.manifest import BatchItem

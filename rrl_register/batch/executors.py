@@ -13,8 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 
-from rrl_register.batch.interrupts import ctrl_c_blocked
-from rrl_register.batch.lifeline import end_with_parent
+from rrl_register.batch.interrupts import ctrl_c_blocked, end_with_parent
 from rrl_register.batch.manifest import BatchItem
 from rrl_register.batch.outcome import CRASHED, FAILED, Outcome
 

@@ -1,17 +1,22 @@
-"""Ctrl-C in a batch: this program handles it, once, and ends its workers.
+"""Ends of a batch before its time: Ctrl-C, which this program handles, once, and its own death.
 
 A terminal sends SIGINT to all processes of a command. Two things need more than Python's own handler: an interrupt that
 Python drops, and workers, which would die with a traceback of their own.
+
+A worker of ``ProcessPoolExecutor`` waits for tasks on a pipe whose other end it holds itself, so it never learns that
+its parent was killed. A lifeline is a pipe whose other end only the parent holds.
 """
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection, wait
 from types import FrameType
 
 
@@ -71,3 +76,14 @@ def ctrl_c_blocked() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def end_with_parent(lifeline: Connection) -> None:
+    """End this process as soon as the other end of the lifeline closes, at once and in the middle of a scene."""
+
+    def watch() -> None:
+        """Wait in a thread; ``sys.exit`` would end no more than that thread."""
+        wait([lifeline])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -11,15 +11,12 @@ from functools import partial
 from pathlib import Path
 
 from rrl_register.batch import journal as journals
-from rrl_register.batch import summary as summaries
-from rrl_register.batch.attempts import remove_attempts
 from rrl_register.batch.executors import Executor, ProcessPool
 from rrl_register.batch.interrupts import Interrupts, recorded_interrupts
 from rrl_register.batch.journal import Journal, State, fingerprint
 from rrl_register.batch.manifest import BatchItem, Manifest
-from rrl_register.batch.outcome import Outcome
-from rrl_register.batch.summary import Summary
-from rrl_register.batch.work import outputs_of, register_scene
+from rrl_register.batch.outcome import SUMMARY_FILE, Outcome, Summary, outputs_of
+from rrl_register.batch.work import register_scene, remove_attempts
 from rrl_register.config import BatchConfig
 from rrl_register.errors import OutputExistsError, UsageError, WriteError
 from rrl_register.parallel import usable_cores
@@ -91,6 +88,8 @@ def run_batch(
             journal belongs to another manifest or is in use.
         WriteError: The disk is full, or the folder can no longer be written to.
     """
+    from rrl_register.raster.writer import write_json
+
     config = config or BatchConfig()
     _check_settings(config)
     _make_folder(folder)
@@ -107,7 +106,7 @@ def run_batch(
             _remove_unfinished(folder)
         outcomes = journal.outcomes()
     summary = Summary(folder, manifest.source, tuple((scene, outcomes[scene.id]) for scene in manifest.scenes))
-    _write(summary)
+    write_json(folder / SUMMARY_FILE, summary.to_json(), overwrite=True)
     return summary
 
 
@@ -210,9 +209,3 @@ def _reopen_lost(manifest: Manifest, folder: Path, journal: Journal) -> None:
     for scene in manifest.scenes:
         if states[scene.id] is State.DONE and not all(path.exists() for path in outputs_of(scene.id, folder)):
             journal.reopen(scene.id)
-
-
-def _write(summary: Summary) -> None:
-    from rrl_register.raster.writer import write_json
-
-    write_json(summary.folder / summaries.FILE_NAME, summary.to_json(), overwrite=True)

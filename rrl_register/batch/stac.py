@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
@@ -119,7 +118,12 @@ def _location(href: str, folder: Path) -> Path:
 
 
 def _read_items(path: Path) -> list[Item]:
-    pystac = _pystac()
+    try:
+        import pystac
+    except ImportError as error:
+        raise UsageError(
+            "STAC items need pystac, which is not installed; try: pip install 'rrl-register[stac]'"
+        ) from error
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if not (isinstance(content, dict) and pystac.ItemCollection.is_item_collection(content)):
@@ -136,13 +140,3 @@ def _read_items(path: Path) -> list[Item]:
 
 def _kind(content: Any) -> str:
     return f"a {content['type']}" if isinstance(content, dict) and content.get("type") else "something else"
-
-
-def _pystac() -> ModuleType:
-    try:
-        import pystac
-    except ImportError as error:
-        raise UsageError(
-            "STAC items need pystac, which is not installed; try: pip install 'rrl-register[stac]'"
-        ) from error
-    return pystac

@@ -1,4 +1,9 @@
-"""Work on one scene: register, warp, write. Every error that concerns this scene only becomes its outcome."""
+"""Work on one scene: register, warp, write. Every error that concerns this scene only becomes its outcome.
+
+On a cluster, each attempt at a scene writes to its own folder until the journal has its outcome. A task there cannot be
+called back: it may continue after an interruption, or run twice because its first worker was lost. Therefore the
+program that holds the journal moves the files of the attempt whose outcome it records.
+"""
 
 from __future__ import annotations
 
@@ -14,17 +19,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rrl_register.batch.manifest import BatchItem
-from rrl_register.batch.outcome import CRASHED, FAILED, FIGURES, OK, Outcome
+from rrl_register.batch.outcome import CRASHED, FAILED, FIGURES, OK, Outcome, outputs_of
 from rrl_register.config import Device
 from rrl_register.errors import NotRegisteredError, RegistrationError, WriteError
 
 if TYPE_CHECKING:
     from rrl_register.nn.inference.load import LoadedScorer
 
-
-def outputs_of(name: str, folder: Path) -> tuple[Path, Path]:
-    """Return the paths of a scene's raster and RESULT.json."""
-    return folder / f"{name}.tif", folder / f"{name}.json"
+_ATTEMPTS = ".attempts-"
 
 
 @contextmanager
@@ -98,6 +100,51 @@ def write_failure(outcome: Outcome, folder: Path) -> None:
     raster, result = outputs_of(outcome.id, folder)
     raster.unlink(missing_ok=True)
     write_json(result, failure_record(outcome.reason), overwrite=True)
+
+
+@contextmanager
+def open_attempts(folder: Path) -> Iterator[Path]:
+    """Make a folder for attempts inside the output folder, and remove it after the block.
+
+    Raises:
+        WriteError: It cannot be made.
+    """
+    with writing_to(folder):
+        attempts = Path(tempfile.mkdtemp(prefix=_ATTEMPTS, dir=folder))
+    try:
+        yield attempts
+    finally:
+        shutil.rmtree(attempts, ignore_errors=True)
+
+
+def remove_attempts(folder: Path) -> None:
+    """Remove the attempts of a run that was killed."""
+    for path in folder.glob(f"{_ATTEMPTS}*"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def begin_attempt(attempts: Path) -> Path:
+    """Make the folder of one attempt.
+
+    Raises:
+        WriteError: The folder of the attempts is gone or cannot be written to.
+    """
+    with writing_to(attempts.parent):
+        return Path(tempfile.mkdtemp(dir=attempts))
+
+
+def keep_attempt(attempt: Path, outcome: Outcome, folder: Path) -> None:
+    """Move the files of an attempt to the output folder, in place of earlier ones.
+
+    Raises:
+        WriteError: They cannot be moved.
+    """
+    with writing_to(folder):
+        for path in outputs_of(outcome.id, folder):
+            path.unlink(missing_ok=True)
+        for path in attempt.iterdir():
+            path.replace(folder / path.name)
+        attempt.rmdir()
 
 
 def _register_and_write(scene: BatchItem, folder: Path, threads: int) -> Outcome:

@@ -26,9 +26,8 @@ from rrl_register.errors import NotRegisteredError, UsageError
 
 if TYPE_CHECKING:
     from rrl_register.batch.manifest import Manifest
-    from rrl_register.batch.outcome import Outcome
+    from rrl_register.batch.outcome import Outcome, Summary
     from rrl_register.batch.running import Progress
-    from rrl_register.batch.summary import Summary
 
 _IDS_SHOWN = 5
 
@@ -83,8 +82,8 @@ def batch(
     'sar/{id}.tif'. DIR gets ID.tif and ID.json of each scene, and summary.json. The path of summary.json is printed.
     """
     scenes = _scenes(Sources(manifest, fixed, moving, fixed_asset, moving_asset), build_config(values))
+    from rrl_register.batch.outcome import SUMMARY_FILE
     from rrl_register.batch.running import run_batch
-    from rrl_register.batch.summary import FILE_NAME
 
     config = BatchConfig(workers, resume, retry_failed, overwrite, scheduler)
     try:
@@ -96,11 +95,11 @@ def batch(
         ctx.exit(INTERRUPTED)
     if verbosity() >= 0:
         click.echo(table(summary), err=True)
-    click.echo(output / FILE_NAME)
+    click.echo(output / SUMMARY_FILE)
     if page:
         click.echo(page)
     if summary.failed:
-        _fail(summary, output / FILE_NAME)
+        _fail(summary, output / SUMMARY_FILE)
 
 
 def table(summary: Summary) -> str:

@@ -18,12 +18,11 @@ import pytest
 from distributed import LocalCluster
 
 from rrl_register.batch import BatchItem, Manifest, Outcome, Progress, Summary, dask_cluster, run_batch
-from rrl_register.batch.attempts import begin_attempt, keep_attempt, open_attempts
-from rrl_register.batch.dask_cluster import GPU, DaskCluster
+from rrl_register.batch.dask_cluster import GPU, DaskCluster, attempt_scene, versions
 from rrl_register.batch.dask_local import local_cluster
-from rrl_register.batch.dask_worker import attempt_scene, versions
 from rrl_register.batch.executors import in_turn
 from rrl_register.batch.journal import FILE_NAME, Journal, State
+from rrl_register.batch.work import begin_attempt, keep_attempt, open_attempts
 from rrl_register.config import BatchConfig, Device, MatchConfig, RegisterConfig, WarpConfig
 from rrl_register.errors import InputError, UsageError, WriteError
 
@@ -263,14 +262,14 @@ def test_a_missing_extra_is_named(desk: Desk, monkeypatch: pytest.MonkeyPatch) -
 def test_a_scheduler_of_another_version_is_refused(
     desk: Desk, threads: LocalCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rrl_register.batch.dask_worker.version", lambda name: "2020.1.0")
+    monkeypatch.setattr("rrl_register.batch.dask_cluster.version", lambda name: "2020.1.0")
     with pytest.raises(UsageError, match=r"has distributed 2020\.1\.0, but its Dask scheduler has"):
         desk.run(threads.scheduler_address, desk.scenes("a"))
 
 
 @pytest.fixture
 def on_worker(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rrl_register.batch.dask_worker._address", lambda: "tcp://node7:1")
+    monkeypatch.setattr("rrl_register.batch.dask_cluster._address", lambda: "tcp://node7:1")
 
 
 @pytest.mark.usefixtures("on_worker")

@@ -15,9 +15,8 @@ from distributed.core import error_message
 from distributed.protocol.pickle import loads
 
 from rrl_register.batch import BatchItem, Outcome, dask_cluster, dask_local, running
-from rrl_register.batch.dask_cluster import GPU, DaskCluster
+from rrl_register.batch.dask_cluster import GPU, DaskCluster, attempt_scene, versions
 from rrl_register.batch.dask_local import DaskWorkers, local_cluster
-from rrl_register.batch.dask_worker import attempt_scene, versions
 from rrl_register.batch.executors import ProcessPool
 from rrl_register.batch.running import _executor
 from rrl_register.batch.work import fail_scene
@@ -78,7 +77,7 @@ class CannotBeSent(Exception):
 
 @pytest.fixture
 def attempts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr("rrl_register.batch.dask_worker._address", lambda: "tcp://127.0.0.1:1")
+    monkeypatch.setattr("rrl_register.batch.dask_cluster._address", lambda: "tcp://127.0.0.1:1")
     (tmp_path / ".attempts").mkdir()
     return tmp_path / ".attempts"
 

@@ -14,9 +14,7 @@ import numpy as np
 import pytest
 
 from rrl_register.batch.manifest import BatchItem
-from rrl_register.batch.outcome import FAILED, FIGURES, OK, Outcome
-from rrl_register.batch.summary import Summary
-from rrl_register.batch.work import outputs_of
+from rrl_register.batch.outcome import FAILED, FIGURES, OK, Outcome, Summary, outputs_of
 from rrl_register.config import RegisterConfig
 from rrl_register.errors import OutputExistsError
 from rrl_register.exchange.registration import Registration, failure_record

@@ -10,9 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rrl_register.batch import BatchItem, Outcome, Progress, Scene, Summary
-from rrl_register.batch.attempts import begin_attempt, keep_attempt, open_attempts, remove_attempts
-from rrl_register.batch.outcome import FAILED, FIGURES, OK
-from rrl_register.batch.work import outputs_of, writing_to
+from rrl_register.batch.outcome import FAILED, FIGURES, OK, outputs_of
+from rrl_register.batch.work import begin_attempt, keep_attempt, open_attempts, remove_attempts, writing_to
 from rrl_register.config import __version__
 from rrl_register.errors import WriteError
 
