@@ -19,7 +19,7 @@ from rrl_register.nn.rrlnet import RRLNet
 from rrl_register.training.bank import load_bank
 from rrl_register.training.config import LossConfig
 from rrl_register.training.datasets import PairFolder
-from rrl_register.training.evaluation.scoring import cosines
+from rrl_register.training.evaluation.patch_set import cosines
 from rrl_register.training.losses import hard_negatives
 from rrl_register.training.sampling import GeometryConfig, PatchBatch, PatchSampler
 

@@ -28,8 +28,7 @@ from rrl_register.nn.inference.torch_backend import Scorer
 from rrl_register.raster.writer import write_json
 from rrl_register.training.config import TrainingConfig, make_training_config
 from rrl_register.training.evaluation.figures import figures
-from rrl_register.training.evaluation.patch_set import PatchSet, load_patch_set
-from rrl_register.training.evaluation.scoring import score_patch_set
+from rrl_register.training.evaluation.patch_set import PatchSet, load_patch_set, score_patch_set
 from rrl_register.training.export import source_weights
 from rrl_register.training.loop import train
 from rrl_register.training.settings import merged

@@ -39,8 +39,7 @@ from rrl_register.config import Device, RegisterConfig
 from rrl_register.geometry.transforms import project
 from rrl_register.matching.strategy import Estimate
 from rrl_register.nn.inference.load import LoadedScorer, load_scorer
-from rrl_register.training.evaluation.figures import text_table
-from rrl_register.training.evaluation.plot import check_plot
+from rrl_register.training.evaluation.figures import check_plot, text_table
 
 RIGHT_BELOW_PX = 5.0
 """Mean error of a correct registration: the pairs themselves are accurate to 1 px, the search converges from here, and

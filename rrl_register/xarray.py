@@ -5,7 +5,6 @@ Importing this module registers the accessor.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -68,9 +67,11 @@ class RRLAccessor:
             UsageError: An array has other dimensions than two in space and at most one more.
         """
         config = config or RegisterConfig()
-        fixed, moving = (_loaded(array, config.read.max_side) for array in (reference, self._array))
-        found = register(fixed.image, moving.image, config, scorer=scorer)
-        return found.enlarged(fixed.factor, moving.factor, _grid(reference), _grid(self._array))
+        (fixed, fixed_factor), (moving, moving_factor) = (
+            _loaded(array, config.read.max_side) for array in (reference, self._array)
+        )
+        found = register(fixed, moving, config, scorer=scorer)
+        return found.enlarged(fixed_factor, moving_factor, _grid(reference), _grid(self._array))
 
     def register_to(
         self,
@@ -102,20 +103,13 @@ class RRLAccessor:
         if found.transform is None:
             raise NotRegisteredError(found.reason)
         shape = reference.rio.height, reference.rio.width
-        bands, work = _bands(self._array), _work(self._array, found.transform, shape, config.warp.resampling)
+        bands, work = _bands(self._array), _Work.of(self._array, found.transform, shape, config.warp.resampling)
         if bands.chunks is not None:
             values = _lazily_warped(bands.data, work, _chunks(reference))
         else:
             rows, columns = work.warp.shape
             values = _warped(bands.data, work, Box(0, shape[0], 0, shape[1]), Box(0, rows, 0, columns))
         return _like(reference, self._array, values, work.fill)
-
-
-class _Loaded(NamedTuple):
-    """An array in memory, averaged down by ``factor``."""
-
-    image: ImageArray
-    factor: int
 
 
 class _Work(NamedTuple):
@@ -126,15 +120,19 @@ class _Work(NamedTuple):
     fill: float
     dtype: np.dtype[Any]
 
+    @classmethod
+    def of(cls, array: xr.DataArray, transform: Transform, shape: tuple[int, int], resampling: Resampling) -> _Work:
+        """Prepare the warp of an array onto a fixed grid of a shape (rows, columns)."""
+        moving_shape, nodata, dtype = (array.rio.height, array.rio.width), array.rio.nodata, array.dtype
+        displacements = sample_displacement(transform.displacement, transform.matrix, moving_shape, Box.of_shape(shape))
+        warp = InverseMap.onto(transform.matrix, moving_shape, resampling, displacements)
+        if nodata is not None and not (np.isnan(nodata) and dtype.kind in "iu"):
+            return cls(warp, nodata, nodata, dtype)
+        return cls(warp, nodata, np.nan, dtype if dtype.kind in "fc" else np.result_type(dtype, np.float32))
 
-def _work(array: xr.DataArray, transform: Transform, shape: tuple[int, int], resampling: Resampling) -> _Work:
-    moving_shape = array.rio.height, array.rio.width
-    displacements = sample_displacement(transform.displacement, transform.matrix, moving_shape, Box.of_shape(shape))
-    warp = InverseMap.onto(transform.matrix, moving_shape, resampling, displacements)
-    return _Work(warp, array.rio.nodata, *_fill(array))
 
-
-def _loaded(array: xr.DataArray, max_side: int) -> _Loaded:
+def _loaded(array: xr.DataArray, max_side: int) -> tuple[ImageArray, int]:
+    """Load an array, averaged down if dask backs it; return it and the factor."""
     bands = _bands(array)
     factor = 1 if bands.chunks is None else max(1, max(bands.shape[1:]) // max_side)
     grid, nodata = _grid(array), array.rio.nodata
@@ -143,8 +141,8 @@ def _loaded(array: xr.DataArray, max_side: int) -> _Loaded:
         steps = {array.rio.y_dim: factor, array.rio.x_dim: factor}
         bands, nodata = known.coarsen(steps, boundary="trim").mean(), None
     values = np.asarray(bands.data)
-    image = ImageArray(values, grid.reduced(factor), np.asarray(_known(values, nodata).all(axis=0)), _names(array))
-    return _Loaded(image, factor)
+    valid = np.asarray(_known(values, nodata).all(axis=0))
+    return ImageArray(values, grid.reduced(factor), valid, _names(array)), factor
 
 
 def _bands(array: xr.DataArray) -> xr.DataArray:
@@ -180,14 +178,6 @@ def _known(values: Any, nodata: float | None) -> Any:
     return finite if nodata is None or np.isnan(nodata) else finite & (values != nodata)
 
 
-def _fill(array: xr.DataArray) -> tuple[float, np.dtype[Any]]:
-    """Return the nodata value and the type of the result."""
-    nodata, dtype = array.rio.nodata, array.dtype
-    if nodata is not None and not (np.isnan(nodata) and dtype.kind in "iu"):
-        return nodata, dtype
-    return np.nan, dtype if dtype.kind in "fc" else np.result_type(dtype, np.float32)
-
-
 def _warped(bands: npt.NDArray[Any], work: _Work, box: Box, part: Box) -> npt.NDArray[Any]:
     """Warp a part (B, rows, columns) of the moving image to a block (B, h, w) of the fixed grid."""
     source = ArraySource(bands, np.asarray(_known(bands, work.nodata).all(axis=0)), part, work.warp.shape)
@@ -213,8 +203,8 @@ def _lazily_warped(bands: Any, work: _Work, chunks: tuple[tuple[int, ...], tuple
         needed = bands[:, part.top : part.bottom, part.left : part.right]
         return da.from_delayed(warp_block(needed, shared, box, part), shape, work.dtype)
 
-    rows = [[block(Box(*row, *column)) for column in _spans(chunks[1])] for row in _spans(chunks[0])]
-    return da.block(rows)
+    rows, columns = (list(pairwise(np.cumsum([0, *sizes]).tolist())) for sizes in chunks)
+    return da.block([[block(Box(*row, *column)) for column in columns] for row in rows])
 
 
 def _chunks(reference: xr.DataArray) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -222,14 +212,8 @@ def _chunks(reference: xr.DataArray) -> tuple[tuple[int, ...], tuple[int, ...]]:
     bands = _bands(reference)
     if bands.chunks is not None:
         return bands.chunks[1], bands.chunks[2]
-    along_y, along_x = (
-        tuple(min(_CHUNK, side - start) for start in range(0, side, _CHUNK)) for side in bands.shape[1:]
-    )
-    return along_y, along_x
-
-
-def _spans(sizes: tuple[int, ...]) -> Iterator[tuple[int, int]]:
-    return pairwise(np.cumsum([0, *sizes]).tolist())
+    y, x = (tuple(min(_CHUNK, side - start) for start in range(0, side, _CHUNK)) for side in bands.shape[1:])
+    return y, x
 
 
 def _like(reference: xr.DataArray, moving: xr.DataArray, values: Any, fill: float) -> xr.DataArray:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from confidence_fit.calibration import ReliabilityBin
 from rrl_register.raster.writer import atomic_path
-from rrl_register.training.evaluation.plot import check_plot
+from rrl_register.training.evaluation.figures import check_plot
 
 _DPI = 150
 

@@ -170,8 +170,7 @@ def _evaluate_files(images: Path, labels: Path, values: Mapping[str, Any]) -> No
     inputs = [path for path in (images, labels, scenes) if path]
     _check_outputs(values, inputs)
     from rrl_register.training.evaluation.figures import set_result, set_table
-    from rrl_register.training.evaluation.patch_set import load_patch_set
-    from rrl_register.training.evaluation.scoring import score_patch_set
+    from rrl_register.training.evaluation.patch_set import load_patch_set, score_patch_set
 
     loaded = load_patch_set(images, labels, scenes, Kind(values["other_kind"]))
     _say(f"{loaded.name}: {len(loaded)} pairs; kind of the second patches: {loaded.taken_as}")
@@ -195,7 +194,7 @@ def _evaluate_pairs(pairs: Path, values: Mapping[str, Any]) -> None:
         read_image_pairs,
         save_family,
     )
-    from rrl_register.training.evaluation.scoring import score_family
+    from rrl_register.training.evaluation.patch_set import score_family
 
     support = None if values["support"] == "auto" else int(values["support"])
     cut = CutConfig(values["per_family"], values["near_miss"], support)
@@ -235,7 +234,7 @@ def _check_outputs(values: Mapping[str, Any], inputs: list[Path]) -> None:
         require_file(path)
     require_outputs([values[name] for name in ("result", "roc") if values[name]], inputs, values["overwrite"])
     if values["roc"]:
-        from rrl_register.training.evaluation.plot import check_plot
+        from rrl_register.training.evaluation.figures import check_plot
 
         check_plot(values["roc"])
 
@@ -256,7 +255,7 @@ def _write(result: Path | None, figures: dict[str, Any], overwrite: bool) -> Non
 
 def _draw(roc: Path | None, curves: dict[str, Scores], overwrite: bool) -> None:
     if roc:
-        from rrl_register.training.evaluation.plot import draw_roc
+        from rrl_register.training.evaluation.figures import draw_roc
 
         draw_roc(roc, curves, overwrite)
         click.echo(roc)

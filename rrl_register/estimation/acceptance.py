@@ -70,10 +70,6 @@ def _count(enough: int) -> Callable[[float], float]:
     return lambda n: math.log1p(min(n, enough)) / math.log1p(enough)
 
 
-def _share(share: float) -> float:
-    return share
-
-
 def _inverse_share(share: float) -> float:
     return 1 - share
 
@@ -107,9 +103,9 @@ ASPECTS = {
         ".1f",
         _OTHER_VIEW,
     ),
-    "coverage": Aspect("coverage", _share, "the inliers cover {} of the overlap", ".0%", _MORE_POINTS),
-    "occupied": Aspect("occupied", _share, "{} of the blocks of the overlap hold inliers", ".0%", _MORE_POINTS),
-    "score": Aspect("mean_score", _share, "the mean score of the inliers is {}", ".2f", _OTHER_KIND),
+    "coverage": Aspect("coverage", float, "the inliers cover {} of the overlap", ".0%", _MORE_POINTS),
+    "occupied": Aspect("occupied", float, "{} of the blocks of the overlap hold inliers", ".0%", _MORE_POINTS),
+    "score": Aspect("mean_score", float, "the mean score of the inliers is {}", ".2f", _OTHER_KIND),
     "score_margin": Aspect(
         "score_margin",
         lambda margin: margin / ENOUGH_MARGIN,
@@ -128,7 +124,7 @@ ASPECTS = {
         "check_ratio", _inverse_share, "the cross-validation RMSE is {} of the inlier threshold", ".0%", _OTHER_MODEL
     ),
     "agreeing": Aspect(
-        "agreeing", _share, "{} of the inliers pass the forward-backward check of 1 px", ".0%", _OTHER_VIEW
+        "agreeing", float, "{} of the inliers pass the forward-backward check of 1 px", ".0%", _OTHER_VIEW
     ),
     "agreement": Aspect(
         "agreement_px",
@@ -194,13 +190,16 @@ def refusal(evidence: Evidence, min_inliers: int, max_check_rmse_px: float) -> s
         min_inliers: Least number of inliers.
         max_check_rmse_px: Largest cross-validation RMSE.
     """
-    shortfalls = chain(
-        _too_few(evidence, min_inliers),
-        _by_chance(evidence),
-        _inaccurate(evidence, max_check_rmse_px),
-        _too_weak(evidence),
+    shortfalls = chain(_too_few(evidence, min_inliers), _by_chance(evidence), _inaccurate(evidence, max_check_rmse_px))
+    shortfall = next(shortfalls, None)
+    if shortfall or (certainty := confidence(evidence)) >= MIN_CONFIDENCE:
+        return shortfall
+    aspect = ASPECTS[weakest(evidence)]
+    return (
+        f"the evidence is weak: confidence {certainty:.2f}, at least {MIN_CONFIDENCE:g} is needed; weakest: "
+        f"{aspect.stated(evidence.figures())} (typical of right registrations: {aspect.shown(typical_figures())}): "
+        f"{_SAME_PLACE}; try {aspect.remedy}"
     )
-    return next(shortfalls, None)
 
 
 def refusal_without_transform(n_candidates: int, n_tie_points: int) -> str:
@@ -267,17 +266,6 @@ def _inaccurate(evidence: Evidence, max_check_rmse_px: float) -> Iterator[str]:
         yield (
             f"the cross-validation RMSE is {evidence.check_rmse_px:.1f} px, at most {max_check_rmse_px:g} px is "
             f"allowed: try {_MORE_POINTS}, another --model, or a smaller part of the scene"
-        )
-
-
-def _too_weak(evidence: Evidence) -> Iterator[str]:
-    certainty = confidence(evidence)
-    if certainty < MIN_CONFIDENCE:
-        aspect = ASPECTS[weakest(evidence)]
-        yield (
-            f"the evidence is weak: confidence {certainty:.2f}, at least {MIN_CONFIDENCE:g} is needed; weakest: "
-            f"{aspect.stated(evidence.figures())} (typical of right registrations: {aspect.shown(typical_figures())}): "
-            f"{_SAME_PLACE}; try {aspect.remedy}"
         )
 
 

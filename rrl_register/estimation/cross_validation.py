@@ -59,9 +59,13 @@ def replicates(moving: ArrayLike, fixed: ArrayLike, weights: ArrayLike, fit: Any
         no transform.
     """
     m, f = (np.asarray(points, np.float64).reshape(-1, 2) for points in (moving, fixed))
-    found = fits_without(fit, m, f, np.asarray(weights, np.float64), spatial_blocks(f))
-    fits = tuple(transform for transform in found.values() if transform is not None)
-    return fits if len(fits) == len(found) >= 2 else ()
+    blocks = spatial_blocks(f)
+    held = np.unique(blocks)
+    if len(held) < 2:
+        return ()
+    found = fit_each(fit, m, f, np.where(blocks == held[:, None], 0.0, np.asarray(weights, np.float64)))
+    fits = tuple(transform for transform in found if transform is not None)
+    return fits if len(fits) == len(found) else ()
 
 
 def matrix_covariance(fits: Sequence[Transform]) -> Floats | None:
@@ -130,26 +134,6 @@ def fit_each(fit: AnyFit, moving: Points, fixed: Points, weights: Floats) -> lis
         return [None if found is None else Transform(found) for found in fit_homographies(moving, fixed, weights)]
     found = (fit_or_none(fit, moving[some > 0], fixed[some > 0], some[some > 0]) for some in weights)
     return [None if each is None else as_transform(each) for each in found]
-
-
-def fits_without(
-    fit: AnyFit, moving: Points, fixed: Points, weights: Weights, parts: Indices
-) -> dict[int, Transform | None]:
-    """Fit without each part of the points in turn.
-
-    Args:
-        fit: Weighted least-squares fit.
-        moving: ``(N, 2)`` points.
-        fixed: ``(N, 2)`` corresponding points.
-        weights: ``(N,)``, >= 0.
-        parts: ``(N,)`` the part of each point.
-
-    Returns:
-        The transform without each part, by part; None where the other points determine none.
-    """
-    names = np.unique(parts)
-    found = fit_each(fit, moving, fixed, np.where(parts == names[:, None], 0.0, weights)) if len(names) else []
-    return dict(zip(names.tolist(), found, strict=True))
 
 
 def cross_validation_residuals(

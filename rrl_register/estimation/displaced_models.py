@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
@@ -17,6 +17,8 @@ from rrl_register.geometry.homography import fit_homographies, fit_homography
 from rrl_register.geometry.thin_plate import Basis, cells, hull_of
 from rrl_register.geometry.transforms import distances, fit_or_none, project
 
+Bases = dict[tuple[int, bool, bytes], Basis]
+"""Bases at the same points, by degree, thin plate or not, and the points used: models and steps share them."""
 CELLS_PER_SIDE = 5
 MIN_CELLS = 13
 """Number of the 25 cells of the inliers' bounding box that have to hold some: more than half."""
@@ -72,7 +74,7 @@ class DisplacedHomography:
         """
         m, f = (np.asarray(points, np.float64).reshape(-1, 2) for points in (moving, fixed))
         w = np.ones(len(m)) if weights is None else np.asarray(weights, np.float64)
-        return self.displace(fit_homography(m, f, w), _Bases(f), w > 0, m, w)[0]
+        return self.displace(fit_homography(m, f, w), {}, w > 0, m, f, w)[0]
 
     def each(self, moving: Points, fixed: Points, weights: Floats) -> list[Transform | None]:
         """Fit under weights ``(B, N)``; None where the points with a weight determine no transform."""
@@ -80,25 +82,26 @@ class DisplacedHomography:
         used = (
             weights > 0 if self.smoothing is not None else np.broadcast_to(np.any(weights > 0, axis=0), weights.shape)
         )
-        bases = _Bases(fixed)
+        bases: Bases = {}
         fits: list[Transform | None] = []
         for matrix, flags, some in zip(fit_homographies(moving, fixed, weights), used, weights, strict=True):
             try:
-                fits.append(None if matrix is None else self.displace(matrix, bases, flags, moving, some)[0])
+                fits.append(None if matrix is None else self.displace(matrix, bases, flags, moving, fixed, some)[0])
             except NotRegisteredError:
                 fits.append(None)
         return fits
 
     def displace(
-        self, matrix: Matrix, bases: _Bases, used: Flags, moving: Points, weights: Weights
+        self, matrix: Matrix, bases: Bases, used: Flags, moving: Points, fixed: Points, weights: Weights
     ) -> tuple[Transform, Floats]:
         """Add the displacement that a matrix's residuals show.
 
         Args:
             matrix: ``(3, 3)`` least-squares homography.
-            bases: Bases at the fixed points ``(N, 2)``.
+            bases: Known bases at the fixed points, to be added to.
             used: ``(N,)``, true for the points that the basis is for: those with a weight, or more.
-            moving: ``(N, 2)`` corresponding points.
+            moving: ``(N, 2)`` points.
+            fixed: ``(N, 2)`` corresponding points.
             weights: ``(N,)``, >= 0.
 
         Returns:
@@ -109,10 +112,10 @@ class DisplacedHomography:
             NotRegisteredError: The points do not determine the displacement.
         """
         key = self.degree, self.smoothing is not None, used.tobytes()
-        if key not in bases.known:
-            bases.known[key] = Basis.of(bases.fixed, used, *key[:2])
-        basis, offsets, fitted = bases.known[key], bases.fixed - project(matrix, moving), weights > 0
-        hull = basis.hull if np.array_equal(used, fitted) else hull_of(bases.fixed[fitted])
+        if key not in bases:
+            bases[key] = Basis.of(fixed, used, *key[:2])
+        basis, offsets, fitted = bases[key], fixed - project(matrix, moving), weights > 0
+        hull = basis.hull if np.array_equal(used, fitted) else hull_of(fixed[fitted])
         displacement, values = basis.fit(offsets, weights, self.smoothing, hull)
         return Transform(matrix, displacement), distances(offsets - values)
 
@@ -153,7 +156,7 @@ def robust_displaced_homographies(
     """
     residual = Transform(start).residuals(moving, fixed)
     within = int((residual <= WIDE * threshold).sum())
-    bases = _Bases(fixed)
+    bases: Bases = {}
     fits = {model: (Transform(start), residual) for model in models if within >= model.min_points}
     for width in _NARROWING:
         if not fits:
@@ -163,7 +166,7 @@ def robust_displaced_homographies(
         fits = {
             model: fit
             for model, matrix, some in tried
-            if matrix is not None and (fit := fit_or_none(model.displace, matrix, bases, some > 0, moving, some))
+            if matrix is not None and (fit := fit_or_none(model.displace, matrix, bases, some > 0, moving, fixed, some))
         }
     found = {model: (transform, residual <= threshold) for model, (transform, residual) in fits.items()}
     return {model: fit for model, fit in found.items() if _is_sound(model, *fit, fixed)}
@@ -177,16 +180,3 @@ def _is_sound(model: DisplacedHomography, transform: Transform, inliers: Flags, 
     low, high = points.min(axis=0), points.max(axis=0)
     occupied = np.unique(cells((points - low) / np.maximum(high - low, 1), CELLS_PER_SIDE))
     return len(occupied) >= MIN_CELLS and transform.displacement is not None and transform.displacement.fold_free
-
-
-@dataclass(frozen=True)
-class _Bases:
-    """Bases of the same points ``(N, 2)``: models and steps share one if they use the same points.
-
-    Attributes:
-        fixed: The points.
-        known: Bases by degree, whether they are of a thin plate, and the points used.
-    """
-
-    fixed: Points
-    known: dict[tuple[int, bool, bytes], Basis] = field(default_factory=dict)

@@ -8,18 +8,23 @@ import cv2
 import numpy as np
 
 from rrl_register.estimation.cross_validation import cross_validation_rmse
-from rrl_register.geometry.arrays import Floats, Mask, Matrix, Points
+from rrl_register.geometry.arrays import Flags, Floats, Mask, Matrix, Points
 from rrl_register.geometry.displacement import AnyFit
 from rrl_register.geometry.tie_points import AGREEMENT_PX, Matches
 from rrl_register.geometry.transforms import implausibility
 
 MIN_TO_CROSS_VALIDATE = 10
 """Inliers from which cross-validation is worth trying."""
-_BLOCKS = 5
+BLOCKS = 5
 """Blocks along each axis that the overlap is cut into."""
 _MIN_OVERLAP = 0.25
 """Share of a block that has to overlap for it to count."""
 _NAN = float("nan")
+_FIGURES = (
+    *("n_points", "n_inliers", "n_independent", "share", "precision", "over_chance", "coverage", "occupied"),
+    *("mean_score", "score_margin", "control_acceptance", "check_ratio", "agreeing", "agreement_px"),
+    "uncertainty_ratio",
+)
 
 
 @dataclass(frozen=True)
@@ -82,23 +87,7 @@ class Evidence:
         Args:
             px: Length of a fixed px in the unit of the distances to be returned.
         """
-        known = {
-            "n_points": self.n_points,
-            "n_inliers": self.n_inliers,
-            "n_independent": self.n_independent,
-            "share": self.share,
-            "precision": self.precision,
-            "over_chance": self.over_chance,
-            "coverage": self.coverage,
-            "occupied": self.occupied,
-            "mean_score": self.mean_score,
-            "score_margin": self.score_margin,
-            "control_acceptance": self.control_acceptance,
-            "check_ratio": self.check_ratio,
-            "agreeing": self.agreeing,
-            "agreement_px": px * self.agreement_px,
-            "uncertainty_ratio": self.uncertainty_ratio,
-        }
+        known = {name: getattr(self, name) * (px if name == "agreement_px" else 1) for name in _FIGURES}
         return {name: round(value, 4) if np.isfinite(value) else None for name, value in known.items()}
 
 
@@ -174,11 +163,19 @@ def _n_independent(points: Points, apart: float) -> int:
 
 def _occupied(points: Points, overlap: Mask, factor: float) -> float:
     """Return the share of the overlap's blocks, except those of little overlap, that hold points."""
-    if not overlap.any():
+    (left, top, width, height), counts = overlap_blocks(overlap)
+    if not counts.any():
         return 0.0
-    left, top, width, height = cv2.boundingRect(overlap.astype(np.uint8))
-    within = overlap[top : top + height, left : left + width].astype(np.float32)
-    counts = cv2.resize(within, (_BLOCKS, _BLOCKS), interpolation=cv2.INTER_AREA) >= _MIN_OVERLAP
     edges = [(start * factor - 0.5, (start + side) * factor - 0.5) for start, side in ((top, height), (left, width))]
-    held, _, _ = np.histogram2d(points[:, 1], points[:, 0], bins=_BLOCKS, range=edges)
-    return float((held[counts] > 0).mean()) if counts.any() else 0.0
+    held, _, _ = np.histogram2d(points[:, 1], points[:, 0], bins=BLOCKS, range=edges)
+    return float((held[counts] > 0).mean())
+
+
+def overlap_blocks(overlap: Mask) -> tuple[tuple[int, int, int, int], Flags]:
+    """Cut the overlap's bounding box into 5 x 5 blocks; return it (left, top, width, height) and those that count."""
+    left, top, width, height = cv2.boundingRect(overlap.astype(np.uint8))
+    if not (width and height):
+        return (left, top, width, height), np.zeros((BLOCKS, BLOCKS), bool)
+    within = overlap[top : top + height, left : left + width].astype(np.float32)
+    share = np.asarray(cv2.resize(within, (BLOCKS, BLOCKS), interpolation=cv2.INTER_AREA))
+    return (left, top, width, height), share >= _MIN_OVERLAP

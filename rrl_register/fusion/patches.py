@@ -45,19 +45,10 @@ class Patches:
     A stack in a file is read in windows; only its path is kept, so that the object can be sent to worker processes. The
     last patch of a row or column is moved inwards, so that every pixel is in a patch.
 
-    Args:
-        stack: The result of ``align_stack``, an array (B, H, W) with NaN for no data, or any raster file.
-        size: Side of the patches, px.
-        stride: Distance from one patch to the next, px; None: ``size``, so that patches touch.
-        min_valid: Smallest share of pixels in which all bands have data, 0 to 1; other patches are left out.
-        fill: Value of pixels without data.
+    Arguments and errors are those of ``iter_patches``.
 
     Attributes:
         places: (row, column) of each patch's first pixel.
-
-    Raises:
-        UsageError: The stack is smaller than a patch, or of an unknown type; or a setting is out of range.
-        InputError: The file cannot be read.
     """
 
     def __init__(
@@ -114,7 +105,7 @@ def iter_patches(
         An iterator over the patches.
 
     Raises:
-        UsageError: The stack is smaller than a patch, or a setting is out of range.
+        UsageError: The stack is smaller than a patch, or of an unknown type; or a setting is out of range.
         InputError: The file cannot be read.
     """
     return iter(Patches(stack, size, stride, min_valid, fill))

@@ -111,10 +111,7 @@ def _normalised_points(points: Points, weights: Weights) -> tuple[Points, Matrix
 def _direct_linear(moving: Points, fixed: Points, roots: Floats) -> Matrix:
     """Solve the homography's linear equations to float64's full precision.
 
-    Args:
-        moving: ``(N, 2)`` normalised points.
-        fixed: ``(N, 2)`` corresponding points, normalised.
-        roots: ``(N,)`` of the weights.
+    The points are normalised, and ``roots`` are those of their weights, ``(N,)``.
 
     Raises:
         NotRegisteredError: The points determine no homography.

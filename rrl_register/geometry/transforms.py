@@ -240,13 +240,7 @@ def fit_similarity(moving: ArrayLike, fixed: ArrayLike, weights: ArrayLike | Non
 
     Source: with points as complex numbers the similarity is fixed = a * moving + b, a linear regression.
 
-    Args:
-        moving: (N, 2) points, N >= 2 and not all in one place.
-        fixed: (N, 2) corresponding points.
-        weights: (N,) weights of the squared residuals, >= 0; None: all 1.
-
-    Returns:
-        (3, 3) transform moving -> fixed.
+    Arguments and result are those of ``fit_translation``; it takes 2 points that are not in one place.
 
     Raises:
         NotRegisteredError: Too few points have a weight, or all lie in one place.
@@ -265,13 +259,7 @@ def fit_similarity(moving: ArrayLike, fixed: ArrayLike, weights: ArrayLike | Non
 def fit_affine(moving: ArrayLike, fixed: ArrayLike, weights: ArrayLike | None = None) -> Matrix:
     """Fit an affine transform by weighted least squares.
 
-    Args:
-        moving: (N, 2) points, N >= 3 and not all on one line.
-        fixed: (N, 2) corresponding points.
-        weights: (N,) weights of the squared residuals, >= 0; None: all 1.
-
-    Returns:
-        (3, 3) transform moving -> fixed.
+    Arguments and result are those of ``fit_translation``; it takes 3 points that are not on one line.
 
     Raises:
         NotRegisteredError: Too few points have a weight, or all lie on one line.

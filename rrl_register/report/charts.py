@@ -6,10 +6,10 @@ import math
 from dataclasses import dataclass
 from itertools import pairwise
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
+from rrl_register.estimation.evidence import BLOCKS, overlap_blocks
 from rrl_register.exchange.registration import Registration
 from rrl_register.geometry.arrays import Mask, Points
 from rrl_register.geometry.tie_points import AGREEMENT_PX, TiePoints
@@ -142,10 +142,6 @@ def round_down(value: float) -> float:
 
 Values = npt.NDArray[np.float64]
 
-_BLOCKS = 5
-"""Blocks along each axis of the overlap, as in the evidence."""
-_LEAST_OVERLAP = 0.25
-"""Share of a block that has to overlap to be counted as empty."""
 _RESIDUAL_BINS = 20
 _SCORE_BINS = 20
 _CONFIDENCE_BINS = 10
@@ -268,24 +264,14 @@ def inlier_map(marks: TiePointMarks, overlap: Mask, factor: float, registration:
         factor: File px per px of that picture.
         registration: The result, with the outline of the moving image.
     """
-    left, top, width, height = cv2.boundingRect(overlap.astype(np.uint8))
+    (left, top, width, height), counts = overlap_blocks(overlap)
     places = ((marks.fixed + 0.5) / factor)[marks.inlier]
-    edges = [np.linspace(start, start + side, _BLOCKS + 1) for start, side in ((top, height), (left, width))]
+    edges = [np.linspace(start, start + side, BLOCKS + 1) for start, side in ((top, height), (left, width))]
     held, _, _ = np.histogram2d(places[:, 1], places[:, 0], bins=edges)
-    share = np.zeros((_BLOCKS, _BLOCKS), np.float32)
-    if width and height:
-        inside = overlap[top : top + height, left : left + width].astype(np.float32)
-        share = np.asarray(cv2.resize(inside, (_BLOCKS, _BLOCKS), interpolation=cv2.INTER_AREA), np.float32)
-    size = (width / _BLOCKS, height / _BLOCKS)
     blocks = tuple(
-        Block(
-            float(edges[1][column]),
-            float(edges[0][row]),
-            *size,
-            int(held[row, column]) if share[row, column] >= _LEAST_OVERLAP else None,
-        )
-        for row in range(_BLOCKS)
-        for column in range(_BLOCKS)
+        Block(x, y, width / BLOCKS, height / BLOCKS, int(held[row, column]) if counts[row, column] else None)
+        for row, y in enumerate(edges[0][:-1].tolist())
+        for column, x in enumerate(edges[1][:-1].tolist())
     )
     return InlierMap(overlap.shape[1], overlap.shape[0], blocks, _outline(registration, factor))
 

@@ -12,14 +12,13 @@ from rrl_register.estimation.cross_validation import (
     cross_validation_residuals,
     cross_validation_rmse,
     fit_each,
-    fits_without,
     spatial_blocks,
     spatial_folds,
 )
 from rrl_register.estimation.displaced_models import DISPLACED_HOMOGRAPHIES
 from rrl_register.estimation.model_selection import FitAfter
 from rrl_register.estimation.ransac import Model
-from rrl_register.geometry.displacement import AnyFit, as_transform
+from rrl_register.geometry.displacement import AnyFit, Transform, as_transform
 from rrl_register.geometry.homography import fit_homographies, fit_homography
 from rrl_register.geometry.transforms import fit_affine, fit_translation, project, residuals, similarity
 
@@ -32,6 +31,15 @@ FITS: list[AnyFit] = [
     DISPLACED_HOMOGRAPHIES[3],
     FitAfter(similarity(1.1, 9), DISPLACED_HOMOGRAPHIES[0]),
 ]
+
+
+def fits_without(
+    fit: AnyFit, moving: np.ndarray, fixed: np.ndarray, weights: np.ndarray, parts: np.ndarray
+) -> dict[int, Transform | None]:
+    """The fit without each part, by part."""
+    names = np.unique(parts)
+    found = fit_each(fit, moving, fixed, np.where(parts == names[:, None], 0.0, weights))
+    return dict(zip(names.tolist(), found, strict=True))
 
 
 def noisy(n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -87,7 +87,6 @@ def _pair(entry: Mapping[str, Any], folder: Path) -> PairPaths:
 
 
 Bytes = NDArray[np.uint8]
-Labelled = tuple[Bytes, Bytes]
 
 FAMILY_KINDS = {"sar": Kind.SAR, "nir": Kind.IR, "lwir": Kind.IR, "swir": Kind.IR, "ir": Kind.IR}
 """Kinds of the moving images of a family; those of other families are detected."""
@@ -132,7 +131,7 @@ class FamilyPatches:
     def __len__(self) -> int:
         return len(self.visible)
 
-    def labelled(self, near: bool = False) -> Labelled:
+    def labelled(self, near: bool = False) -> tuple[Bytes, Bytes]:
         """Return the patches in the layout of the authors' release, matching pairs first.
 
         Args:
@@ -174,7 +173,10 @@ def cut_family(family: str, pairs: Sequence[PairPaths], config: CutConfig | None
     """
     config = config or CutConfig()
     rng = np.random.default_rng(config.seed)
-    support = config.support or _support(_read(pairs[0]))
+    support = config.support
+    if not support:
+        first = _read(pairs[0])
+        support = 2 * PATCH_SIZE if Kind.SAR in (first.fixed.kind, first.moving.kind) else PATCH_SIZE
     per_pair = max(1, config.per_family // 2 // len(pairs))
     cuts = [_cut_pair(pair, support, per_pair, config.near_miss, rng) for pair in pairs]
     points = np.concatenate([cut.points for cut in cuts])
@@ -196,10 +198,6 @@ def _read(pair: PairPaths) -> ImagePair:
     kind = FAMILY_KINDS.get(pair.family.lower(), Kind.AUTO)
     fixed_kind = Kind.AUTO if kind is Kind.AUTO else Kind.OPTICAL
     return read_pair(pair.fixed, pair.moving, ReadConfig(fixed_kind=fixed_kind, moving_kind=kind))
-
-
-def _support(read: ImagePair) -> int:
-    return 2 * PATCH_SIZE if Kind.SAR in (read.fixed.kind, read.moving.kind) else PATCH_SIZE
 
 
 def _cut_pair(pair: PairPaths, support: int, n: int, near_miss: float, rng: np.random.Generator) -> _Cut:
@@ -298,14 +296,10 @@ def save_family(folder: Path, patches: FamilyPatches, overwrite: bool = False) -
     scenes = np.tile(patches.scenes, 2)
     arrays = [array for near in _SETS.values() for array in (*patches.labelled(near), scenes)]
     for path, array in zip(paths, arrays, strict=True):
-        _save(path, array, overwrite)
+        with atomic_path(path, overwrite) as temporary:
+            np.save(temporary, array)
     return paths
 
 
 def _paths(folder: Path, family: str) -> list[Path]:
     return [folder / f"{family}{kind}_{part}.npy" for kind in _SETS for part in _PARTS]
-
-
-def _save(path: Path, array: NDArray[Any], overwrite: bool) -> None:
-    with atomic_path(path, overwrite) as temporary:
-        np.save(temporary, array)

@@ -1,8 +1,9 @@
-"""Sets of patch pairs on disk, in the layout of the RRL-Net authors' release."""
+"""Sets of patch pairs on disk, in the layout of the RRL-Net authors' release, and the scores of patch pairs."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,11 @@ from numpy.typing import NDArray
 from rrl_register.config import Kind
 from rrl_register.errors import InputError
 from rrl_register.geometry.arrays import Flags, Patches
-from rrl_register.nn.patches import PATCH_SIZE
+from rrl_register.nn.inference.torch_backend import Scorer
+from rrl_register.nn.patches import PATCH_SIZE, Spectrum
 from rrl_register.raster.stretch import compress_amplitudes
+from rrl_register.training.evaluation.figures import Scores
+from rrl_register.training.evaluation.pair_patches import FamilyPatches
 
 _SAR_NAME = re.compile(r"(?:^|[^a-z0-9])(?:sar\d*|s1|sentinel1|vv|vh|hh|hv|sigma0|gamma0)(?:[^a-z0-9]|$)")
 _LINEAR_SKEW = 0.5
@@ -193,3 +197,71 @@ def _skewness(values: NDArray[Any]) -> float:
     away = values - values.mean(dtype=np.float64)
     spread = float(away.std())
     return float((away**3).mean()) / spread**3 if spread > 0 else 0.0
+
+
+_PAIRS_AT_A_TIME = 2048
+"""Batch that bounds the memory to 64 MiB of patches."""
+
+
+def score_patch_set(patches: PatchSet, scorer: Scorer, progress: Callable[[int], object] | None = None) -> Scores:
+    """Score every pair of a set.
+
+    Args:
+        patches: The set.
+        scorer: The network.
+        progress: Called with the number of pairs of each scored batch.
+
+    Raises:
+        InputError: The patches lie outside [0, 1], or the network returns NaN.
+    """
+    network, descriptor = np.empty(len(patches), np.float32), np.empty(len(patches), np.float32)
+    for start in range(0, len(patches), _PAIRS_AT_A_TIME):
+        rows = slice(start, min(start + _PAIRS_AT_A_TIME, len(patches)))
+        visible, other = patches.patches(rows)
+        row = np.arange(len(visible))
+        network[rows] = scorer.score(visible, other, row, row)
+        descriptor[rows] = cosines(scorer, visible, other, row, row)
+        if progress:
+            progress(len(visible))
+    return _checked(Scores(patches.labels, network, descriptor, patches.scenes), scorer)
+
+
+def score_family(patches: FamilyPatches, scorer: Scorer) -> tuple[Scores, Scores]:
+    """Score the patches of a family of image pairs, each matching pair once.
+
+    Returns:
+        Scores with negatives from other places, and with near misses.
+
+    Raises:
+        InputError: The network returns NaN.
+    """
+    n = len(patches)
+    row = np.arange(n)
+    left, right = np.tile(row, 3), np.concatenate([row, patches.elsewhere, row + n])
+    visible = _as_floats(patches.visible[:, None], patches.family)
+    other = _as_floats(np.concatenate([patches.other, patches.near])[:, None], patches.family)
+    network = scorer.score(visible, other, left, right).reshape(3, n)
+    descriptor = cosines(scorer, visible, other, left, right).reshape(3, n)
+    labels, scenes = np.repeat([True, False], n), np.tile(patches.scenes, 2)
+    random, near = (
+        Scores(labels, network[[0, wrong]].ravel(), descriptor[[0, wrong]].ravel(), scenes) for wrong in (1, 2)
+    )
+    return _checked(random, scorer), _checked(near, scorer)
+
+
+def cosines(
+    scorer: Scorer, visible: Patches, other: Patches, left: NDArray[np.int64], right: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """Compute the cosines (P,) of the descriptors of pairs; arguments as for ``Scorer.score``."""
+    one, two = scorer.describe(visible, Spectrum.VISIBLE), scorer.describe(other, Spectrum.OTHER)
+    return np.asarray(np.einsum("ij,ij->i", one[left], two[right]))
+
+
+def _checked(scores: Scores, scorer: Scorer) -> Scores:
+    wrong = int((~np.isfinite(scores.network) | ~np.isfinite(scores.descriptor)).sum())
+    if wrong:
+        raise InputError(
+            f"the weights {scorer.name} return no number for {wrong} of {len(scores.labels)} pairs; needed a "
+            "probability for each: try other weights, or --device cpu"
+        )
+    return scores

@@ -10,22 +10,16 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
 from rrl_register.config import Kind
 from rrl_register.errors import InputError, UsageError
 from rrl_register.nn.inference.torch_backend import Scorer
 from rrl_register.training.evaluation.figures import SET_MEANS, Row, figures, mean_figures, provenance, text_table
-from rrl_register.training.evaluation.patch_set import load_patch_set
-from rrl_register.training.evaluation.scoring import score_patch_set
+from rrl_register.training.evaluation.patch_set import load_patch_set, score_patch_set
 
-if TYPE_CHECKING:
-    from rrl_register.training.config import TrainingConfig
-
-WEIGHTS = "weights.safetensors"
-"""Name of the exported weights in the folder of a training."""
 PAPER = {
     "field": 2.16,
     "forest": 0.04,
@@ -40,8 +34,7 @@ PAPER = {
 PAPER_MEAN = 0.76
 
 
-@dataclass(frozen=True)
-class SceneFiles:
+class SceneFiles(NamedTuple):
     """One scene on disk."""
 
     name: str
@@ -49,8 +42,7 @@ class SceneFiles:
     labels: Path
 
 
-@dataclass(frozen=True)
-class Trained:
+class Trained(NamedTuple):
     """Weights of a training; ``finished`` is false if it ran out of time."""
 
     weights: Path
@@ -109,26 +101,21 @@ def train_on(scene: SceneFiles, output: Path, recipe: Path | None = None, second
         InputError: Recipe or data cannot be read.
     """
     from rrl_register.nn.weights import write_weights
+    from rrl_register.training.config import TrainingConfig, load_training_config
+    from rrl_register.training.datasets import PatchArrays
     from rrl_register.training.export import source_weights
     from rrl_register.training.loop import CHECKPOINT, train
 
-    best = train(training_config(scene, output, recipe), seconds)
-    weights = output / WEIGHTS
-    write_weights(weights, source_weights(best or output / CHECKPOINT, new_name=f"vis-nir-{scene.name}"))
-    return Trained(weights, best is not None)
-
-
-def training_config(scene: SceneFiles, output: Path, recipe: Path | None = None) -> TrainingConfig:
-    """Make the settings of a training on one scene; see ``train_on``."""
-    from rrl_register.training.config import TrainingConfig, load_training_config
-    from rrl_register.training.datasets import PatchArrays
-
     data = (PatchArrays(images=scene.images, labels=scene.labels, family="nir"),)
     if recipe is None:
-        return TrainingConfig(data=data, output=output)
-    config = load_training_config(recipe, data=data, output=str(output))
-    # The recipe's selection among its own data does not apply here.
-    return replace(config, families=(), group_weights={})
+        config = TrainingConfig(data=data, output=output)
+    else:  # without the recipe's selection among its own data
+        loaded = load_training_config(recipe, data=data, output=str(output))
+        config = replace(loaded, families=(), group_weights={})
+    best = train(config, seconds)
+    weights = output / "weights.safetensors"
+    write_weights(weights, source_weights(best or output / CHECKPOINT, new_name=f"vis-nir-{scene.name}"))
+    return Trained(weights, best is not None)
 
 
 def evaluate_scenes(scenes: Sequence[SceneFiles], scorer: Scorer, done: Callable[[Row], object] | None = None) -> Row:

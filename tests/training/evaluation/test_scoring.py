@@ -18,7 +18,7 @@ from rrl_register.nn import precision
 from rrl_register.nn.inference.torch_backend import Scorer
 from rrl_register.nn.patches import Spectrum
 from rrl_register.nn.rrlnet import RRLNet
-from rrl_register.training.evaluation import scoring
+from rrl_register.training.evaluation import patch_set as scoring
 from rrl_register.training.evaluation.figures import (
     Scores,
     families_result,
@@ -32,8 +32,7 @@ from rrl_register.training.evaluation.figures import (
     text_table,
 )
 from rrl_register.training.evaluation.pair_patches import FamilyPatches
-from rrl_register.training.evaluation.patch_set import PatchSet
-from rrl_register.training.evaluation.scoring import score_family, score_patch_set
+from rrl_register.training.evaluation.patch_set import PatchSet, score_family, score_patch_set
 from rrl_register.training.metrics import auc, fpr95
 
 torch.set_num_threads(1)
@@ -161,7 +160,7 @@ def test_a_table_without_rows_is_its_header() -> None:
 
 
 def test_nothing_here_needs_a_raster_library(tmp_path: Path) -> None:
-    modules = ("patch_set", "pair_patches", "scoring", "figures", "plot", "vis_nir")
+    modules = ("patch_set", "pair_patches", "figures", "vis_nir")
     code = "\n".join(f"import rrl_register.training.evaluation.{name}" for name in modules)
     check = f"{code}\nimport sys\nprint([m for m in ('rasterio', 'matplotlib') if m in sys.modules])"
     result = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True, cwd=tmp_path)
