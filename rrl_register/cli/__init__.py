@@ -6,20 +6,15 @@ from difflib import get_close_matches
 from pathlib import Path
 
 import click
-from click.shell_completion import CompletionItem
+from click.shell_completion import CompletionItem, get_completion_class
 
-from rrl_register.cli.apply import apply
 from rrl_register.cli.batch import batch
 from rrl_register.cli.command import CONTEXT, OneLineErrors
-from rrl_register.cli.completion import completion
 from rrl_register.cli.evaluate import evaluate
-from rrl_register.cli.export import export
+from rrl_register.cli.from_result import apply, report, tie_points
 from rrl_register.cli.info import info
-from rrl_register.cli.refit import refit
-from rrl_register.cli.register import register
-from rrl_register.cli.report import report
-from rrl_register.cli.tie_points import tie_points
-from rrl_register.cli.train import train
+from rrl_register.cli.network import export, train
+from rrl_register.cli.register import refit, register
 from rrl_register.config import __version__
 
 DEFAULT_COMMAND = "register"
@@ -52,6 +47,24 @@ class CommandGroup(OneLineErrors, click.Group):
         close = get_close_matches(word.lower(), self.commands, n=1, cutoff=0.75)
         if close and word.isidentifier() and not Path(word).exists() and not ctx.resilient_parsing:
             raise click.UsageError(f"No command or file {word!r} exists. Did you mean {close[0]!r}?", ctx)
+
+
+@click.command(no_args_is_help=True, short_help="Print the script for shell completion.")
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.pass_context
+def completion(ctx: click.Context, /, shell: str) -> None:
+    """Print a script that lets SHELL complete commands, options, their values and file names.
+
+    For bash and zsh add this line to ~/.bashrc or ~/.zshrc:
+
+        eval "$(rrl-register completion bash)"
+
+    For fish: rrl-register completion fish > ~/.config/fish/completions/rrl-register.fish
+    """
+    completer = get_completion_class(shell)
+    if completer is None:
+        raise click.UsageError(f"This version of click has no completion for {shell}; try another shell")
+    click.echo(completer(ctx.find_root().command, {}, "rrl-register", "_RRL_REGISTER_COMPLETE").source())
 
 
 @click.group(

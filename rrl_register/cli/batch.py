@@ -12,6 +12,7 @@ import click
 from rrl_register.cli.command import (
     INTERRUPTED,
     RegistrationCommand,
+    collect,
     config_options,
     overwrite_option,
     require_file,
@@ -58,38 +59,22 @@ _IDS_SHOWN = 5
 @config_options("read", "match", "estimate", "warp", "resources")
 @verbosity_options
 @click.pass_context
-def batch(
-    ctx: click.Context,
-    /,
-    manifest: Path | None,
-    output: Path,
-    fixed: str | None,
-    moving: str | None,
-    fixed_asset: str | None,
-    moving_asset: str | None,
-    workers: int,
-    scheduler: str | None,
-    resume: bool,
-    retry_failed: bool,
-    report: bool,
-    overwrite: bool,
-    **values: Any,
-) -> None:
+def batch(ctx: click.Context, /, output: Path, report: bool, **values: Any) -> None:
     """Register every scene of MANIFEST, a CSV file with the columns id, fixed and moving, JSON lines, or STAC items.
 
     Further columns are options of 'register' without dashes, such as moving-kind; they take precedence over the options
     given here. Paths are relative to the manifest. Instead of MANIFEST: --fixed 'optical/{id}.tif' --moving
     'sar/{id}.tif'. DIR gets ID.tif and ID.json of each scene, and summary.json. The path of summary.json is printed.
     """
-    scenes = _scenes(Sources(manifest, fixed, moving, fixed_asset, moving_asset), build_config(values))
+    scenes = _scenes(collect(Sources, values), build_config(values))
     from rrl_register.batch.outcome import SUMMARY_FILE
     from rrl_register.batch.running import run_batch
 
-    config = BatchConfig(workers, resume, retry_failed, overwrite, scheduler)
+    config = collect(BatchConfig, values)
     try:
         with progress_bar(len(scenes.scenes)) as bar:
             summary = run_batch(scenes, output, config, watch=_watch(bar, every_scene=verbosity() > 0))
-        page = _write_report(summary, workers) if report else None
+        page = _write_report(summary, config.workers) if report else None
     except KeyboardInterrupt:
         click.echo(f"Interrupted; finished scenes are kept in {output}; continue with --resume.", err=True)
         ctx.exit(INTERRUPTED)

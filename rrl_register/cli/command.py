@@ -6,16 +6,22 @@ import copy
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import fields
 from itertools import combinations
 from pathlib import Path
 from textwrap import TextWrapper
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
 from rrl_register.config.option_types import FILE
-from rrl_register.config.options import CONFIG_OPTIONS, build_config
+from rrl_register.config.options import CONFIG_OPTIONS, Decorated, build_config
 from rrl_register.errors import RegistrationError, UsageError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Collected = TypeVar("Collected", bound="DataclassInstance")
 
 
 def require_file(path: Path | None) -> None:
@@ -61,9 +67,6 @@ def _same(one: Path, other: Path) -> bool:
     return one.resolve() == other.resolve() or (one.exists() and other.exists() and one.samefile(other))
 
 
-Decorated = TypeVar("Decorated", bound=Callable[..., Any])
-
-
 def config_options(*names: str) -> Callable[[Decorated], Decorated]:
     """Add options of the configuration to a command, in the order of declaration.
 
@@ -81,9 +84,12 @@ def config_options(*names: str) -> Callable[[Decorated], Decorated]:
     return decorate
 
 
-def overwrite_option(function: Decorated) -> Decorated:
-    """Add ``--overwrite``."""
-    return click.option("--overwrite", is_flag=True, help="Replace existing outputs.")(function)
+overwrite_option = click.option("--overwrite", is_flag=True, help="Replace existing outputs.")
+
+
+def collect(kind: type[Collected], values: Mapping[str, Any]) -> Collected:
+    """Build a dataclass from those of click's values that have the names of its fields."""
+    return kind(**{item.name: values[item.name] for item in fields(kind) if item.name in values})
 
 
 def verbosity_options(function: Decorated) -> Decorated:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from rrl_register.nn.inference.torch_backend import Scorer
     from rrl_register.training.evaluation.figures import Scores
 
-Decorated = TypeVar("Decorated", bound=Callable[..., Any])
-
 SHIPPED = "shipped"
 _FILES_ONLY = {"scenes": "--scenes", "other_kind": "--other-kind"}
 _PAIRS_ONLY = {
@@ -37,12 +35,7 @@ _PAIRS_ONLY = {
     "save_patches": "--save-patches",
     "families": "--families",
 }
-
-
-def json_option(function: Decorated) -> Decorated:
-    """Add ``--json``."""
-    option = click.option("--json", "result", type=FILE, metavar="OUT", help="Also write the figures to this file.")
-    return option(function)
+json_option = click.option("--json", "result", type=FILE, metavar="OUT", help="Also write the figures to this file.")
 
 
 @click.group(no_args_is_help=True, short_help="Measure the network on patches.")
@@ -118,11 +111,7 @@ def patches(ctx: click.Context, /, images: Path | None, labels: Path | None, pai
 @evaluate.command("vis-nir", no_args_is_help=True)
 @click.argument("folder", type=FILE)
 @click.option(
-    "--train",
-    "train_scene",
-    default="country",
-    show_default=True,
-    help="Scene for training, which is not tested.",
+    "--train", "train_scene", default="country", show_default=True, help="Scene for training, which is not tested."
 )
 @click.option("--config", "recipe", type=FILE, metavar="RECIPE.yaml", help="Settings of the training, as for 'train'.")
 @click.option("--output", type=FILE, metavar="DIR", help="Folder of the training; the next call continues it.")

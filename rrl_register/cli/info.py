@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,10 +60,19 @@ def info(fixed: Path, moving: Path | None, as_json: bool, **values: Any) -> None
 
 def plan_lines(plan: Plan) -> list[Block]:
     """Lay out a plan: headings, with named lines under each."""
+    together = [
+        ("resolution", f"a moving pixel is {plan.ratio:.3g} fixed px wide"),
+        ("overlap", _overlap_text(plan)),
+        ("search", _search_text(plan)),
+        ("points", f"up to {plan.n_keypoints} in each image; a patch covers {plan.support_px} px of ground"),
+        ("model", plan.model),
+        ("network", f"{plan.weights} on {plan.device}"),
+        ("time", f"about {plan.seconds:.0f} s on this machine; several times that before a failure"),
+    ]
     return [
         (f"FIXED   {plan.fixed.info.path}", image_lines(plan.fixed)),
         (f"MOVING  {plan.moving.info.path}", image_lines(plan.moving)),
-        ("TOGETHER", list(_common_lines(plan))),
+        ("TOGETHER", together),
     ]
 
 
@@ -85,16 +93,6 @@ def image_lines(image: ImagePlan) -> list[Line]:
         ("kind", f"{image.kind} ({image.why})"),
         ("matched at", f"{width} x {height} px, {reduced}"),
     ]
-
-
-def _common_lines(plan: Plan) -> Iterator[Line]:
-    yield "resolution", f"a moving pixel is {plan.ratio:.3g} fixed px wide"
-    yield "overlap", _overlap_text(plan)
-    yield "search", _search_text(plan)
-    yield "points", f"up to {plan.n_keypoints} in each image; a patch covers {plan.support_px} px of ground"
-    yield "model", plan.model
-    yield "network", f"{plan.weights} on {plan.device}"
-    yield "time", f"about {plan.seconds:.0f} s on this machine; several times that before a failure"
 
 
 def _grid_text(grid: Grid) -> str:

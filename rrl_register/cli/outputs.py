@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,20 +12,21 @@ from rrl_register.cli.command import require_outputs
 from rrl_register.cli.progress import stages
 from rrl_register.config import RegisterConfig
 from rrl_register.config.option_types import FILE
+from rrl_register.config.options import Decorated
 from rrl_register.errors import NotRegisteredError, UsageError
 from rrl_register.exchange.formats import point_format, write_points
 
 if TYPE_CHECKING:
     from rrl_register.exchange.registration import Registration
 
-Decorated = TypeVar("Decorated", bound=Callable[..., Any])
-
 POINT_SUFFIXES = ".geojson, .csv, .points (QGIS), .gpkg or .gcp (GDAL)"
 
 
 def raster_options(function: Decorated) -> Decorated:
     """Add ``-o`` and ``--json``."""
-    raster = click.option("-o", "--output", type=FILE, help="Write MOVING, aligned with FIXED, to this GeoTIFF.")
+    raster = click.option(
+        "-o", "--output", "raster", type=FILE, help="Write MOVING, aligned with FIXED, to this GeoTIFF."
+    )
     result = click.option(
         "--json",
         "result",

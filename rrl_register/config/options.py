@@ -225,11 +225,7 @@ CONFIG_OPTIONS = (
     ConfigOption("--min-score", "match.min_score", "Lowest match probability of a tie point.", click.FloatRange(0, 1)),
     _choice("--device", "match", Device, "Device of the network; 'auto' uses a GPU if there is one.", frequent=True),
     ConfigOption(
-        "--weights",
-        "match.weights",
-        "Weights of the network (.safetensors).",
-        types.FILE,
-        default_text="those shipped",
+        "--weights", "match.weights", "Weights of the network (.safetensors).", types.FILE, default_text="those shipped"
     ),
     _choice(
         "--model",

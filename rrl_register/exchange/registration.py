@@ -255,12 +255,7 @@ FIELDS = tuple(item.name for item in fields(Registration) if item.name != "inlie
 
 
 def apply_transform(
-    registration: Registration,
-    image: Path,
-    output: Path,
-    config: WarpConfig | None = None,
-    *,
-    overwrite: bool = False,
+    registration: Registration, image: Path, output: Path, config: WarpConfig | None = None, *, overwrite: bool = False
 ) -> None:
     """Warp a file with a known transform, onto the fixed grid or the grid of ``config``.
 
