@@ -282,7 +282,7 @@ def test_the_command_writes_the_format_asked_for_without_a_warning(
         ([], 2, "--output"),
         (["-o", "{tmp}/a.bin"], 2, "--format"),
         (["-o", "{tmp}/a.pt", "--format", "tflite"], 2, "tflite"),
-        (["-o", "{tmp}/a.pt", "--weights", "{tmp}/none.pt"], 2, "no file"),
+        (["-o", "{tmp}/a.pt", "--weights", "{tmp}/none.pt"], 2, "none.pt does not exist"),
         (["-o", "{tmp}/no/folder/a.pt"], 2, "does not exist"),
         (["-o", "{tmp}/there.safetensors"], 5, "--overwrite"),
         (["-o", "{tmp}/there.safetensors", "--weights", "{tmp}/there.safetensors", "--overwrite"], 2, "the input"),
