@@ -24,7 +24,7 @@ from rrl_register.errors import UsageError
 
 if TYPE_CHECKING:
     from rrl_register.nn.inference.torch_backend import Scorer
-    from rrl_register.training.evaluation.figures import Scores
+    from rrl_register.training.evaluation.patch_set import Scores
 
 SHIPPED = "shipped"
 _FILES_ONLY = {"scenes": "--scenes", "other_kind": "--other-kind"}

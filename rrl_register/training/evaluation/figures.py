@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,6 @@ from numpy.typing import NDArray
 
 from rrl_register.config import __version__
 from rrl_register.errors import UsageError
-from rrl_register.geometry.arrays import Flags
 from rrl_register.raster.writer import atomic_path
 from rrl_register.training.metrics import RECALL, auc, fpr95, roc_curve
 
@@ -22,34 +20,12 @@ if TYPE_CHECKING:
 
     from rrl_register.nn.inference.torch_backend import Scorer
     from rrl_register.training.evaluation.pair_patches import FamilyPatches
-    from rrl_register.training.evaluation.patch_set import PatchSet
+    from rrl_register.training.evaluation.patch_set import PatchSet, Scores
 
 
 Row = dict[str, Any]
 
 _DIGITS = 4
-
-
-@dataclass(frozen=True)
-class Scores:
-    """Scores of ``N`` pairs.
-
-    Attributes:
-        labels: (N,) bool, true for matching pairs.
-        network: (N,) the network's probabilities.
-        descriptor: (N,) cosines of the descriptors.
-        scenes: (N,) name of the scene of each pair; None if unknown.
-    """
-
-    labels: Flags
-    network: NDArray[np.float32]
-    descriptor: NDArray[np.float32]
-    scenes: NDArray[np.str_] | None = None
-
-    def subset(self, chosen: Flags) -> Scores:
-        """Select pairs by a mask (N,)."""
-        scenes = None if self.scenes is None else self.scenes[chosen]
-        return Scores(self.labels[chosen], self.network[chosen], self.descriptor[chosen], scenes)
 
 
 def figures(scores: Scores) -> Row:

@@ -17,7 +17,6 @@ from rrl_register.geometry.arrays import Flags, Patches
 from rrl_register.nn.inference.torch_backend import Scorer
 from rrl_register.nn.patches import PATCH_SIZE, Spectrum
 from rrl_register.raster.stretch import compress_amplitudes
-from rrl_register.training.evaluation.figures import Scores
 from rrl_register.training.evaluation.pair_patches import FamilyPatches
 
 _SAR_NAME = re.compile(r"(?:^|[^a-z0-9])(?:sar\d*|s1|sentinel1|vv|vh|hh|hv|sigma0|gamma0)(?:[^a-z0-9]|$)")
@@ -201,6 +200,28 @@ def _skewness(values: NDArray[Any]) -> float:
 
 _PAIRS_AT_A_TIME = 2048
 """Batch that bounds the memory to 64 MiB of patches."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores of ``N`` pairs.
+
+    Attributes:
+        labels: (N,) bool, true for matching pairs.
+        network: (N,) the network's probabilities.
+        descriptor: (N,) cosines of the descriptors.
+        scenes: (N,) name of the scene of each pair; None if unknown.
+    """
+
+    labels: Flags
+    network: NDArray[np.float32]
+    descriptor: NDArray[np.float32]
+    scenes: NDArray[np.str_] | None = None
+
+    def subset(self, chosen: Flags) -> Scores:
+        """Select pairs by a mask (N,)."""
+        scenes = None if self.scenes is None else self.scenes[chosen]
+        return Scores(self.labels[chosen], self.network[chosen], self.descriptor[chosen], scenes)
 
 
 def score_patch_set(patches: PatchSet, scorer: Scorer, progress: Callable[[int], object] | None = None) -> Scores:

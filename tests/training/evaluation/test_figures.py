@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from rrl_register.errors import OutputExistsError, UsageError
 from rrl_register.training.evaluation import figures as results
 from rrl_register.training.evaluation.figures import (
-    Scores,
     check_plot,
     draw_roc,
     families_table,
@@ -23,6 +22,7 @@ from rrl_register.training.evaluation.figures import (
     scene_rows,
     set_table,
 )
+from rrl_register.training.evaluation.patch_set import Scores
 from rrl_register.training.evaluation.vis_nir import PAPER, PAPER_MEAN, scenes_table
 
 SEEDS = st.integers(0, 10_000)

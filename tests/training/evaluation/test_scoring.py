@@ -20,7 +20,6 @@ from rrl_register.nn.patches import Spectrum
 from rrl_register.nn.rrlnet import RRLNet
 from rrl_register.training.evaluation import patch_set as scoring
 from rrl_register.training.evaluation.figures import (
-    Scores,
     families_result,
     families_table,
     family_result,
@@ -32,7 +31,7 @@ from rrl_register.training.evaluation.figures import (
     text_table,
 )
 from rrl_register.training.evaluation.pair_patches import FamilyPatches
-from rrl_register.training.evaluation.patch_set import PatchSet, score_family, score_patch_set
+from rrl_register.training.evaluation.patch_set import PatchSet, Scores, score_family, score_patch_set
 from rrl_register.training.metrics import auc, fpr95
 
 torch.set_num_threads(1)
