@@ -18,7 +18,7 @@ PYTHON ?= $(shell for candidate in python3 python3.13 python3.12 python3.11 pyth
 	done)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup browser gdal demo pictures docs test lint types clean
+.PHONY: help setup browser gdal strace demo pictures docs test lint types clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 10
@@ -41,6 +41,12 @@ gdal:  ## install the GDAL programs that tests of the docs use, where apt can an
 	if test "$$(id -u)" = 0 && command -v apt-get >/dev/null; then \
 		apt-get update -qq && apt-get install -qq -y --no-install-recommends gdal-bin >/dev/null; fi \
 		|| echo "GDAL's programs could not be installed: the tests that run them will be skipped" >&2
+
+strace:  ## install the tracer that a test of files and sockets uses, where apt can and it is missing
+	@command -v strace >/dev/null && exit 0; \
+	if test "$$(id -u)" = 0 && command -v apt-get >/dev/null; then \
+		apt-get update -qq && apt-get install -qq -y --no-install-recommends strace >/dev/null; fi \
+		|| echo "strace could not be installed: the test that traces a registration will be skipped" >&2
 
 demo: setup  ## register the real sample pair in data/, compare with the truth
 	@mkdir -p $(DEMO)

@@ -6,6 +6,7 @@ does not load PyTorch.
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +45,10 @@ __all__ = [
     "RegistrationError", "Resampling", "ResourceConfig", "WarpConfig", "__version__", "align_stack", "apply_transform",
     "iter_patches", "read_registration", "register",
 ]  # fmt: skip
+
+# Read when ONNX Runtime and PROJ are loaded: neither may use the network.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+os.environ.setdefault("PROJ_NETWORK", "OFF")
 
 _HOMES = {
     "AlignedStack": "fusion.aligned_stack",

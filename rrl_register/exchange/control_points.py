@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 from rasterio.crs import CRS
-from rasterio.errors import CRSError
 
 from rrl_register.errors import InputError
 from rrl_register.exchange.ground import MAP_DIGITS, from_gdal, from_map, to_gdal, to_map
 from rrl_register.exchange.table import Grids, PointTable
+from rrl_register.raster.crs import crs_from_text
 from rrl_register.raster.grid import crs_text
 
 _NUMBER = r"([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)"
@@ -86,9 +86,9 @@ def _crs(line: str) -> CRS | None:
     if not text:
         return None
     try:
-        return CRS.from_user_input(text)
-    except CRSError as error:
-        raise InputError(f"line 1: the CRS is invalid ({error}); use WKT or a code such as EPSG:32633") from error
+        return crs_from_text(text)
+    except InputError as error:
+        raise InputError(f"line 1: {error}") from error
 
 
 def _numbers(line: str, number: int) -> list[float]:

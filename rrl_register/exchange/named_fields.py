@@ -17,12 +17,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from rasterio.crs import CRS
 
 from rrl_register.errors import InputError
 from rrl_register.exchange.ground import MAP_DIGITS, from_gdal, from_lon_lat, from_map, to_gdal, to_lon_lat, to_map
 from rrl_register.exchange.table import Grids, PointTable
 from rrl_register.geometry.arrays import Points
+from rrl_register.raster.crs import crs_from_text
 from rrl_register.raster.grid import crs_text
 
 _ON = {"1": True, "true": True, "yes": True, "": True, "0": False, "false": False, "no": False}
@@ -266,7 +266,7 @@ def read_geopackage(path: Path, grids: Grids) -> PointTable:
         raise InputError(f"{error}; choose a file with a layer of points") from error
     names = meta["fields"].tolist()
     records = [dict(zip(names, row, strict=True)) for row in zip(*(column.tolist() for column in values), strict=True)]
-    crs = CRS.from_user_input(meta["crs"]) if meta["crs"] else None
+    crs = crs_from_text(meta["crs"]) if meta["crs"] else None
     return table_of(records, from_map(grids.fixed, [_point(shape) for shape in geometry], crs))
 
 

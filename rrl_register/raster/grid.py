@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 from affine import Affine
 from rasterio.crs import CRS
-from rasterio.errors import CRSError
 from rasterio.io import DatasetReader
 from rasterio.warp import transform as reproject_xy
 
@@ -22,6 +21,7 @@ from rrl_register.errors import InputError, NotRegisteredError
 from rrl_register.geometry.arrays import Matrix, Points
 from rrl_register.geometry.homography import fit_homography
 from rrl_register.geometry.transforms import fit_affine, project
+from rrl_register.raster.crs import crs_from_text
 
 _EARTH_RADIUS_M = 6_371_008.8
 _LATTICE = 17
@@ -147,10 +147,10 @@ class Grid:
             InputError: A field is missing or cannot be understood.
         """
         try:
-            crs = None if data.get("crs") is None else CRS.from_user_input(data["crs"])
+            crs = None if data.get("crs") is None else crs_from_text(data["crs"])
             transform = None if data.get("transform") is None else Affine(*map(float, data["transform"]))
             grid = cls(int(data["width"]), int(data["height"]), crs, transform)
-        except (KeyError, TypeError, ValueError, CRSError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise InputError(
                 f"Cannot read a pixel grid ({error!r}); it needs width, height, crs and six numbers of transform; "
                 "try a result file written by this program"

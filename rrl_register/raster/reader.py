@@ -25,6 +25,8 @@ from rrl_register.raster.region import Region, alpha_bands, is_lossy, read_avera
 
 _VIRTUAL = "/vsi"
 _ARCHIVES = re.compile(r"^(/vsi(?:zip|gzip|tar|7z|rar)/)(?=[^/{])(.+)$")
+_NOWHERE = "127.0.0.1:9"
+"""A proxy that does not exist: a request ends there, before a name is looked up."""
 _SCHEME = re.compile(r"(https?|ftp|s3|gs):/(?!/)")
 
 
@@ -58,6 +60,7 @@ def _leads_to_file(path: Path) -> bool:
     return any(part.is_file() for part in (path, *path.parents))
 
 
+_OFFLINE = {"CPL_VSIL_CURL_ALLOWED_FILENAME": "none", "GDAL_HTTP_PROXY": _NOWHERE, "GDAL_HTTPS_PROXY": _NOWHERE}
 _opening = threading.Lock()
 """Python's filters of warnings belong to the process: one thread at a time changes and restores them."""
 _SPARSE_STEP = 16
@@ -121,6 +124,14 @@ def open_quietly(name: Path | str) -> DatasetReader:
         return rasterio.open(name)
 
 
+def gdal_offline(path: Path) -> rasterio.Env:
+    """Return an environment in which GDAL asks no server, unless the path is one of its own names.
+
+    A file can name addresses: as a source of a VRT, or as a description of a web service.
+    """
+    return rasterio.Env(**({} if is_virtual(path) else _OFFLINE))
+
+
 @contextmanager
 def open_dataset(path: Path) -> Iterator[DatasetReader]:
     """Open a raster, or raise an error of one line.
@@ -129,7 +140,7 @@ def open_dataset(path: Path) -> Iterator[DatasetReader]:
         InputError: The file is missing, no image, damaged, or holds no band, or reading fails within the block.
     """
     try:
-        with open_quietly(gdal_name(path)) as dataset:
+        with gdal_offline(path), open_quietly(gdal_name(path)) as dataset:
             if dataset.count == 0:
                 parts = dataset.subdatasets
                 hint = f"try one of its {len(parts)} parts, such as {parts[0]}" if parts else "try another file"

@@ -9,14 +9,13 @@ from types import TracebackType
 from typing import Any, Protocol
 
 import numpy as np
-import rasterio
 from rasterio.enums import ColorInterp
 from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
 
 from rrl_register.geometry.arrays import Array, Mask
 from rrl_register.geometry.window import Box
-from rrl_register.raster.reader import open_dataset, open_quietly, unreadable
+from rrl_register.raster.reader import gdal_offline, open_dataset, open_quietly, unreadable
 from rrl_register.raster.region import alpha_bands, is_complete, valid_in_band
 
 
@@ -101,7 +100,7 @@ class FileSource:
             InputError: The file cannot be read.
         """
         try:
-            with rasterio.Env():  # so that GDAL raises its errors in every thread and does not print them
+            with gdal_offline(self._path):  # so that GDAL raises its errors in every thread and does not print them
                 dataset = self._reader()
                 values = dataset.read(band + 1, window=box.window())
                 mask = None if self._complete[band] else dataset.read_masks(band + 1, window=box.window()) > 0

@@ -18,6 +18,7 @@ from rrl_register.geometry.arrays import Indices, Patches
 from rrl_register.nn.patches import PATCH_SIZE, Spectrum
 from rrl_register.parallel import usable_cores
 
+onnxruntime.disable_telemetry_events()  # if it was imported before this package
 SHIPPED = files("rrl_register") / "nn" / "weights"
 """Not found by the name of the package that it lies in, which would load PyTorch."""
 INTEGERS = "rrlnet_int8.onnx"
