@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import glob
-import json
+import io
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from rrl_register.config import RegisterConfig
+from rrl_register.config.files import parse_json, read_text
 from rrl_register.config.options import CONFIG_OPTIONS, as_text, build_config, nearest
 from rrl_register.errors import InputError, UsageError
 
@@ -140,9 +141,9 @@ def _matches(pattern: str) -> Iterator[tuple[str, Path]]:
 def _read_rows(path: Path) -> list[tuple[str, Row]]:
     """Return the line and the non-empty cells of each row; the empty name holds a problem of the whole row."""
     try:
-        with path.open(encoding="utf-8-sig", newline="") as lines:
-            read = _json_rows if path.suffix.lower() in _JSON_LINES else _csv_rows
-            return [(f"line {number}", row) for number, row in read(lines)]
+        lines = io.StringIO(read_text(path), newline="")
+        read = _json_rows if path.suffix.lower() in _JSON_LINES else _csv_rows
+        return [(f"line {number}", row) for number, row in read(lines)]
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from error
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -175,7 +176,7 @@ def _json_rows(lines: Iterable[str]) -> Iterator[tuple[int, Row]]:
         if not line.strip():
             continue
         try:
-            values = json.loads(line)
+            values = parse_json(line)
             yield number, {name: as_text(name, value) for name, value in values.items() if value not in (None, "")}
         except (ValueError, AttributeError, UsageError) as error:
             yield number, {"": f"no JSON object of texts, numbers and lists ({error})"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 from rrl_register.batch.manifest import BatchItem, Manifest, refuse
 from rrl_register.config import RegisterConfig
+from rrl_register.config.files import parse_json, read_text
 from rrl_register.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def _read_items(path: Path) -> list[Item]:
             "STAC items need pystac, which is not installed; try: pip install 'rrl-register[stac]'"
         ) from error
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(read_text(path))
         if not (isinstance(content, dict) and pystac.ItemCollection.is_item_collection(content)):
             raise InputError(
                 f"{path} is no STAC item collection but {_kind(content)}; write the items of a search into one "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import errno
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
+from rrl_register.config.files import is_special
 from rrl_register.config.option_types import FILE
 from rrl_register.config.options import CONFIG_OPTIONS, Decorated, build_config
 from rrl_register.errors import RegistrationError, UsageError
@@ -32,6 +34,8 @@ def require_file(path: Path | None) -> None:
     """
     if path and not path.exists() and not str(path).startswith("/vsi"):
         raise UsageError(f"File {path} does not exist; check the path")
+    if path and is_special(path):
+        raise UsageError(f"{path} is a device or a pipe; name a file")
 
 
 def require_two_images(fixed: Path, moving: Path) -> None:
@@ -132,6 +136,8 @@ def refuse_irrelevant_options(ctx: click.Context, irrelevant: dict[str, str], wh
 INTERRUPTED = 130
 """Exit code that shells return for a program that Ctrl-C ended."""
 CONTEXT: Mapping[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+_LONGEST_LINE = 4000
+"""Characters of an error; ten problems of a table take half of it."""
 _FREQUENT = "Options"
 _PRINT = "--print-config"
 _ALL = "--help-all"
@@ -222,8 +228,10 @@ class RegistrationCommand(OneLineErrors):
 
 
 def fail(message: str, exit_code: int) -> NoReturn:
-    """Print an error in one line, and exit."""
-    click.echo(f"Error: {' '.join(message.split())}", err=True)
+    """Print an error in one line of bounded length, and exit."""
+    line = " ".join(message.split())
+    shown = line if len(line) <= _LONGEST_LINE else f"{line[: _LONGEST_LINE // 2]} ... {line[-_LONGEST_LINE // 2 :]}"
+    click.echo(f"Error: {shown}", err=True)
     raise click.exceptions.Exit(exit_code)
 
 
@@ -238,6 +246,10 @@ def _one_line_errors() -> Iterator[None]:
         fail(f"{error.format_message()}{hint}", UsageError.exit_code)
     except RegistrationError as error:
         fail(str(error), error.exit_code)
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        fail(f"The path {error.filename} is too long; choose a shorter one", UsageError.exit_code)
     except KeyboardInterrupt:
         fail("Interrupted; unfinished outputs were removed", INTERRUPTED)
 

@@ -1,37 +1,86 @@
-"""Small text files at the border: refused before they are opened if they are no files, and read up to a bound."""
+"""Texts at the border: they are opened only if they are files, and are read and parsed within bounds."""
 
 from __future__ import annotations
 
+import errno
+import json
 import stat
 from pathlib import Path
+from typing import Any
 
-from rrl_register.errors import InputError
+import yaml
 
 MOST_BYTES = 64 * 1024**2
-"""Largest text that is read: a RESULT.json of 100,000 tie points has a fifth of it."""
+"""Largest text: a RESULT.json of 100,000 tie points has a fifth of it."""
+MOST_SETTINGS = 1024**2
+"""Bytes of the largest file of settings."""
+_INTEGER_DIGITS = 18
+"""Longer integers are read as floats, which end at infinity."""
+
+
+def is_special(path: Path) -> bool:
+    """Return True for devices, pipes and sockets: reading them may never end."""
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def require_regular_file(path: Path) -> None:
-    """Refuse folders, devices, pipes and sockets: reading them may never end.
+    """Refuse to open a device, a pipe or a socket.
 
     Raises:
-        InputError: It is one of them.
-        OSError: There is no such file.
+        OSError: It is one.
     """
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise InputError(f"{path} is a folder, a device or a pipe; name a file")
+    if is_special(path):
+        raise OSError(errno.EINVAL, "It is a device or a pipe, not a file", str(path))
 
 
 def read_text(path: Path, most_bytes: int = MOST_BYTES) -> str:
     """Read a text in UTF-8, with or without a byte order mark.
 
     Raises:
-        InputError: It is no regular file, or larger than ``most_bytes``.
-        OSError, UnicodeDecodeError: It cannot be read.
+        OSError: It cannot be read, is no file, or is larger than ``most_bytes``.
+        UnicodeDecodeError: It is no text in UTF-8.
     """
     require_regular_file(path)
     with path.open("rb") as file:
         content = file.read(most_bytes + 1)
     if len(content) > most_bytes:
-        raise InputError(f"{path} is larger than {most_bytes // 1024} KiB, too large for what it should hold")
+        raise OSError(errno.EFBIG, f"More than {most_bytes // 1024**2} MiB are too many here", str(path))
     return content.decode("utf-8-sig")
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Parse JSON.
+
+    Raises:
+        ValueError: It is no JSON, or nested too deeply.
+    """
+    try:
+        return json.loads(text, parse_int=lambda digits: (int if len(digits) <= _INTEGER_DIGITS else float)(digits))
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
+class _PlainLoader(yaml.SafeLoader):  # type: ignore[misc]  # PyYAML has no type hints
+    """Refuses references, because few of them can stand for millions of values, or for themselves."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError(f"the reference *{self.peek_event().anchor} is not read; write its values out")
+        return super().compose_node(parent, index)
+
+
+def parse_yaml(text: str) -> Any:
+    """Parse YAML.
+
+    Raises:
+        ValueError: It is no YAML, nested too deeply, or holds references.
+    """
+    try:
+        return yaml.load(text, _PlainLoader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        cause = "nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())
+        raise ValueError(cause) from error

@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from rrl_register.config import RegisterConfig
+from rrl_register.config.files import MOST_SETTINGS, parse_yaml, read_text
 from rrl_register.config.options import CONFIG_OPTIONS, ConfigOption, as_text, build_config, nearest
 from rrl_register.errors import InputError, UsageError
 
@@ -85,8 +86,8 @@ def _comment(text: str) -> str:
 
 def _load(path: Path) -> Mapping[str, Any]:
     try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        settings = parse_yaml(read_text(path, MOST_SETTINGS))
+    except (OSError, ValueError) as error:
         cause = " ".join(str(getattr(error, "strerror", None) or error).split())
         raise InputError(f"Cannot read the settings in {path} ({cause}); see --print-config for a template") from error
     if settings is None:

@@ -14,14 +14,15 @@ from pathlib import Path
 import numpy as np
 from rasterio.crs import CRS
 
+from rrl_register.config.files import read_text
 from rrl_register.errors import InputError
 from rrl_register.exchange.ground import MAP_DIGITS, from_gdal, from_map, to_gdal, to_map
 from rrl_register.exchange.table import Grids, PointTable
 from rrl_register.raster.crs import crs_from_text
 from rrl_register.raster.grid import crs_text
 
-_NUMBER = r"([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)"
-_GCP = re.compile(r"-gcp" + rf"\s+{_NUMBER}" * 4)
+_NUMBER = r"([-+]?(?:\d{1,40}(?:\.\d{0,40})?|\.\d{1,40})(?:[eE][-+]?\d{1,3})?)(?![\w.])"
+_GCP = re.compile(r"-gcp" + rf"\s{{1,80}}{_NUMBER}" * 4)
 HEADER = "mapX,mapY,sourceX,sourceY,enable,dX,dY,residual"
 _CRS = "#CRS:"
 
@@ -41,7 +42,7 @@ def read_gdal(path: Path, grids: Grids) -> PointTable:
         InputError: It has none.
         OSError, ValueError: It cannot be read.
     """
-    rows = np.array(_GCP.findall(path.read_text(encoding="utf-8")), np.float64)
+    rows = np.array(_GCP.findall(read_text(path)), np.float64)
     if not len(rows):
         raise InputError("no line '-gcp pixel line easting northing'; choose a file of GDAL's ground control points")
     fixed, moving = from_map(grids.fixed, rows[:, 2:]), from_gdal(rows[:, :2])
@@ -70,7 +71,7 @@ def read_qgis(path: Path, grids: Grids) -> PointTable:
         InputError: It is no points file.
         OSError, ValueError: It cannot be read.
     """
-    lines = path.read_text(encoding="utf-8-sig").splitlines()
+    lines = read_text(path).splitlines()
     crs = _crs(lines[0]) if lines and lines[0].startswith(_CRS) else None
     start = 1 if lines and lines[0].startswith("#") else 0
     if len(lines) <= start or not lines[start].lower().startswith("mapx"):

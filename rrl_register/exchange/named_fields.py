@@ -7,6 +7,7 @@ GeoJSON has a superset of the fields of ``rio gcps`` and of rasterio's ground co
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
 import struct
@@ -18,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from rrl_register.config.files import parse_json, read_text, require_regular_file
 from rrl_register.errors import InputError
 from rrl_register.exchange.ground import MAP_DIGITS, from_gdal, from_lon_lat, from_map, to_gdal, to_lon_lat, to_map
 from rrl_register.exchange.table import Grids, PointTable
@@ -161,8 +163,7 @@ def read_csv(path: Path, grids: Grids) -> PointTable:
         InputError: A column or a value is missing.
         OSError, ValueError, csv.Error: It cannot be read.
     """
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        records = list(csv.DictReader(file, skipinitialspace=True))
+    records = list(csv.DictReader(io.StringIO(read_text(path), newline=""), skipinitialspace=True))
     return table_of(records, [fixed_point(record, grids) for record in records])
 
 
@@ -196,19 +197,19 @@ def read_geojson(path: Path, grids: Grids) -> PointTable:
         InputError: It is no such GeoJSON.
         OSError, ValueError: It cannot be read, or is no JSON.
     """
-    records = [_record(feature) for feature in _features(path.read_text(encoding="utf-8"))]
+    records = [_record(feature) for feature in _features(read_text(path))]
     places = [(number(record, "lon"), number(record, "lat")) for record in records]
     return table_of(records, from_lon_lat(grids.fixed, places))
 
 
 def _features(text: str) -> list[Any]:
     if text.lstrip().startswith("{") and '"FeatureCollection"' in text:
-        collection = json.loads(text)
+        collection = parse_json(text)
         features = collection.get("features") if isinstance(collection, dict) else None
         if not isinstance(features, list):
             raise InputError("no features; choose a FeatureCollection of points")
         return features
-    return [json.loads(line) for line in text.replace("\x1e", "\n").splitlines() if line.strip()]
+    return [parse_json(line) for line in text.replace("\x1e", "\n").splitlines() if line.strip()]
 
 
 def _record(feature: Any) -> Record:
@@ -259,6 +260,7 @@ def read_geopackage(path: Path, grids: Grids) -> PointTable:
     """
     from pyogrio import errors, list_layers, raw
 
+    require_regular_file(path)
     try:
         layers = list_layers(path)[:, 0].tolist()
         meta, _, geometry, values = raw.read(path, layer=LAYER if LAYER in layers else 0, force_2d=True)

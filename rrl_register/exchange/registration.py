@@ -6,7 +6,6 @@ tie points, which schema 1 called "not found back".
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from dataclasses import dataclass, field, fields, replace
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rrl_register.config import WarpConfig, __version__
+from rrl_register.config.files import parse_json, read_text
 from rrl_register.errors import InputError
 from rrl_register.geometry.arrays import Matrix
 from rrl_register.geometry.displacement import Displacement, Transform
@@ -287,7 +287,7 @@ def read_registration(path: Path) -> Registration:
         InputError: The file cannot be read, or is no RESULT.json.
     """
     try:
-        return Registration.from_json(json.loads(path.read_text(encoding="utf-8")))
+        return Registration.from_json(parse_json(read_text(path)))
     except OSError as error:
         raise InputError(f"Cannot read {path} ({error.strerror}); check the path") from error
     except InputError as error:

@@ -19,6 +19,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
+from rrl_register.config.files import is_special
 from rrl_register.errors import InputError, UsageError
 from rrl_register.raster.grid import Grid, grid_of
 from rrl_register.raster.region import Region, alpha_bands, is_lossy, read_average, valid_pixels
@@ -139,6 +140,8 @@ def open_dataset(path: Path) -> Iterator[DatasetReader]:
     Raises:
         InputError: The file is missing, no image, damaged, or holds no band, or reading fails within the block.
     """
+    if is_special(path):
+        raise InputError(f"{path} is a device or a pipe; name a raster file")
     try:
         with gdal_offline(path), open_quietly(gdal_name(path)) as dataset:
             if dataset.count == 0:

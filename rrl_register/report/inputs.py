@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rrl_register.config import Kind, RegisterConfig
+from rrl_register.config.files import parse_json, read_text
 from rrl_register.config.options import CONFIG_OPTIONS, ConfigOption
 from rrl_register.exchange.registration import Registration, read_registration
 
@@ -85,7 +85,7 @@ def read_report_input(
 def _failure_at_start(result: Path) -> str:
     """Return why a registration did not start; empty if it did, or if the file is no result."""
     with suppress(OSError, ValueError, AttributeError):
-        data = json.loads(result.read_text(encoding="utf-8"))
+        data = parse_json(read_text(result))
         if data.get("status") == "failed" and data.get("fixed_grid") is None:
             return str(data.get("reason") or "unknown")
     return ""

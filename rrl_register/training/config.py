@@ -12,6 +12,7 @@ import yaml
 from pydantic import InstanceOf
 from pydantic.dataclasses import dataclass
 
+from rrl_register.config.files import MOST_SETTINGS, read_text
 from rrl_register.errors import InputError, RegistrationError
 from rrl_register.nn.architecture import Architecture
 from rrl_register.training.augmentation import RadiometryConfig
@@ -193,10 +194,10 @@ def load_training_config(path: Path, changes: Mapping[str, Any] | None = None, *
         InputError: If the file cannot be read, or has a setting that does not exist or fit.
     """
     try:
-        settings = yaml.safe_load(path.read_text()) or {}
+        settings = yaml.safe_load(read_text(path, MOST_SETTINGS)) or {}
         given = {name: value for name, value in overrides.items() if value is not None}
         return make_training_config(merged(merged(settings, changes or {}), given))
-    except (OSError, yaml.YAMLError, TypeError, AttributeError, ValueError, RegistrationError) as error:
+    except (OSError, yaml.YAMLError, TypeError, AttributeError, ValueError, RecursionError, RegistrationError) as error:
         seen = " ".join(str(error).split())
         raise InputError(
             f"{path} is no training configuration ({seen}): "

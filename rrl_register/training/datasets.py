@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import compress
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic.dataclasses import dataclass
 
+from rrl_register.config.files import read_text
 from rrl_register.errors import InputError, UsageError
 from rrl_register.nn.blocks import PATCH_SIZE
 from rrl_register.training.bank import (
@@ -243,9 +245,8 @@ def _side(rows: Sequence[Row], names: Sequence[str], validation: bool) -> Iterat
 
 def _read_table(path: Path, needed: Sequence[str]) -> list[Row]:
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            columns, rows = reader.fieldnames or [], list(reader)
+        reader = csv.DictReader(io.StringIO(read_text(path), newline=""))
+        columns, rows = reader.fieldnames or [], list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path} is no list of pairs ({error}): a CSV file with a header is needed") from error
     missing = [column for column in needed if column not in columns]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import as_file, files
@@ -13,6 +12,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from rrl_register.config.files import parse_json, require_regular_file
 from rrl_register.errors import InputError
 from rrl_register.geometry.arrays import Indices, Patches
 from rrl_register.nn.patches import PATCH_SIZE, Spectrum
@@ -119,9 +119,10 @@ def read_notes(weights: Path) -> dict[str, str]:
         InputError: If it is no such file.
     """
     try:
+        require_regular_file(weights)
         with weights.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
-            notes = json.loads(file.read(min(length, weights.stat().st_size))).get("__metadata__", {})
+            notes = parse_json(file.read(min(length, weights.stat().st_size))).get("__metadata__", {})
     except (OSError, ValueError, AttributeError) as error:
         raise InputError(f"{weights} is no safetensors file ({error}): give weights of this program") from error
     return dict(notes)
@@ -139,6 +140,7 @@ def open_session(model: Path, threads: int = 1) -> onnxruntime.InferenceSession:
     # The file was optimised with its conversions; a second search for better places only copies them.
     options.add_session_config_entry("session.disable_quant_qdq", "1")
     try:
+        require_regular_file(model)
         session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime has a class of its own for each kind of failure
         raise InputError(_cannot_run(model, error)) from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rrl_register.config import Kind, ReadConfig
+from rrl_register.config.files import parse_json, read_text
 from rrl_register.errors import InputError, NotRegisteredError, UsageError
 from rrl_register.geometry.arrays import Matrix, Points
 from rrl_register.geometry.homography import fit_homography
@@ -60,7 +60,7 @@ def read_image_pairs(path: Path, families: Sequence[str] = ()) -> dict[str, list
         UsageError: A family is not among those with landmarks.
     """
     try:
-        entries = json.loads(path.read_text())
+        entries = parse_json(read_text(path))
         pairs = [_pair(entry, path.parent) for entry in entries if entry.get("landmarks_fixed")]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         cause = f"no {error}" if isinstance(error, KeyError) else error
