@@ -26,7 +26,7 @@ from rrl_register.raster.region import Region, alpha_bands, is_lossy, read_avera
 
 _VIRTUAL = "/vsi"
 _ARCHIVES = re.compile(r"^(/vsi(?:zip|gzip|tar|7z|rar)/)(?=[^/{])(.+)$")
-_NOWHERE = "127.0.0.1:9"
+_UNREACHABLE = "127.0.0.1:9"
 """A proxy that does not exist: a request ends there, before a name is looked up."""
 _SCHEME = re.compile(r"(https?|ftp|s3|gs):/(?!/)")
 
@@ -61,7 +61,7 @@ def _leads_to_file(path: Path) -> bool:
     return any(part.is_file() for part in (path, *path.parents))
 
 
-_OFFLINE = {"CPL_VSIL_CURL_ALLOWED_FILENAME": "none", "GDAL_HTTP_PROXY": _NOWHERE, "GDAL_HTTPS_PROXY": _NOWHERE}
+_OFFLINE = {"CPL_VSIL_CURL_ALLOWED_FILENAME": "none", "GDAL_HTTP_PROXY": _UNREACHABLE, "GDAL_HTTPS_PROXY": _UNREACHABLE}
 _opening = threading.Lock()
 """Python's filters of warnings belong to the process: one thread at a time changes and restores them."""
 _SPARSE_STEP = 16
