@@ -20,8 +20,8 @@ from rrl_register.training.bank import load_bank
 from rrl_register.training.config import LossConfig
 from rrl_register.training.datasets import PairFolder
 from rrl_register.training.evaluation.patch_set import cosines
-from rrl_register.training.losses import hard_negatives
 from rrl_register.training.sampling import GeometryConfig, PatchBatch, PatchSampler
+from rrl_register.training.steps import hard_negatives
 
 PAIRS_PER_GROUP = 64
 SEED = 0

@@ -35,7 +35,7 @@ from rrl_register.nn.inference.torch_backend import Scorer
 from rrl_register.nn.patches import PATCH_SIZE
 from rrl_register.raster.writer import check_output, write_json
 from rrl_register.training.evaluation.patch_set import PatchSet, load_patch_set, score_patch_set
-from rrl_register.training.metrics import fpr95
+from rrl_register.training.validation import fpr95
 
 ORIENTATIONS, BLUR_PX, SMOOTHING_PX = 9, 0.8, 1.6
 FLAT = 0.05

@@ -38,10 +38,9 @@ from tables import markdown_table
 from torch import Tensor
 
 from rrl_register.nn.blocks import PATCH_SIZE
-from rrl_register.nn.folding import fold_batch_norms
 from rrl_register.nn.patches import Spectrum
-from rrl_register.nn.precision import autocast, fastest_dtype
 from rrl_register.nn.rrlnet import PatchFeatures, RRLNet
+from rrl_register.nn.runtime import autocast, fastest_dtype, fold_batch_norms
 from rrl_register.nn.weights import load_weights
 
 BATCH = {"cpu": 32, "cuda": 2048}

@@ -23,7 +23,7 @@ import torch
 from tables import markdown_table
 
 from rrl_register.errors import RegistrationError
-from rrl_register.nn.precision import autocast
+from rrl_register.nn.runtime import autocast
 from rrl_register.training.config import PhaseConfig, TrainingConfig, load_training_config, parse_changes
 from rrl_register.training.loop import Trainer
 from rrl_register.training.steps import descriptor_step, joint_step

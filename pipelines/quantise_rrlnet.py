@@ -27,11 +27,11 @@ from torch.nn import functional
 from rrl_register.errors import InputError, RegistrationError
 from rrl_register.nn.architecture import InteractionKind
 from rrl_register.nn.blocks import LEAK, PATCH_SIZE, STAGE_SIZES
-from rrl_register.nn.folding import fold_batch_norms
 from rrl_register.nn.inference.onnx_backend import CHECKSUM_NOTE, DESCRIPTORS, INPUTS, INTEGERS, PROBABILITY
 from rrl_register.nn.mgla import MGLA
 from rrl_register.nn.patches import Spectrum
 from rrl_register.nn.rrlnet import RRLNet, standardise
+from rrl_register.nn.runtime import fold_batch_norms
 from rrl_register.nn.weights import Weights, read_weights
 from rrl_register.training.bank import load_bank
 from rrl_register.training.config import load_training_config

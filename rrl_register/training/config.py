@@ -18,9 +18,20 @@ from rrl_register.nn.architecture import Architecture
 from rrl_register.training.augmentation import RadiometryConfig
 from rrl_register.training.bank import Source
 from rrl_register.training.datasets import parse_sources
-from rrl_register.training.losses import Reconstruction
 from rrl_register.training.sampling import GeometryConfig
 from rrl_register.training.settings import KNOWN_ONLY, Count, Number, build, merged, plain
+
+
+class Reconstruction(StrEnum):
+    """Measure between rebuilt and true patches, beside a tenth of their mean square difference.
+
+    The paper compares features of a pretrained VGG-19; ``GRADIENT`` and ``SSIM`` (structural similarity, from kornia)
+    need no foreign weights. ``PIXEL`` takes the mean square difference alone.
+    """
+
+    GRADIENT = "gradient"
+    SSIM = "ssim"
+    PIXEL = "pixel"
 
 
 @dataclass(frozen=True, config=KNOWN_ONLY)

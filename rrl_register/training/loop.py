@@ -13,9 +13,8 @@ import torch
 from torch import nn
 
 from rrl_register.errors import InputError, UsageError
-from rrl_register.nn.memory import keep_freed_memory
-from rrl_register.nn.precision import autocast
 from rrl_register.nn.rrlnet import RRLNet
+from rrl_register.nn.runtime import autocast, keep_freed_memory
 from rrl_register.nn.weights import load_weights
 from rrl_register.training.augmentation import Radiometry
 from rrl_register.training.bank import Bank, load_bank

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from rrl_register.errors import InputError
 from rrl_register.nn.blocks import PATCH_SIZE
+from rrl_register.training.augmentation import simulate
 from rrl_register.training.bank import COLOURS, OTHER, SIMULATED, VISIBLE, Bank, ImageGroup
 from rrl_register.training.settings import KNOWN_ONLY, Number
-from rrl_register.training.simulation import simulate
 
 SIMULATED_WEIGHT = 0.25
 """Weight of a group of simulated spectra if no weights are set; each real group has 1."""

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from rrl_register.nn.folding import fold_batch_norms
 from rrl_register.nn.patches import Spectrum
 from rrl_register.nn.rrlnet import RRLNet
+from rrl_register.nn.runtime import fold_batch_norms
 
 
 def test_folding_keeps_descriptors_and_scores(make_network: Callable[..., RRLNet]) -> None:

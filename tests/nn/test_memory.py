@@ -11,7 +11,7 @@ import pytest
 FAULTS = """
 import resource, sys
 import numpy as np
-from rrl_register.nn.memory import keep_freed_memory
+from rrl_register.nn.runtime import keep_freed_memory
 
 def allocate():
     for _ in range(5):

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from rrl_register.nn.folding import fold_batch_norms
 from rrl_register.nn.patches import Spectrum
 from rrl_register.nn.rrlnet import PatchFeatures, RRLNet
+from rrl_register.nn.runtime import fold_batch_norms
 from rrl_register.training.augmentation import Radiometry, RadiometryConfig
 from rrl_register.training.config import LossConfig
 from rrl_register.training.sampling import PatchBatch

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rrl_register.errors import UsageError
 from rrl_register.nn.aggregation import HeadLogits
-from rrl_register.training.losses import (
+from rrl_register.training.steps import (
     Reconstruction,
     descriptor_loss,
     hard_negatives,

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 from sklearn.metrics import roc_curve as independent_roc_curve
 
-from rrl_register.training.metrics import auc, fpr95, roc_curve
+from rrl_register.training.validation import auc, fpr95, roc_curve
 
 few_values = st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.8, 1.0])
 labelled = st.lists(st.tuples(st.booleans(), few_values | st.floats(0, 1)), min_size=2, max_size=60).filter(

@@ -7,8 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rrl_register.training.blur import gaussian_blur
-from rrl_register.training.simulation import simulate, stretched, tone_curves
+from rrl_register.training.augmentation import gaussian_blur, simulate, stretched, tone_curves
 
 torch.set_num_threads(1)
 

@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 from rrl_register.config import Device
 from rrl_register.errors import UsageError
 from rrl_register.geometry.arrays import Patches
-from rrl_register.nn.folding import fold_batch_norms
 from rrl_register.nn.patches import Spectrum
-from rrl_register.nn.precision import autocast, fastest_dtype
 from rrl_register.nn.rrlnet import RRLNet
+from rrl_register.nn.runtime import autocast, fastest_dtype, fold_batch_norms
 from rrl_register.nn.weights import load_weights
 
 PATCHES_PER_BATCH = {"cpu": 64, "cuda": 2048}

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from rrl_register.config import __version__
 from rrl_register.errors import UsageError
 from rrl_register.raster.writer import atomic_path
-from rrl_register.training.metrics import RECALL, auc, fpr95, roc_curve
+from rrl_register.training.validation import RECALL, auc, fpr95, roc_curve
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,7 +11,7 @@ import torch
 
 from rrl_register.config import Device, Kind
 from rrl_register.errors import InputError, UsageError
-from rrl_register.nn import precision
+from rrl_register.nn import runtime as precision
 from rrl_register.nn.inference import torch_backend as scoring
 from rrl_register.nn.inference.torch_backend import Scorer
 from rrl_register.nn.patches import Spectrum, spectra

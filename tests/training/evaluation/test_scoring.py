@@ -14,7 +14,7 @@ import torch
 
 from rrl_register.config import Device
 from rrl_register.errors import InputError
-from rrl_register.nn import precision
+from rrl_register.nn import runtime as precision
 from rrl_register.nn.inference.torch_backend import Scorer
 from rrl_register.nn.patches import Spectrum
 from rrl_register.nn.rrlnet import RRLNet
@@ -32,7 +32,7 @@ from rrl_register.training.evaluation.figures import (
 )
 from rrl_register.training.evaluation.pair_patches import FamilyPatches
 from rrl_register.training.evaluation.patch_set import PatchSet, Scores, score_family, score_patch_set
-from rrl_register.training.metrics import auc, fpr95
+from rrl_register.training.validation import auc, fpr95
 
 torch.set_num_threads(1)
 
