@@ -55,6 +55,7 @@ SMALLER = {
     "benchmarks/hard_cases.py": "--per-kind 1 --kinds haze,rotation",
     "benchmarks/network_share.py": "--suite geo-sar",
     "benchmarks/pairs.py PAIRS.json": "--suite geo-sar",
+    "benchmarks/pairs.py PAIRS.json --json": "--methods ours,sift",
     "benchmarks/report_size.py": "--runs 1",
     "benchmarks/resources.py": "-o OUT.tif",
     "benchmarks/scaling.py": "--sides 256",
@@ -63,7 +64,7 @@ SMALLER = {
     "benchmarks/warp_speed.py": "--side 256 --threads 1",
     "benchmarks/workers.py": "--rounds 1 --scenes 1 --size 128 --keypoints 100",
     "pipelines/ablation.py": "--every 1",
-    "pipelines/calibrate_confidence.py": "--per-kind 1 --negatives 1 --workers 1",
+    "pipelines/calibrate_confidence.py": "--per-kind 0 --negatives 1 --workers 1",
     "pipelines/gpu_recipe.py train": "--seconds 2",
     "pipelines/quantise_rrlnet.py": "-o integers.onnx",
 }
