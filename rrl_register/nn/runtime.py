@@ -1,4 +1,4 @@
-"""How the network runs on a machine: number format, folded batch norms, memory that is kept."""
+"""The network on a machine: number format, folded batch norms, memory that is kept."""
 
 from __future__ import annotations
 
