@@ -108,7 +108,12 @@ class _Request:
         if len(set(labels)) < len(labels):
             raise UsageError(f"labels {', '.join(labels)}; needed a different one for each image")
         grid = found[0].known_grid if isinstance(found[0], ImageArray) else open_info(found[0]).grid
-        _require_grid(known, grid)
+        for shape in (each.fixed_grid.shape for each in known if each):
+            if shape != grid.shape:
+                raise UsageError(
+                    f"a registration onto {shape} px, the reference has {grid.shape} px; "
+                    "needed registrations onto the reference; register again"
+                )
         return cls(found, tuple(map(_kind, kinds)), tuple(labels), (None, *known), grid)
 
 
@@ -117,15 +122,6 @@ def _kind(kind: Kind | str) -> Kind:
         return Kind(kind)
     except ValueError as error:
         raise UsageError(f"the kind {kind!r} of an image; needed one of {', '.join(Kind)}") from error
-
-
-def _require_grid(registrations: Sequence[Registration | None], grid: Grid) -> None:
-    for registration in filter(None, registrations):
-        if registration.fixed_grid.shape != grid.shape:
-            raise UsageError(
-                f"a registration onto {registration.fixed_grid.shape} px, the reference has {grid.shape} px; "
-                "needed registrations onto the reference; register again"
-            )
 
 
 def _labels(images: Sequence[Path | ImageArray]) -> list[str]:

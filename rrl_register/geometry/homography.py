@@ -136,10 +136,7 @@ def _direct_linear(moving: Points, fixed: Points, roots: Floats) -> Matrix:
 def linear_homographies(moving: Points, fixed: Points, weights: Floats) -> tuple[Floats, Flags]:
     """Solve direct linear transforms by the smallest eigenvector of the normal equations.
 
-    Args:
-        moving: ``(N, 2)`` normalised points.
-        fixed: ``(N, 2)`` corresponding points, normalised.
-        weights: ``(B, N)`` of the squared equations, >= 0, largest about 1.
+    Points ``(N, 2)`` are normalised; weights ``(B, N)`` are those of the squared equations, >= 0, largest about 1.
 
     Returns:
         ``(B, 3, 3)`` matrices of norm 1, and ``(B,)`` true where the points clearly determine them.

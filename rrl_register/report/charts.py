@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from rrl_register.estimation.evidence import BLOCKS, overlap_blocks
 from rrl_register.exchange.registration import Registration
-from rrl_register.geometry.arrays import Mask, Points
+from rrl_register.geometry.arrays import Floats, Mask, Points
 from rrl_register.geometry.tie_points import AGREEMENT_PX, TiePoints
 from rrl_register.geometry.transforms import corners_of, project
 
@@ -44,7 +45,7 @@ class TiePointMarks:
     fixed: Points
     moving: Points
     offset: Points
-    score: npt.NDArray[np.float64]
+    score: Floats
     inlier: npt.NDArray[np.bool_]
     consistent: npt.NDArray[np.bool_]
     colour_step: float
@@ -52,9 +53,9 @@ class TiePointMarks:
     rejected: TiePoints
 
     @property
-    def residual(self) -> npt.NDArray[np.float64]:
+    def residual(self) -> Floats:
         """``(N,)`` lengths of the residual vectors, fixed px."""
-        length: npt.NDArray[np.float64] = np.hypot(*self.offset.T)
+        length: Floats = np.hypot(*self.offset.T)
         return length
 
     @property
@@ -140,15 +141,12 @@ def round_down(value: float) -> float:
     return next(power * step for step in (5, 2, 1) if power * step <= value * (1 + 1e-9))
 
 
-Values = npt.NDArray[np.float64]
-
 _RESIDUAL_BINS = 20
 _SCORE_BINS = 20
 _CONFIDENCE_BINS = 10
 
 
-@dataclass(frozen=True)
-class Bin:
+class Bin(NamedTuple):
     """A bar from ``low`` to ``high``: numbers of inliers and of others; ``level`` is the inliers' colour."""
 
     low: float
@@ -193,8 +191,7 @@ class Histogram:
         return [round(float(value), 4) for value in np.linspace(self.low, self.high, 6)]
 
 
-@dataclass(frozen=True)
-class Block:
+class Block(NamedTuple):
     """A block of the overlap, px of the fixed picture; ``inliers`` is None if hardly any of it overlaps."""
 
     x: float
@@ -287,7 +284,7 @@ def _outline(registration: Registration, factor: float) -> tuple[tuple[float, fl
     return tuple((round(x, 1), round(y, 1)) for x, y in placed[np.isfinite(placed).all(axis=1)].tolist())
 
 
-def _bins(values: Values, inlier: Mask, edges: Values, levels: list[int] | None = None) -> tuple[Bin, ...]:
+def _bins(values: Floats, inlier: Mask, edges: Floats, levels: list[int] | None = None) -> tuple[Bin, ...]:
     inliers, others = (np.histogram(values[chosen], edges)[0].tolist() for chosen in (inlier, ~inlier))
     colours = levels or [0] * len(inliers)
     return tuple(map(Bin, edges[:-1].tolist(), edges[1:].tolist(), inliers, others, colours))

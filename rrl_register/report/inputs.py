@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rrl_register.config import Kind, RegisterConfig
 from rrl_register.config.files import parse_json, read_text
@@ -94,8 +94,7 @@ def _failure_at_start(result: Path) -> str:
 _ALIGNED, _RESULT = Path("aligned.tif"), Path("result.json")
 
 
-@dataclass(frozen=True)
-class Setting:
+class Setting(NamedTuple):
     """An option and its value as text; ``given`` if it is not the default."""
 
     flag: str

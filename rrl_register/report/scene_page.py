@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -26,8 +25,7 @@ _MOST_DOTS = 400
 """Tie points that are drawn on each of the images side by side."""
 
 
-@dataclass(frozen=True)
-class ImagePanel:
+class ImagePanel(NamedTuple):
     """An image of the page, with tie points.
 
     Attributes:

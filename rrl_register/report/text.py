@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from rrl_register.estimation.acceptance import ASPECTS, Figures, typical_figures
 from rrl_register.exchange.registration import Registration
@@ -50,8 +50,7 @@ KINDS = {"optical": "optical", "ir": "infrared", "sar": "SAR", "auto": "unknown 
 SIMILARITIES = {"nmi": "Normalised mutual information", "gradient_ssim": "Structural similarity of gradients"}
 
 
-@dataclass(frozen=True)
-class Verdict:
+class Verdict(NamedTuple):
     """The outcome of a registration.
 
     Attributes:
@@ -67,8 +66,7 @@ class Verdict:
     advice: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Figure:
+class Figure(NamedTuple):
     """A number with its name, and a note on its meaning."""
 
     name: str
@@ -76,8 +74,7 @@ class Figure:
     note: str
 
 
-@dataclass(frozen=True)
-class SimilarityRow:
+class SimilarityRow(NamedTuple):
     """A measure of similarity before and after the registration."""
 
     name: str
@@ -85,8 +82,7 @@ class SimilarityRow:
     after: float | None
 
 
-@dataclass(frozen=True)
-class Piece:
+class Piece(NamedTuple):
     """A piece of evidence.
 
     Attributes:

@@ -190,19 +190,19 @@ def draw_roc(output: Path, sets: Mapping[str, Scores], overwrite: bool = False) 
     figure = Figure(figsize=(9.0, 5.0), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    left = _left_end(sets)
+    # The logarithmic axis begins below the smallest rate of the largest set.
+    left = float(10.0 ** np.floor(np.log10(1 / max(int((~scores.labels).sum()) for scores in sets.values()))))
     for i, (name, scores) in enumerate(sets.items()):
         _draw_curve(axes, scores, scores.network, f"{name}: network", f"C{i}", "-", left)
         _draw_curve(axes, scores, scores.descriptor, f"{name}: descriptor", f"C{i}", "--", left)
-    _label(axes, left)
+    axes.axhline(RECALL, color="0.4", linewidth=0.8, linestyle=":")
+    axes.annotate("95 % recall", (left, RECALL), (4, 3), textcoords="offset points", color="0.4", fontsize=8)
+    axes.set_xscale("log")
+    axes.set(xlim=(left, 1), ylim=(0, 1.02), xlabel="false-positive rate", ylabel="true-positive rate (recall)")
+    axes.grid(alpha=0.3, which="both", linewidth=0.5)
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8, frameon=False)
     with atomic_path(output, overwrite) as temporary:
         figure.savefig(temporary, dpi=_DPI)
-
-
-def _left_end(sets: Mapping[str, Scores]) -> float:
-    """Return the left end of the logarithmic axis, below the smallest rate of the largest set."""
-    most = max(int((~scores.labels).sum()) for scores in sets.values())
-    return float(10.0 ** np.floor(np.log10(1 / most)))
 
 
 def _draw_curve(
@@ -212,12 +212,3 @@ def _draw_curve(
     label = f"{name}, FPR95 {fpr95(scores.labels, values):.2f} %"
     # A logarithmic axis has no zero: the curve starts at its left end instead.
     axes.plot(np.maximum(false, left), true, style, color=colour, linewidth=1.5, label=label)
-
-
-def _label(axes: Axes, left: float) -> None:
-    axes.axhline(RECALL, color="0.4", linewidth=0.8, linestyle=":")
-    axes.annotate("95 % recall", (left, RECALL), (4, 3), textcoords="offset points", color="0.4", fontsize=8)
-    axes.set_xscale("log")
-    axes.set(xlim=(left, 1), ylim=(0, 1.02), xlabel="false-positive rate", ylabel="true-positive rate (recall)")
-    axes.grid(alpha=0.3, which="both", linewidth=0.5)
-    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8, frameon=False)
