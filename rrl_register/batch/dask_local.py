@@ -25,7 +25,6 @@ _SETTINGS = {
     # Dask would allow the libraries of a worker one thread; ``work`` sets their number.
     "distributed.nanny.pre-spawn-environ": {},
 }
-_LOOPBACK = "127.0.0.1:0"
 _SILENT = logging.CRITICAL
 
 
@@ -87,7 +86,7 @@ def local_cluster(workers: int) -> Iterator[LocalCluster]:
                 processes=True,
                 memory_limit=None,
                 resources={GPU: 1},
-                dashboard_address=_LOOPBACK,
+                dashboard_address="127.0.0.1:0",
                 scheduler_kwargs={"dashboard": False},
                 silence_logs=_SILENT,
             )

@@ -140,13 +140,11 @@ def _begun(scenes: Iterable[BatchItem], journal: Journal, interrupts: Interrupts
 
 def _executor(folder: Path, config: BatchConfig) -> Executor:
     work = partial(register_scene, threads=max(1, usable_cores() // config.workers))
-    if config.scheduler is None and config.workers == 1:
-        return ProcessPool(partial(work, folder=folder), config.workers)
     from rrl_register.batch.dask_cluster import DaskCluster, extra_installed
 
     if config.scheduler is not None:
         return DaskCluster(partial(register_scene, threads=1), folder, config.scheduler)
-    if not extra_installed():
+    if config.workers == 1 or not extra_installed():
         return ProcessPool(partial(work, folder=folder), config.workers)
     from rrl_register.batch.dask_local import DaskWorkers
 

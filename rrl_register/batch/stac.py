@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from rrl_register.batch.manifest import BatchItem, Manifest, refuse
@@ -127,16 +127,13 @@ def _read_items(path: Path) -> list[Item]:
     try:
         content = parse_json(read_text(path))
         if not (isinstance(content, dict) and pystac.ItemCollection.is_item_collection(content)):
+            kind = content.get("type") if isinstance(content, dict) else None
+            has = f"a {kind}" if kind else "something else"
             raise InputError(
-                f"{path} is no STAC item collection but {_kind(content)}; write the items of a search into one "
-                "FeatureCollection"
+                f"{path} is no STAC item collection but {has}; write the items of a search into one FeatureCollection"
             )
         return list(pystac.ItemCollection.from_dict(content, preserve_dict=False).items)
     except (OSError, ValueError, KeyError, TypeError, pystac.STACError) as error:
         raise InputError(
             f"Cannot read {path} ({' '.join(str(error).split())}); check that it has STAC items in UTF-8"
         ) from error
-
-
-def _kind(content: Any) -> str:
-    return f"a {content['type']}" if isinstance(content, dict) and content.get("type") else "something else"

@@ -27,7 +27,7 @@ from rrl_register.errors import NotRegisteredError, UsageError
 
 if TYPE_CHECKING:
     from rrl_register.batch.manifest import Manifest
-    from rrl_register.batch.outcome import Outcome, Summary
+    from rrl_register.batch.outcome import Summary
     from rrl_register.batch.running import Progress
 
 _IDS_SHOWN = 5
@@ -70,11 +70,14 @@ def batch(ctx: click.Context, /, output: Path, report: bool, **values: Any) -> N
     from rrl_register.batch.outcome import SUMMARY_FILE
     from rrl_register.batch.running import run_batch
 
-    config = collect(BatchConfig, values)
+    config, page = collect(BatchConfig, values), None
     try:
         with progress_bar(len(scenes.scenes)) as bar:
             summary = run_batch(scenes, output, config, watch=_watch(bar, every_scene=verbosity() > 0))
-        page = _write_report(summary, config.workers) if report else None
+        if report:
+            from rrl_register.report import write_batch_report
+
+            page = write_batch_report(summary, config.workers)
     except KeyboardInterrupt:
         click.echo(f"Interrupted; finished scenes are kept in {output}; continue with --resume.", err=True)
         ctx.exit(INTERRUPTED)
@@ -105,23 +108,14 @@ def _watch(bar: Bar, every_scene: bool) -> Callable[[Progress], None]:
     def report(progress: Progress) -> None:
         """Update the bar."""
         if every_scene and progress.outcome:
-            bar.print(_scene_line(progress.outcome))
+            outcome = progress.outcome
+            result = "registered" if outcome.ok else f"failed: {outcome.reason}"
+            bar.print(f"{outcome.id}: {result} ({outcome.seconds:.1f} s)")
         rate = progress.scenes_per_minute
         pace = "" if rate is None else f", {rate:.1f} a minute"
         bar.show(progress.n_finished, f"scenes, {progress.n_failed} failed{pace}")
 
     return report
-
-
-def _scene_line(outcome: Outcome) -> str:
-    result = "registered" if outcome.ok else f"failed: {outcome.reason}"
-    return f"{outcome.id}: {result} ({outcome.seconds:.1f} s)"
-
-
-def _write_report(summary: Summary, workers: int) -> Path:
-    from rrl_register.report import write_batch_report
-
-    return write_batch_report(summary, workers)
 
 
 @dataclass(frozen=True)

@@ -117,20 +117,20 @@ def _set_verbosity(ctx: click.Context, parameter: click.Parameter, value: int) -
     logging.getLogger("rrl_register").setLevel(levels.get(verbosity(), logging.DEBUG))
 
 
-def refuse_irrelevant_options(ctx: click.Context, irrelevant: dict[str, str], where: str) -> None:
+def refuse_irrelevant_options(ctx: click.Context, irrelevant: Iterable[str], where: str) -> None:
     """Refuse options that would have no effect.
 
     Args:
         ctx: Context of the command.
-        irrelevant: Parameters without effect here, and their flags.
+        irrelevant: Parameters without effect here; each has the name of its flag.
         where: Condition under which they have one, in words.
 
     Raises:
         UsageError: One was given.
     """
-    for parameter, flag in irrelevant.items():
+    for parameter in irrelevant:
         if ctx.get_parameter_source(parameter) is click.core.ParameterSource.COMMANDLINE:
-            raise UsageError(f"{flag} has an effect {where} only; leave it out")
+            raise UsageError(f"--{parameter.replace('_', '-')} has an effect {where} only; leave it out")
 
 
 INTERRUPTED = 130

@@ -27,14 +27,8 @@ if TYPE_CHECKING:
     from rrl_register.training.evaluation.patch_set import Scores
 
 SHIPPED = "shipped"
-_FILES_ONLY = {"scenes": "--scenes", "other_kind": "--other-kind"}
-_PAIRS_ONLY = {
-    "support": "--support",
-    "per_family": "--per-family",
-    "near_miss": "--near-miss",
-    "save_patches": "--save-patches",
-    "families": "--families",
-}
+_FILES_ONLY = ("scenes", "other_kind")
+_PAIRS_ONLY = ("support", "per_family", "near_miss", "save_patches", "families")
 json_option = click.option("--json", "result", type=FILE, metavar="OUT", help="Also write the figures to this file.")
 
 

@@ -132,7 +132,12 @@ class Outputs:
             raise NotRegisteredError(registration.reason)
         if self.raster is None:
             return
-        self._write_raster(self.raster, moving, registration, config)
+        from rrl_register.exchange.registration import apply_transform
+        from rrl_register.raster.memory import bounded_block_cache
+
+        with stages("warp"), bounded_block_cache(config.resources.max_memory):
+            apply_transform(registration, moving, self.raster, config.warp, overwrite=self.overwrite)
+        click.echo(self.raster)
         if self.stac:
             from rrl_register.exchange.stac import stac_item
 
@@ -168,11 +173,3 @@ class Outputs:
         with stages("report"):
             write_report(page, self.report, self.overwrite)
         click.echo(self.report)
-
-    def _write_raster(self, path: Path, moving: Path, registration: Registration, config: RegisterConfig) -> None:
-        from rrl_register.exchange.registration import apply_transform
-        from rrl_register.raster.memory import bounded_block_cache
-
-        with stages("warp"), bounded_block_cache(config.resources.max_memory):
-            apply_transform(registration, moving, path, config.warp, overwrite=self.overwrite)
-        click.echo(path)

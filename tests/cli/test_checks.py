@@ -156,11 +156,11 @@ def test_a_command_takes_sections_and_single_flags_in_the_order_of_declaration()
 
 def test_an_irrelevant_option_is_refused_only_if_it_was_given() -> None:
     @click.command(cls=OneLineErrors)
-    @click.option("--one", default=1)
+    @click.option("--one-more", default=1)
     @click.pass_context
-    def command(ctx: click.Context, one: int) -> None:
-        refuse_irrelevant_options(ctx, {"one": "--one"}, "with --other")
+    def command(ctx: click.Context, one_more: int) -> None:
+        refuse_irrelevant_options(ctx, ["one_more"], "with --other")
 
     assert CliRunner().invoke(command).exit_code == 0
-    result = CliRunner().invoke(command, ["--one", "1"])
-    assert (result.exit_code, result.stderr) == (2, "Error: --one has an effect with --other only; leave it out\n")
+    result = CliRunner().invoke(command, ["--one-more", "1"])
+    assert (result.exit_code, result.stderr) == (2, "Error: --one-more has an effect with --other only; leave it out\n")
