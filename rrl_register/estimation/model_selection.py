@@ -10,14 +10,16 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from rrl_register.estimation.cross_validation import cross_validation_residuals, fit_each, spatial_blocks
-from rrl_register.estimation.displaced_models import (
+from rrl_register.estimation.robust_fits import (
     DISPLACED_HOMOGRAPHIES,
     WIDE,
     DisplacedHomography,
     DisplacedModel,
+    Model,
+    biweight,
     robust_displaced_homographies,
+    robust_fit,
 )
-from rrl_register.estimation.ransac import Model, biweight, robust_fit
 from rrl_register.geometry.arrays import Flags, Floats, Indices, Matrix, Points, Weights
 from rrl_register.geometry.displacement import AnyFit, Transform, as_transform
 from rrl_register.geometry.transforms import compose, project

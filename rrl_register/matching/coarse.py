@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rrl_register.estimation.ransac import Model, robust_fit
+from rrl_register.estimation.robust_fits import Model, robust_fit
 from rrl_register.geometry.arrays import Image, Mask, Matrix, Points
 from rrl_register.geometry.transforms import corners_of, decompose, implausibility, invert, project, translation
 from rrl_register.matching.coarse_scan import Peak, ReducedPair, SearchGrid, centred_harmonics, scan

@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 from rrl_register.config import EstimateConfig
 from rrl_register.estimation import acceptance
 from rrl_register.estimation.cross_validation import Uncertainty, replicates, uncertainty
-from rrl_register.estimation.displaced_models import DisplacedModel
 from rrl_register.estimation.evidence import Evidence, gather_evidence
 from rrl_register.estimation.model_selection import Candidate, choose_model
-from rrl_register.estimation.ransac import Model, biweight
+from rrl_register.estimation.robust_fits import DisplacedModel, Model, biweight
 from rrl_register.geometry.arrays import Matrix
 from rrl_register.geometry.displacement import Transform
 from rrl_register.geometry.tie_points import Matches

@@ -21,7 +21,7 @@ import numpy as np
 
 from rrl_register.config import Effort, EstimateConfig, ModelChoice
 from rrl_register.estimation.model_selection import Candidate, candidates
-from rrl_register.estimation.ransac import Model, robust_fit
+from rrl_register.estimation.robust_fits import Model, robust_fit
 from rrl_register.geometry.arrays import Matrix
 from rrl_register.geometry.tie_points import Matches
 from rrl_register.geometry.transforms import corners_of, implausibility, project

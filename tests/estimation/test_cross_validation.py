@@ -15,9 +15,8 @@ from rrl_register.estimation.cross_validation import (
     spatial_blocks,
     spatial_folds,
 )
-from rrl_register.estimation.displaced_models import DISPLACED_HOMOGRAPHIES
 from rrl_register.estimation.model_selection import FitAfter
-from rrl_register.estimation.ransac import Model
+from rrl_register.estimation.robust_fits import DISPLACED_HOMOGRAPHIES, Model
 from rrl_register.geometry.displacement import AnyFit, Transform, as_transform
 from rrl_register.geometry.homography import fit_homographies, fit_homography
 from rrl_register.geometry.transforms import fit_affine, fit_translation, project, residuals, similarity

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from rrl_register.errors import NotRegisteredError
-from rrl_register.estimation.displaced_models import (
+from rrl_register.estimation.robust_fits import (
     DISPLACED_HOMOGRAPHIES,
     WIDE,
     DisplacedHomography,
     DisplacedModel,
     robust_displaced_homographies,
+    robust_fit,
 )
-from rrl_register.estimation.ransac import robust_fit
 from rrl_register.geometry.displacement import Displacement, Transform
 from rrl_register.geometry.homography import fit_homography
 from rrl_register.geometry.transforms import invert, project, residuals

@@ -9,9 +9,8 @@ import pytest
 
 from rrl_register.config import ModelChoice
 from rrl_register.estimation import model_selection as selection
-from rrl_register.estimation.displaced_models import DisplacedHomography, DisplacedModel
 from rrl_register.estimation.model_selection import FitAfter, candidates, choose_model
-from rrl_register.estimation.ransac import Model, robust_fit
+from rrl_register.estimation.robust_fits import DisplacedHomography, DisplacedModel, Model, robust_fit
 from rrl_register.geometry.displacement import Transform, as_transform
 from rrl_register.geometry.transforms import (
     compose,

@@ -13,7 +13,7 @@ from rrl_register.estimation.cross_validation import (
     spatial_blocks,
     uncertainty,
 )
-from rrl_register.estimation.displaced_models import DISPLACED_HOMOGRAPHIES
+from rrl_register.estimation.robust_fits import DISPLACED_HOMOGRAPHIES
 from rrl_register.geometry.displacement import AnyFit, Transform, as_transform
 from rrl_register.geometry.homography import fit_homography
 from rrl_register.geometry.transforms import fit_affine, fit_translation, invert, project, similarity, translation

@@ -9,9 +9,8 @@ import pytest
 
 from image_pairs import image_pair
 from rrl_register.config import EstimateConfig, ModelChoice
-from rrl_register.estimation.displaced_models import DisplacedModel
 from rrl_register.estimation.model_selection import candidates
-from rrl_register.estimation.ransac import Model
+from rrl_register.estimation.robust_fits import DisplacedModel, Model
 from rrl_register.geometry.tie_points import Controls, Matches, TiePoints
 from rrl_register.geometry.transforms import compose, project, similarity, translation
 from rrl_register.matching.estimate import Estimate, estimate_transform

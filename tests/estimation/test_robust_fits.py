@@ -11,7 +11,7 @@ from rrl_register.estimation.cross_validation import (
     spatial_blocks,
     spatial_folds,
 )
-from rrl_register.estimation.ransac import (
+from rrl_register.estimation.robust_fits import (
     Model,
     RobustFit,
     biweight,
