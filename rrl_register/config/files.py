@@ -8,8 +8,6 @@ import stat
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 MOST_BYTES = 64 * 1024**2
 """Largest text: a RESULT.json of 100,000 tie points has a fifth of it."""
 MOST_SETTINGS = 1024**2
@@ -62,25 +60,3 @@ def parse_json(text: str | bytes) -> Any:
         return json.loads(text, parse_int=lambda digits: (int if len(digits) <= _INTEGER_DIGITS else float)(digits))
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
-
-
-class _PlainLoader(yaml.SafeLoader):  # type: ignore[misc]  # PyYAML has no type hints
-    """Refuses references, because few of them can stand for millions of values, or for themselves."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError(f"the reference *{self.peek_event().anchor} is not read; write its values out")
-        return super().compose_node(parent, index)
-
-
-def parse_yaml(text: str) -> Any:
-    """Parse YAML.
-
-    Raises:
-        ValueError: It is no YAML, nested too deeply, or holds references.
-    """
-    try:
-        return yaml.load(text, _PlainLoader)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        cause = "nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())
-        raise ValueError(cause) from error

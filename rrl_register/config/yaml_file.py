@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from rrl_register.config import RegisterConfig
-from rrl_register.config.files import MOST_SETTINGS, parse_yaml, read_text
+from rrl_register.config.files import MOST_SETTINGS, read_text
 from rrl_register.config.options import CONFIG_OPTIONS, ConfigOption, as_text, build_config, nearest
 from rrl_register.errors import InputError, UsageError
 
@@ -108,3 +108,25 @@ def _text(option: ConfigOption, value: Any, folder: Path) -> str:
     text = as_text(option.name, value)
     parsed = option.parse(text)
     return str(folder / parsed) if isinstance(parsed, Path) else text
+
+
+class _PlainLoader(yaml.SafeLoader):  # type: ignore[misc]  # PyYAML has no type hints
+    """Refuses references, because few of them can stand for millions of values, or for themselves."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError(f"the reference *{self.peek_event().anchor} is not read; write its values out")
+        return super().compose_node(parent, index)
+
+
+def parse_yaml(text: str) -> Any:
+    """Parse YAML.
+
+    Raises:
+        ValueError: It is no YAML, nested too deeply, or holds references.
+    """
+    try:
+        return yaml.load(text, _PlainLoader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        cause = "nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())
+        raise ValueError(cause) from error

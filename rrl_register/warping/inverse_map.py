@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from scipy.interpolate import RectBivariateSpline
 
 from rrl_register.config import Resampling
 from rrl_register.errors import UsageError
@@ -16,6 +16,9 @@ from rrl_register.geometry.arrays import Array, Mask, Matrix, Points
 from rrl_register.geometry.window import Box
 from rrl_register.parallel import parallel_map
 from rrl_register.warping.interpolation import CHUNK, MARGIN, SamplePoints
+
+if TYPE_CHECKING:
+    from scipy.interpolate import RectBivariateSpline
 
 CELLS = 128
 """Cells of the lattice along the longer side: a dozen per knot of a thin plate, so that splines follow it."""
@@ -58,6 +61,9 @@ class DisplacementGrid:
         places = np.stack(np.meshgrid(columns, rows), axis=-1).reshape(-1, 2)
         tasks = [places[first : first + _NODES_PER_TASK] for first in range(0, len(places), _NODES_PER_TASK)]
         sampled = np.concatenate(parallel_map(displacement, tasks)).reshape(len(rows), len(columns), 2)
+        # SciPy's splines take 0.1 s to import, and most transforms are a matrix alone.
+        from scipy.interpolate import RectBivariateSpline
+
         along_x, along_y = (RectBivariateSpline(rows, columns, sampled[..., axis]) for axis in (0, 1))
         return cls((along_x, along_y), step, box)
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from rrl_register.config.files import is_special, parse_json, parse_yaml, read_text, require_regular_file
+from rrl_register.config.files import is_special, parse_json, read_text, require_regular_file
+from rrl_register.config.yaml_file import parse_yaml
 
 BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12)
