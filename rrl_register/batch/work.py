@@ -151,6 +151,7 @@ def _register_and_write(scene: BatchItem, folder: Path, threads: int) -> Outcome
     from rrl_register.exchange.registration import apply_transform
     from rrl_register.pipeline.register import register
     from rrl_register.raster.memory import bounded_block_cache
+    from rrl_register.raster.reader import as_measurements
     from rrl_register.raster.writer import write_json
     from rrl_register.warping.apply import require_writable_grid
 
@@ -163,7 +164,8 @@ def _register_and_write(scene: BatchItem, folder: Path, threads: int) -> Outcome
         scene.fixed, scene.moving, scene.config, scorer=_scorer(match.weights, match.device, threads), similarity=True
     )
     if found.matrix is not None:
-        with bounded_block_cache(scene.config.resources.max_memory):
+        no_alpha = as_measurements(scene.moving, wanted=scene.config.read.no_alpha)
+        with bounded_block_cache(scene.config.resources.max_memory), no_alpha:
             apply_transform(found, scene.moving, raster, warp, overwrite=True)
     write_json(result, found.to_json(), overwrite=True)
     figures = {figure: getattr(found, figure) for figure in FIGURES}

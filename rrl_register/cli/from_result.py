@@ -21,10 +21,11 @@ from rrl_register.exchange.formats import point_format
 @click.option(
     "-o", "--output", type=FILE, required=True, help="Write IMAGE, aligned with the fixed image, here (GeoTIFF)."
 )
+@click.option("--no-alpha", is_flag=True, help="Take a band that is tagged as alpha for a measurement.")
 @overwrite_option
 @config_options("warp", "resources")
 @verbosity_options
-def apply(result: Path, image: Path, output: Path, overwrite: bool, **values: Any) -> None:
+def apply(result: Path, image: Path, output: Path, no_alpha: bool, overwrite: bool, **values: Any) -> None:
     """Warp IMAGE with the transform of RESULT.json, which 'register --json' wrote.
 
     IMAGE shows the ground of the moving image: another band of it, or the same ground at another resolution.
@@ -37,9 +38,10 @@ def apply(result: Path, image: Path, output: Path, overwrite: bool, **values: An
     require_outputs([output], inputs, overwrite)
     from rrl_register.exchange.registration import apply_transform, read_registration
     from rrl_register.raster.memory import bounded_block_cache
+    from rrl_register.raster.reader import as_measurements
 
     registration = read_registration(result)
-    with stages("warp"), bounded_block_cache(config.resources.max_memory):
+    with stages("warp"), as_measurements(image, wanted=no_alpha), bounded_block_cache(config.resources.max_memory):
         apply_transform(registration, image, output, config.warp, overwrite=overwrite)
     click.echo(output)
 

@@ -32,11 +32,13 @@ def info(fixed: Path, moving: Path | None, as_json: bool, **values: Any) -> None
     Prints grids, resolution, overlap, the recognised kinds and their reasons, the search, and an estimate of the time
     on this machine. Exits with the code of 'register' if the images cannot be used. Writes no file.
     """
+    from rrl_register.raster.reader import as_measurements
+
     config = build_config(values)
     blocks: list[Block]
     if moving is None:
         require_file(fixed)
-        with stages("read"):
+        with stages("read"), as_measurements(fixed, wanted=config.read.no_alpha):
             from rrl_register.pipeline.dry_run import plan_image
 
             image = plan_image(fixed, config)
@@ -44,7 +46,7 @@ def info(fixed: Path, moving: Path | None, as_json: bool, **values: Any) -> None
     else:
         require_two_images(fixed, moving)
         require_file(config.match.weights)
-        with stages("read"):
+        with stages("read"), as_measurements(fixed, moving, wanted=config.read.no_alpha):
             from rrl_register.pipeline.dry_run import plan_registration
 
             plan = plan_registration(fixed, moving, config)
@@ -80,8 +82,11 @@ def image_lines(image: ImagePlan) -> list[Line]:
     """Lay out the properties of one image."""
     info, (height, width) = image.info, image.shape
     bands = ", ".join(map(str, image.bands))
+    if image.without_content:
+        bands += f"; without content {', '.join(map(str, image.without_content))}"
     nodata = [] if info.nodata is None else [f"value {info.nodata:g}"]
     alpha = [] if info.alpha_band is None else [f"alpha in band {info.alpha_band}"]
+    alpha += [f"band {band} is tagged as alpha, but holds measurements" for band in info.untagged]
     reduced = f"reduced by {image.reduction:.3g}" if image.reduction > 1 else "not reduced"
     return [
         ("grid", _grid_text(info.grid)),

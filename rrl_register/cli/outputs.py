@@ -134,8 +134,10 @@ class Outputs:
             return
         from rrl_register.exchange.registration import apply_transform
         from rrl_register.raster.memory import bounded_block_cache
+        from rrl_register.raster.reader import as_measurements
 
-        with stages("warp"), bounded_block_cache(config.resources.max_memory):
+        no_alpha = as_measurements(moving, wanted=config.read.no_alpha)
+        with stages("warp"), no_alpha, bounded_block_cache(config.resources.max_memory):
             apply_transform(registration, moving, self.raster, config.warp, overwrite=self.overwrite)
         click.echo(self.raster)
         if self.stac:

@@ -104,6 +104,8 @@ class ReadConfig:
     """Bands of the fixed image used for matching, 1-based; empty: all but alpha."""
     moving_bands: tuple[int, ...] = ()
     """Bands of the moving image used for matching, 1-based; empty: all but alpha."""
+    no_alpha: bool = False
+    """Take bands that are tagged as alpha for measurements; else their names and values decide."""
     fixed_kind: Kind = Kind.AUTO
     moving_kind: Kind = Kind.AUTO
     max_side: int = 2048

@@ -161,6 +161,12 @@ CONFIG_OPTIONS = (
     _bands("fixed"),
     _bands("moving"),
     ConfigOption(
+        "--no-alpha",
+        "read.no_alpha",
+        "Take bands that are tagged as alpha for measurements; without it their names and values decide.",
+        click.BOOL,
+    ),
+    ConfigOption(
         "--max-side",
         "read.max_side",
         "Longest side of an image at matching resolution, in pixels; larger images are reduced.",

@@ -24,7 +24,7 @@ from rrl_register.nn.patches import PATCH_SIZE, default_support
 from rrl_register.pipeline.register import read_overview
 from rrl_register.raster.grid import Grid
 from rrl_register.raster.radiometry import Guess, guess_kind, pair_kinds
-from rrl_register.raster.reader import RasterInfo, open_info, read_bands
+from rrl_register.raster.reader import RasterInfo, live_bands, open_info, read_bands
 
 PAIRS_PER_KEYPOINT = 1.35
 """Pairs scored per keypoint by a thorough search that a quick trial settles: 539 for 400 in four real pairs."""
@@ -44,6 +44,7 @@ class ImagePlan:
     Attributes:
         info: Description of the file.
         bands: Bands to match on, 1-based.
+        without_content: Further bands that would be matched on if they had content, 1-based.
         kind: What the image shows; never ``auto``.
         why: Reason for the kind.
         reduction: File px per px of the matched image.
@@ -53,6 +54,7 @@ class ImagePlan:
 
     info: RasterInfo
     bands: tuple[int, ...]
+    without_content: tuple[int, ...]
     kind: Kind
     why: str
     reduction: float
@@ -71,8 +73,10 @@ class ImagePlan:
             "dtype": info.dtype,
             "nodata": info.nodata if info.nodata is None or math.isfinite(info.nodata) else str(info.nodata),
             "alpha_band": info.alpha_band,
+            "alpha_tag_ignored": list(info.untagged),
             "valid_share": round(self.valid_share, 4),
             "matched_bands": list(self.bands),
+            "bands_without_content": list(self.without_content),
             "kind": self.kind.value,
             "why": self.why,
             "reduction": round(self.reduction, 4),
@@ -231,7 +235,10 @@ def _image_plan(
     info = open_info(path)
     why = guess.reason if guess.kind is kind else _UNFOUNDED
     shape = valid.shape[0], valid.shape[1]
-    return ImagePlan(info, bands or info.data_bands, kind, why, factor, shape, float(valid.mean()))
+    chosen = bands or info.data_bands
+    live = live_bands(path, chosen) or chosen
+    dead = tuple(band for band in chosen if band not in live)
+    return ImagePlan(info, live, dead, kind, why, factor, shape, float(valid.mean()))
 
 
 def _overlap(prior: Matrix, fixed: Grid, moving: Grid) -> Overlap:

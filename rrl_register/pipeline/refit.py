@@ -20,6 +20,7 @@ from rrl_register.matching.read_pair import read_pair
 from rrl_register.matching.strategy import Counts
 from rrl_register.parallel import one_blas_thread
 from rrl_register.pipeline.result import StageClock, build_registration
+from rrl_register.raster.reader import as_measurements
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +46,7 @@ def refit(points: PointTable, fixed: Path, moving: Path, config: RegisterConfig 
         InputError: An image cannot be used, no point is enabled, or a point lies outside its image.
     """
     config, clock = config or RegisterConfig(), StageClock()
-    with clock("read"):
+    with clock("read"), as_measurements(fixed, moving, wanted=config.read.no_alpha):
         pair = read_pair(Path(fixed), Path(moving), config.read)
     given = points.enabled
     if not len(given):

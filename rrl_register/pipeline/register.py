@@ -21,6 +21,7 @@ from rrl_register.pipeline.result import ScoredBy, StageClock, Watch, build_regi
 from rrl_register.pipeline.similarity import measure_similarity, preload_metrics
 from rrl_register.raster.image_array import ImageLike, as_path
 from rrl_register.raster.memory import bounded_block_cache, working_side
+from rrl_register.raster.reader import as_measurements
 
 
 def register(
@@ -54,7 +55,11 @@ def register(
     config = config or RegisterConfig()
     if similarity:
         preload_metrics()
-    with as_path(fixed, "the fixed array") as fixed_path, as_path(moving, "the moving array") as moving_path:
+    with (
+        as_path(fixed, "the fixed array") as fixed_path,
+        as_path(moving, "the moving array") as moving_path,
+        as_measurements(fixed_path, moving_path, wanted=config.read.no_alpha),
+    ):
         found = search(fixed_path, moving_path, config, scorer, watch)
     estimate, counts = found.estimate, found.counts
     if estimate:

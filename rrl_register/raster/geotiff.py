@@ -135,8 +135,9 @@ def choose_nodata(source: DatasetReader, config: WarpConfig) -> NodataPolicy:
         if not fits(config.nodata, dtype):
             raise UsageError(f"Nodata {config.nodata:g} does not fit {dtype} pixels; try 0")
         return NodataPolicy(config.nodata, declared=True, mask=False)
-    if source.nodata is not None and fits(source.nodata, dtype):
-        return NodataPolicy(source.nodata, declared=True, mask=False)
+    inherited = _nodata_of(source)
+    if inherited is not None:
+        return NodataPolicy(inherited, declared=True, mask=False)
     if ColorInterp.alpha in source.colorinterp:
         return NodataPolicy(0, declared=False, mask=False)
     return NodataPolicy(math.nan if dtype.startswith("float") else 0, declared=False, mask=True)
@@ -144,9 +145,14 @@ def choose_nodata(source: DatasetReader, config: WarpConfig) -> NodataPolicy:
 
 def inherited_nodata(source: DatasetReader) -> NodataPolicy:
     """Describe how a source marks pixels without data, for a copy of its pixels."""
-    declared = source.nodata is not None and fits(source.nodata, source.dtypes[0])
+    nodata = _nodata_of(source)
     by_mask = MaskFlags.per_dataset in source.mask_flag_enums[0] and ColorInterp.alpha not in source.colorinterp
-    return NodataPolicy(source.nodata if declared else 0.0, declared, by_mask)
+    return NodataPolicy(0.0 if nodata is None else nodata, nodata is not None, by_mask)
+
+
+def _nodata_of(source: DatasetReader) -> float | None:
+    """Return the first band's nodata value that the pixel type can hold; a GeoTIFF has one for all bands."""
+    return next((value for value in source.nodatavals if value is not None and fits(value, source.dtypes[0])), None)
 
 
 def fits(value: float, dtype: str) -> bool:

@@ -66,8 +66,9 @@ class ImageArray:
 
     @property
     def mask(self) -> npt.NDArray[np.bool_]:
-        """(H, W), where all bands are finite and ``valid`` is not False."""
-        finite = np.all(np.isfinite(self.bands), axis=0)
+        """(H, W), where ``valid`` is not False and all bands are finite, except those that are so nowhere."""
+        known = np.isfinite(self.bands)
+        finite = np.all(known[known.any(axis=(1, 2))], axis=0) & known.any()
         return np.asarray(finite if self.valid is None else finite & self.valid)
 
     @property

@@ -10,15 +10,12 @@ import numpy as np
 
 from rrl_register.config import Kind, ReadConfig
 from rrl_register.geometry.arrays import Array, Image, Mask
+from rrl_register.raster.alpha import IR_WORDS, words_of
 from rrl_register.raster.reader import Bands, RasterInfo, chosen_bands, open_info, read_sample
 from rrl_register.raster.stretch import percentile
 
 _SAR_WORDS = frozenset(
     {"vv", "vh", "hh", "hv", "sar", "slc", "grd", "sigma", "sigma0", "gamma0", "beta0", "backscatter", "polarisation"}
-)
-_IR_WORDS = frozenset(
-    {"ir", "nir", "nir08", "nir09", "swir", "swir16", "swir22", "mwir", "lwir", "tir", "tirs", "thermal", "infrared"}
-    | {"b8", "b08", "b8a", "b11", "b12", "rededge"}  # Sentinel-2
 )
 _VISIBLE_WORDS = frozenset(
     {"red", "green", "blue", "pan", "panchromatic", "visible"} | {"b2", "b02", "b3", "b03", "b4", "b04"}
@@ -157,7 +154,7 @@ def _guess_by_name(info: RasterInfo, bands: tuple[int, ...]) -> Guess | None:
     kind = None
     if any(found & _SAR_WORDS for found in words):
         kind = Kind.SAR
-    elif all(found & _IR_WORDS for found in words):
+    elif all(found & IR_WORDS for found in words):
         kind = Kind.IR
     elif len(bands) < 3:
         is_visible = any(found & _VISIBLE_WORDS for found in words)
@@ -167,19 +164,15 @@ def _guess_by_name(info: RasterInfo, bands: tuple[int, ...]) -> Guess | None:
 
 def _kind_by_file_name(path: Path) -> Kind | None:
     # Band numbers in file names mean different things for different satellites; words do not.
-    words = {word for word in _words(path.stem) if not re.fullmatch(r"b\d+a?", word)}
+    words = {word for word in words_of(path.stem) if not re.fullmatch(r"b\d+a?", word)}
     if words & _SAR_WORDS:
         return Kind.SAR
-    return Kind.IR if words & _IR_WORDS else None
+    return Kind.IR if words & IR_WORDS else None
 
 
 def _band_words(info: RasterInfo, band: int) -> set[str]:
     values = [value for key, value in info.band_tags[band - 1].items() if not key.startswith("STATISTICS_")]
-    return _words(" ".join([info.descriptions[band - 1] or "", info.colorinterp[band - 1], *values]))
-
-
-def _words(text: str) -> set[str]:
-    return set(re.split(r"[^a-z0-9]+", text.lower()))
+    return words_of(" ".join([info.descriptions[band - 1] or "", info.colorinterp[band - 1], *values]))
 
 
 def _guess_by_values(bands: Image, valid: Mask, dtype: str) -> Guess:

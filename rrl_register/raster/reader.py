@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 import threading
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,9 +24,14 @@ from rasterio.windows import Window
 
 from rrl_register.config.files import is_special
 from rrl_register.errors import InputError, UsageError
+from rrl_register.raster.alpha import alpha_band, measures, untagged_bands, without_alpha
 from rrl_register.raster.grid import Grid, grid_of
-from rrl_register.raster.region import Region, alpha_bands, is_lossy, read_average, valid_pixels
+from rrl_register.raster.region import Region, is_lossy, read_average, valid_pixels
 
+logger = logging.getLogger(__name__)
+
+_LOOKED_AT = 256
+"""Longest side at which a band is searched for content, px."""
 _VIRTUAL = "/vsi"
 _ARCHIVES = re.compile(r"^(/vsi(?:zip|gzip|tar|7z|rar)/)(?=[^/{])(.+)$")
 _UNREACHABLE = "127.0.0.1:9"
@@ -81,6 +89,7 @@ class RasterInfo:
         descriptions: Name of each band, or None.
         colorinterp: GDAL's colour interpretation of each band, such as ``red``, ``gray``, ``alpha``.
         alpha_band: 1-based band that holds opacity, if any.
+        untagged: 1-based bands that are tagged as alpha and hold measurements.
         tags: Metadata of the file.
         band_tags: Metadata of each band.
         lossy: Whether the pixels went through a lossy compression.
@@ -94,6 +103,7 @@ class RasterInfo:
     descriptions: tuple[str | None, ...]
     colorinterp: tuple[str, ...]
     alpha_band: int | None
+    untagged: tuple[int, ...]
     tags: dict[str, str]
     band_tags: tuple[dict[str, str], ...]
     lossy: bool
@@ -119,10 +129,33 @@ class Bands(NamedTuple):
 
 
 def open_quietly(name: Path | str) -> DatasetReader:
-    """Open a raster by GDAL's name for it, without rasterio's warning if it has no georeference; in any thread."""
+    """Open a raster by GDAL's name for it, without rasterio's warning if it has no georeference; in any thread.
+
+    A band that is tagged as alpha and holds measurements, by what it holds or ``as_measurements``, is one like others.
+    """
     with _opening, warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        return rasterio.open(name)
+        dataset = rasterio.open(name)
+        alpha = alpha_band(dataset)
+        if alpha is None or not (_measured[str(name)] > 0 or measures(dataset, alpha)):
+            return dataset
+        with dataset:
+            return rasterio.open(without_alpha(dataset))
+
+
+_measured: Counter[str] = Counter()
+"""GDAL's names of the files whose bands all hold measurements, for now."""
+
+
+@contextmanager
+def as_measurements(*paths: Path, wanted: bool = True) -> Iterator[None]:
+    """Read no band of these files as alpha within the block, in any thread, if that is wanted."""
+    names = Counter(gdal_name(path) for path in paths if wanted)
+    _measured.update(names)
+    try:
+        yield
+    finally:
+        _measured.subtract(names)
 
 
 def gdal_offline(path: Path) -> rasterio.Env:
@@ -185,7 +218,8 @@ def _describe(path: Path, dataset: DatasetReader) -> RasterInfo:
         nodata=dataset.nodata,
         descriptions=tuple(dataset.descriptions),
         colorinterp=tuple(colour.name for colour in dataset.colorinterp),
-        alpha_band=next(iter(alpha_bands(dataset)), None),
+        alpha_band=alpha_band(dataset),
+        untagged=untagged_bands(dataset),
         tags=dict(dataset.tags()),
         band_tags=tuple(dict(dataset.tags(band)) for band in range(1, dataset.count + 1)),
         lossy=is_lossy(dataset),
@@ -215,6 +249,7 @@ def read_bands(
     max_side: int | None = None,
     factor: float | None = None,
     part: tuple[float, float, float, float] | None = None,
+    refuse: bool = True,
 ) -> Bands:
     """Read bands for matching, averaged down to a bounded size; complex bands are read as amplitudes.
 
@@ -229,6 +264,7 @@ def read_bands(
         factor: File pixels per array pixel, >= 1; None: determined by ``max_side``, else 1.
         part: Left and top edge, width and height of the part of the file to read, px; None: all of it. Unlike a whole
             file it may be empty.
+        refuse: Refuse a whole file without content.
 
     Raises:
         InputError: The file cannot be read, or, read whole, has no valid pixel or is the same everywhere.
@@ -242,7 +278,7 @@ def read_bands(
         rows, columns = (max(1, math.floor(side / step + 1e-9)) for side in (height, width))
         window = Window(left, top, min(columns * step, width), min(rows * step, height))
         read = _read_region(path, dataset, bands, Region(window, (rows, columns)), step)
-    if part is None:
+    if part is None and refuse:
         require_content(path, read)
     return read
 
@@ -272,9 +308,32 @@ def _read_region(path: Path, dataset: DatasetReader, bands: tuple[int, ...], reg
     chosen = chosen_bands(_describe(path, dataset), bands)
     values = read_average(dataset, chosen, region)
     valid = valid_pixels(dataset, chosen, region, values)
+    if len(chosen) > 1 and not valid.any():
+        alive = live_bands(path, chosen)
+        if 0 < len(alive) < len(chosen):
+            return _read_region(path, dataset, alive, region, factor)
     if not valid.all():
         values[:, ~valid] = 0
     return Bands(values, valid, factor)
+
+
+def live_bands(path: Path, bands: tuple[int, ...]) -> tuple[int, ...]:
+    """Leave out bands without content: nodata, NaN or one value throughout, as a dead detector leaves them."""
+    try:
+        changed = path.stat().st_mtime_ns
+    except OSError:  # a name of GDAL's own
+        changed = 0
+    return _live_bands(path, bands, changed)
+
+
+@lru_cache(maxsize=64)
+def _live_bands(path: Path, bands: tuple[int, ...], changed: int) -> tuple[int, ...]:
+    side = _LOOKED_AT
+    alive = tuple(band for band in bands if has_content(read_bands(path, (band,), max_side=side, refuse=False)))
+    if len(alive) < len(bands):
+        dead = sorted(set(bands) - set(alive))
+        logger.info("%s: bands without content are left out: %s", path, ", ".join(map(str, dead)))
+    return alive
 
 
 def has_content(bands: Bands) -> bool:

@@ -11,12 +11,13 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import numpy.typing as npt
-from rasterio.enums import ColorInterp, MaskFlags, Resampling
+from rasterio.enums import MaskFlags, Resampling
 from rasterio.io import DatasetReader
 from rasterio.windows import Window
 from scipy.sparse import csr_array
 
 from rrl_register.geometry.arrays import Array, Image, Mask
+from rrl_register.raster.alpha import alpha_band, least_opacity
 
 _MIN_FILL_FRACTION = 1e-4
 """Black corners smaller than this part of the image are taken for dark content."""
@@ -46,7 +47,12 @@ def read_average(dataset: DatasetReader, bands: tuple[int, ...], region: Region)
     cache is ever held.
     """
     values: Image
-    if not dataset.dtypes[0].startswith("complex"):
+    is_complex = dataset.dtypes[0].startswith("complex")
+    if not _is_reduced(region) and is_complex:
+        values = np.abs(dataset.read(bands, window=region.window)).astype(np.float32)
+    elif is_complex or (_is_reduced(region) and Declared.of(dataset).hides_nodata(bands)):
+        values, _ = average_known(dataset, bands, region)
+    else:
         values = dataset.read(
             bands,
             window=region.window,
@@ -54,15 +60,13 @@ def read_average(dataset: DatasetReader, bands: tuple[int, ...], region: Region)
             resampling=Resampling.average,
             out_dtype="float32",
         )
-    elif region.shape == (region.window.height, region.window.width):
-        values = np.abs(dataset.read(bands, window=region.window)).astype(np.float32)
-    else:
-        values = average_amplitudes(dataset, bands, region)
     return values
 
 
-def average_amplitudes(dataset: DatasetReader, bands: tuple[int, ...], region: Region) -> Image:
-    """Read the mean amplitude of each cell that a part of a complex raster is divided into.
+def average_known(dataset: DatasetReader, bands: tuple[int, ...], region: Region) -> tuple[Image, Image]:
+    """Average the pixels that hold a measurement in each cell that a part of a raster is divided into.
+
+    GDAL does that for all but complex pixels, which it averages as they are, and nodata values beside a mask or alpha.
 
     Args:
         dataset: The raster.
@@ -70,8 +74,9 @@ def average_amplitudes(dataset: DatasetReader, bands: tuple[int, ...], region: R
         region: The part, which may begin and end within a pixel, and its cells.
 
     Returns:
-        (B, rows, columns) float32; 0, which is fill in a complex image, and values that are not finite do not count:
-        a cell of nothing else is 0.
+        (B, rows, columns) float32 means, of the amplitudes of complex numbers, and shares of measurements, 0-1. No
+        measurement are values that are not finite, declared nodata, and 0 in a complex image; a cell of nothing else
+        is 0.
     """
     window, shape = region
     left, top = int(np.floor(window.col_off)), int(np.floor(window.row_off))
@@ -81,16 +86,25 @@ def average_amplitudes(dataset: DatasetReader, bands: tuple[int, ...], region: R
     rows = _shares(shape[0], window.row_off - top, window.height / shape[0], bottom - top)
     columns = _shares(shape[1], window.col_off - left, window.width / shape[1], right - left)
     total, weight = (np.zeros((len(bands), *shape)) for _ in range(2))
-    step = max(1, _PIECE_BYTES // (8 * len(bands) * (right - left)))
+    step, declared = max(1, _PIECE_BYTES // (8 * len(bands) * (right - left))), Declared.of(dataset)
     for start in range(0, bottom - top, step):
-        height = min(step, bottom - top - start)
-        amplitude = np.abs(dataset.read(bands, window=Window(left, top + start, right - left, height)))
-        known = np.isfinite(amplitude) & (amplitude > 0)
-        share = rows[:, start : start + height]
-        for band in range(len(bands)):
-            total[band] += share @ np.where(known[band], amplitude[band], 0) @ columns.T
-            weight[band] += share @ known[band].astype(np.float32) @ columns.T
-    return np.where(weight > 0, total / np.maximum(weight, 1e-12), 0).astype(np.float32)
+        piece = Window(left, top + start, right - left, min(step, bottom - top - start))
+        share = rows[:, start : start + piece.height]
+        for place, band in enumerate(bands):
+            pixels, known = declared.read(dataset, band, piece)
+            amplitude = np.abs(pixels) if np.iscomplexobj(pixels) else pixels
+            known = np.ones(pixels.shape, bool) if known is None else known
+            if np.iscomplexobj(pixels):
+                known &= pixels != 0
+            total[place] += share @ np.where(known, amplitude, 0) @ columns.T
+            weight[place] += share @ known.astype(np.float32) @ columns.T
+    area = window.height * window.width / (shape[0] * shape[1])
+    means = np.where(weight > 0, total / np.maximum(weight, 1e-12), 0)
+    return means.astype(np.float32), (weight / area).astype(np.float32)
+
+
+def _is_reduced(region: Region) -> bool:
+    return region.shape != (region.window.height, region.window.width)
 
 
 def _shares(n_cells: int, first: float, size: float, n: int) -> csr_array:
@@ -256,16 +270,6 @@ _BLACK_LEVEL = 8.0
 """Largest value of 8-bit fill, into which a lossy compression, perhaps of an earlier file, rings."""
 
 
-def alpha_bands(dataset: DatasetReader) -> tuple[int, ...]:
-    """List the bands, 1-based, that hold opacity."""
-    return tuple(band for band, colour in enumerate(dataset.colorinterp, 1) if colour is ColorInterp.alpha)
-
-
-def is_complete(dataset: DatasetReader, band: int) -> bool:
-    """Return true if the file declares all pixels of a band, 1-based, as valid."""
-    return bool(dataset.mask_flag_enums[band - 1] == [MaskFlags.all_valid])
-
-
 def is_lossy(dataset: DatasetReader) -> bool:
     """Return true if the pixels went through a lossy compression."""
     return dataset.driver == "JPEG" or "JPEG" in dataset.tags(ns="IMAGE_STRUCTURE").get("COMPRESSION", "")
@@ -291,35 +295,70 @@ def valid_pixels(dataset: DatasetReader, bands: tuple[int, ...], region: Region,
     return valid & ~find_missing(values, black_level, grow=4 if is_lossy(dataset) else 2)
 
 
-def valid_in_band(values: Array, mask: Mask | None, is_alpha: bool) -> Mask | None:
-    """Decide which pixels of one band, at full resolution, have data; None: all.
+class Declared(NamedTuple):
+    """Declarations of a file that mark where its bands hold data.
 
-    Args:
-        values: (h, w), any type.
-        mask: (h, w) bool, as the file declares; None: all pixels are valid.
-        is_alpha: Whether the band holds opacity.
+    Attributes:
+        alpha: 1-based band that holds opacity; None: none.
+        least_opacity: Least value of that band where there is data.
+        nodata: Nodata value of each band; None where GDAL's mask heeds it, or where there is none.
+        complete: Whether neither a mask nor a nodata value of GDAL's marks pixels of each band.
     """
-    if is_alpha:
-        return np.asarray(values != 0)
-    if values.dtype.kind in "iu":
-        return mask
-    finite = np.isfinite(values)
-    return finite if mask is None else mask & finite
+
+    alpha: int | None
+    least_opacity: float
+    nodata: tuple[float | None, ...]
+    complete: tuple[bool, ...]
+
+    @classmethod
+    def of(cls, dataset: DatasetReader) -> Declared:
+        """Read the declarations; GDAL heeds only one of mask, nodata and alpha, and nodata may not fit the type."""
+        alpha, flags = alpha_band(dataset), dataset.mask_flag_enums
+        hidden = [alpha is not None or MaskFlags.per_dataset in flag for flag in flags]
+        nodata = tuple(value if hides else None for value, hides in zip(dataset.nodatavals, hidden, strict=True))
+        complete = tuple(alpha is not None or flag == [MaskFlags.all_valid] for flag in flags)
+        return cls(alpha, least_opacity(dataset, alpha) if alpha else 0.0, nodata, complete)
+
+    def hides_nodata(self, bands: tuple[int, ...]) -> bool:
+        """Return true if GDAL does not heed the nodata value of one of these bands."""
+        return any(self.nodata[band - 1] is not None for band in bands)
+
+    def read(self, dataset: DatasetReader, band: int, window: Window) -> tuple[Array, Mask | None]:
+        """Read a band, 1-based, at full resolution, and mark where it has data; None: everywhere.
+
+        Nodata values, mask and alpha have to agree, and floats have to be measurements.
+        """
+        values = dataset.read(band, window=window)
+        known: Mask | None = None
+        if self.alpha is not None:
+            opacity = values if band == self.alpha else dataset.read(self.alpha, window=window)
+            known = np.asarray(opacity >= self.least_opacity)
+        elif not self.complete[band - 1]:
+            known = np.asarray(dataset.read_masks(band, window=window) >= _HALF)
+        nodata = self.nodata[band - 1]
+        if nodata is not None and band != self.alpha:
+            other = np.asarray(values != nodata)
+            known = other if known is None else known & other
+        if values.dtype.kind in "iu":
+            return values, known
+        measured = np.asarray(np.abs(values) < _LARGEST_VALUE)  # False for NaN, too
+        return values, measured if known is None else known & measured
 
 
 def _declared_valid(dataset: DatasetReader, bands: tuple[int, ...], region: Region) -> Mask:
-    """Mark pixels whose nodata values, mask and alpha leave at least half (if reduced), in every band."""
-    alpha = alpha_bands(dataset)
-    if not alpha and all(is_complete(dataset, band) for band in bands):
+    """Mark pixels where nodata values, mask and alpha leave at least half of a (reduced) pixel, in every band."""
+    declared, shape = Declared.of(dataset), (len(bands), *region.shape)
+    if declared.hides_nodata(bands):
+        return np.asarray(np.all(average_known(dataset, bands, region)[1] > 0.5 - 1e-6, axis=0))
+    if declared.alpha is not None:
+        return np.asarray(read_average(dataset, (declared.alpha,), region)[0] >= declared.least_opacity)
+    if all(declared.complete[band - 1] for band in bands):
         return np.ones(region.shape, bool)
-    shape = (len(bands), *region.shape)
     masks = dataset.read_masks(bands, window=region.window, out_shape=shape, resampling=Resampling.average)
-    valid: Mask = np.all(masks >= 128, axis=0)
-    if alpha:
-        # Opacity is not always declared as the mask of the other bands.
-        valid &= read_average(dataset, alpha[:1], region)[0] > 0
-    return valid
+    return np.asarray(np.all(masks >= _HALF, axis=0))
 
 
+_HALF = 128
+"""Least opacity, 0-255, of a pixel that GDAL's mask counts as valid."""
 _PIECE_BYTES = 16 << 20
 """Size of the complex numbers that are read at once."""

@@ -16,7 +16,7 @@ from rasterio.io import DatasetReader
 from rrl_register.geometry.arrays import Array, Mask
 from rrl_register.geometry.window import Box
 from rrl_register.raster.reader import gdal_offline, open_dataset, open_quietly, unreadable
-from rrl_register.raster.region import alpha_bands, is_complete, valid_in_band
+from rrl_register.raster.region import Declared
 
 
 class Source(Protocol):
@@ -78,8 +78,7 @@ class FileSource:
         dtype = self.dataset.dtypes[0]
         # GDAL returns its complex integers as complex floats.
         self.dtype = np.dtype("complex64" if dtype == "complex_int16" else dtype)
-        self._alpha = alpha_bands(self.dataset)
-        self._complete = [is_complete(self.dataset, band) for band in self.dataset.indexes]
+        self._declared = Declared.of(self.dataset)
 
     def __enter__(self) -> FileSource:
         return self
@@ -91,7 +90,7 @@ class FileSource:
 
     def is_alpha(self, band: int) -> bool:
         """Return true if a band, 0-based, holds opacity."""
-        return band + 1 in self._alpha
+        return band + 1 == self._declared.alpha
 
     def read(self, band: int, box: Box) -> tuple[Array, Mask | None]:
         """See ``Source``.
@@ -101,12 +100,9 @@ class FileSource:
         """
         try:
             with gdal_offline(self._path):  # so that GDAL raises its errors in every thread and does not print them
-                dataset = self._reader()
-                values = dataset.read(band + 1, window=box.window())
-                mask = None if self._complete[band] else dataset.read_masks(band + 1, window=box.window()) > 0
+                return self._declared.read(self._reader(), band + 1, box.window())
         except RasterioError as error:
             raise unreadable(self._path, error) from error
-        return values, valid_in_band(values, mask, self.is_alpha(band))
 
     def _reader(self) -> DatasetReader:
         if not hasattr(self._own, "dataset"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import groupby
@@ -193,7 +193,7 @@ def _write_blocks(
 ) -> None:
     resampling = Resampling.NEAREST if source.has_palette else config.resampling
     warp = InverseMap.onto(layout.matrix, source.shape, resampling, layout.displacements)
-    threads, frame = config.threads or ordered_threads(), layout.frame
+    threads, frame, join = config.threads or ordered_threads(), layout.frame, _joint_mask(nodata)
 
     def warped(piece: _Piece) -> tuple[_Piece, Array, Mask]:
         """Return a piece, its values and where it has data."""
@@ -202,12 +202,17 @@ def _write_blocks(
     # Closed on an error, too, so that no thread continues to read from a source that is closed after it.
     with closing(ordered_map(warped, _pieces(source, frame, config.block_size, threads), threads)) as results:
         for part, of_part in groupby(results, key=lambda result: result[0].part):
-            window, everywhere = part.window((frame.top, frame.left)), np.ones(part.shape, bool)
+            window, masks = part.window((frame.top, frame.left)), []
             for piece, values, has_data in of_part:
                 target.write(values, [band + 1 for band in piece.bands], window=window)
-                everywhere &= has_data
+                masks.append(has_data)
             if nodata.mask:
-                target.write_mask(everywhere, window=window)
+                target.write_mask(join(masks), window=window)
+
+
+def _joint_mask(nodata: NodataPolicy) -> Callable[[list[Mask]], Mask]:
+    """Join the bands' masks: any band if NaN marks the holes of each, so that a dead band does not hide the others."""
+    return np.logical_or.reduce if math.isnan(nodata.fill) else np.logical_and.reduce
 
 
 def _pieces(source: FileSource, frame: Box, block_size: int, threads: int) -> Iterator[_Piece]:
@@ -221,11 +226,11 @@ def _pieces(source: FileSource, frame: Box, block_size: int, threads: int) -> It
 
 
 def _warp_piece(source: FileSource, piece: _Piece, warp: InverseMap, nodata: NodataPolicy) -> tuple[Array, Mask]:
-    """Warp a piece; return its values (B, h, w), marked where it has no data, and where all bands have, (h, w)."""
+    """Warp a piece; return its values (B, h, w), marked where it has no data, and where the image has, (h, w)."""
     part = piece.part
     patches = list(warp.patches(part))
     pixels = np.empty((len(piece.bands), *part.shape), source.dtype)
-    everywhere = np.ones(part.shape, bool)
+    join, masks = _joint_mask(nodata), []
     for place, band in enumerate(piece.bands):
         values, has_data = _warp_band(source, band, part, patches, warp)
         fill = 0.0 if source.is_alpha(band) else nodata.fill
@@ -234,8 +239,8 @@ def _warp_piece(source: FileSource, piece: _Piece, warp: InverseMap, nodata: Nod
         if not has_data.all():
             values = np.where(has_data, values, as_dtype(np.array(fill, np.float64), source.dtype))
         pixels[place] = values
-        everywhere &= has_data
-    return pixels, everywhere
+        masks.append(has_data)
+    return pixels, join(masks)
 
 
 def _warp_band(source: Source, band: int, block: Box, patches: list[Patch], warp: InverseMap) -> tuple[Array, Mask]:
@@ -294,7 +299,7 @@ def avoid_nodata(values: Array, nodata: float) -> Array:
 
     Interpolation may lead to that value from others, as the overshoot of cubic kernels leads to 0.
     """
-    if np.iscomplexobj(values) or math.isnan(nodata):
+    if np.iscomplexobj(values) or not math.isfinite(nodata):
         return values
     if values.dtype.kind in "iu":
         step = -1 if int(nodata) == np.iinfo(values.dtype).max else 1

@@ -33,6 +33,7 @@ OPTIONS = [
     ("--moving-kind ir", "read.moving_kind", Kind.IR),
     ("--fixed-bidx 3,2,1", "read.fixed_bands", (3, 2, 1)),
     ("--moving-bidx 4", "read.moving_bands", (4,)),
+    ("--no-alpha", "read.no_alpha", True),
     ("--max-shift 500m", "match.max_shift", "500m"),
     ("--max-shift 12.5px", "match.max_shift", "12.5px"),
     ("--rotation none", "match.rotation", "none"),

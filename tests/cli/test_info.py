@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import rasterio
 from affine import Affine
 from click.testing import CliRunner, Result
 
@@ -91,6 +92,9 @@ def test_images_without_georeference(make_raster: Make, rng: np.random.Generator
     plain = make_raster(
         rng.integers(1, 255, (4, 100, 120), dtype=np.uint8), "plain.tif", photometric="RGB", alpha="YES"
     )
+    assert "band 4 is tagged as alpha, but holds measurements" in run(str(plain), pair[1]).stdout
+    with rasterio.open(plain, "r+") as dataset:
+        dataset.write(np.full((100, 120), 255, np.uint8), 4)
     text = " ".join(run(str(plain), pair[1]).stdout.split())
     assert "120 x 100 px, no georeference" in text
     assert "no data alpha in band 4;" in text

@@ -44,6 +44,7 @@ OTHER_VALUES: dict[str, Any] = {
     "format": "cog",
     "overviews": True,
     "gcps-only": True,
+    "no-alpha": True,
     "nodata": -9999.5,
     "block-size": 256,
     "threads": 3,

@@ -12,7 +12,7 @@ from rasterio.windows import Window
 
 from rrl_register.raster import region as averaging
 from rrl_register.raster.reader import read_bands
-from rrl_register.raster.region import Region, average_amplitudes
+from rrl_register.raster.region import Region, average_known
 
 SHAPE = (60, 84)
 
@@ -46,10 +46,11 @@ def test_pixels_that_two_cells_share_count_in_both(write: Callable[[np.ndarray],
     """A ramp's mean over a cell is its value at the cell's centre."""
     ramp = np.tile(np.arange(1, SHAPE[1] + 1.0), (SHAPE[0], 1))
     with rasterio.open(write(ramp)) as dataset:
-        found = average_amplitudes(dataset, (1,), Region(Window(10.5, 3.25, 50, 40), (16, 20)))
+        found, share = average_known(dataset, (1,), Region(Window(10.5, 3.25, 50, 40), (16, 20)))
     centres = 10.5 + (np.arange(20) + 0.5) * 2.5 + 0.5
     assert np.allclose(found[0], centres, atol=0.13)
     assert np.allclose(found[0], found[0, 0], atol=1e-4)
+    assert np.allclose(share, 1, atol=1e-5)
 
 
 def test_fill_does_not_count(write: Callable[[np.ndarray], Path], amplitude: np.ndarray) -> None:
@@ -58,9 +59,11 @@ def test_fill_does_not_count(write: Callable[[np.ndarray], Path], amplitude: np.
     holes[0, 1:3] = 0
     holes[30:39, 30:39] = 0
     with rasterio.open(write(holes)) as dataset:
-        found = average_amplitudes(dataset, (1,), Region(Window(0, 0, 84, 60), (20, 28)))[0]
+        means, shares = average_known(dataset, (1,), Region(Window(0, 0, 84, 60), (20, 28)))
+    found, share = means[0], shares[0]
     assert found[0, 0] == pytest.approx(amplitude[1:3, :3].mean(), rel=1e-5)
     assert not found[10:13, 10:13].any()
+    assert share[0, 0] == pytest.approx(2 / 3)
     assert np.isfinite(found).all()
 
 

@@ -11,15 +11,14 @@ import rasterio
 from hypothesis import given
 from hypothesis import strategies as st
 from rasterio.enums import ColorInterp
+from rasterio.io import MemoryFile
 from rasterio.windows import Window
 
 from rrl_register.raster.region import (
+    Declared,
     Region,
-    alpha_bands,
-    is_complete,
     is_lossy,
     read_average,
-    valid_in_band,
     valid_pixels,
 )
 
@@ -111,22 +110,14 @@ def test_black_corners_are_gaps_and_black_content_is_not(make_raster: Make, cont
     assert valid[20:, 20:].all()
 
 
-def test_alpha_is_found_wherever_it_lies(make_raster: Make, content: np.ndarray) -> None:
-    stack = np.stack([content] * 3)
-    for place in range(3):
-        colours = tuple(ColorInterp.alpha if band == place else ColorInterp.gray for band in range(3))
-        with rasterio.open(make_raster(stack, colours=colours, photometric="MINISBLACK")) as dataset:
-            assert alpha_bands(dataset) == (place + 1,)
-    with rasterio.open(make_raster(stack, photometric="RGB")) as dataset:
-        assert alpha_bands(dataset) == ()
-
-
 def test_a_file_that_declares_nothing_is_complete(make_raster: Make, content: np.ndarray, hole: np.ndarray) -> None:
     with rasterio.open(make_raster(content)) as dataset:
-        assert is_complete(dataset, 1)
-    for how in ("nodata", "mask", "alpha"):
+        assert Declared.of(dataset) == (None, 0.0, (None,), (True,))
+    for how in ("nodata", "mask"):
         with rasterio.open(with_hole(make_raster, content, hole, how)) as dataset:
-            assert not is_complete(dataset, 1)
+            assert Declared.of(dataset).complete == (False,)
+    with rasterio.open(with_hole(make_raster, content, hole, "alpha")) as dataset:
+        assert Declared.of(dataset).alpha == 2
 
 
 @pytest.mark.parametrize(("compression", "lossy"), [("JPEG", True), ("DEFLATE", False), ("LZW", False)])
@@ -139,21 +130,25 @@ def test_compressions_that_lose_are_known(
 
 @given(
     values=st.lists(st.sampled_from([0.0, 1.0, -3.5, np.nan, np.inf, -np.inf]), min_size=1, max_size=12),
-    declared=st.booleans(),
+    masked=st.booleans(),
     seed=st.integers(0, 99),
 )
-def test_a_band_is_valid_where_mask_and_values_are(values: list[float], declared: bool, seed: int) -> None:
+def test_a_band_has_data_where_mask_and_values_are(values: list[float], masked: bool, seed: int) -> None:
     band = np.array([values], np.float32)
-    mask = np.random.default_rng(seed).random(band.shape) > 0.5 if declared else None
-    found = valid_in_band(band, mask, is_alpha=False)
-    assert found is not None
-    for value, valid, allowed in zip(values, found[0], [True] * len(values) if mask is None else mask[0], strict=True):
-        assert valid == (bool(allowed) and abs(value) < np.inf)
+    mask = np.random.default_rng(seed).random(band.shape) > 0.5 if masked else np.ones(band.shape, bool)
+    with MemoryFile() as memory, rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
+        with memory.open(driver="GTiff", width=len(values), height=1, count=1, dtype="float32") as target:
+            target.write(band, 1)
+            if masked:
+                target.write_mask(mask)
+        with memory.open() as dataset:
+            found, known = Declared.of(dataset).read(dataset, 1, Window(0, 0, len(values), 1))
+    assert np.array_equal(found, band, equal_nan=True)
+    assert np.array_equal(known, mask & np.isfinite(band))
 
 
-def test_integers_are_valid_where_the_mask_is_and_opacity_where_it_is_not_zero(content: np.ndarray) -> None:
-    mask = content > 100
-    assert valid_in_band(content, None, is_alpha=False) is None
-    assert valid_in_band(content, mask, is_alpha=False) is mask
-    opacity = np.array([[0, 1, 255]], np.uint8)
-    assert np.array_equal(valid_in_band(opacity, None, is_alpha=True), [[False, True, True]])
+def test_integers_have_data_where_the_mask_has(make_raster: Make, content: np.ndarray) -> None:
+    for mask in (None, content > 100):
+        with rasterio.open(make_raster(content, mask=mask)) as dataset:
+            known = Declared.of(dataset).read(dataset, 1, WHOLE.window)[1]
+        assert known is None if mask is None else np.array_equal(known, mask)

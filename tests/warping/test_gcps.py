@@ -79,7 +79,9 @@ def test_nodata_masks_alpha_and_palettes_are_copied(make_raster: Make, rng: np.r
     with rasterio.open(copy(make_raster(pixels, mask=mask))) as dataset:
         assert np.array_equal(dataset.read(1), pixels)
         assert np.array_equal(dataset.read_masks(1) > 0, mask)
-    with rasterio.open(copy(make_raster(np.stack([pixels] * 4), photometric="RGB", alpha="YES"))) as dataset:
+    with rasterio.open(
+        copy(make_raster(np.stack([pixels] * 3 + [255 * mask]), photometric="RGB", alpha="YES"))
+    ) as dataset:
         assert dataset.colorinterp[3] is ColorInterp.alpha
     with rasterio.open(copy(make_raster(pixels))) as dataset:
         assert dataset.mask_flag_enums == ([MaskFlags.all_valid],)
