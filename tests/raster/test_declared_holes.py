@@ -12,6 +12,7 @@ import pytest
 import rasterio
 import rasterio.shutil
 from rasterio.enums import ColorInterp
+from rasterio.errors import NodataShadowWarning
 
 from rrl_register.raster.grid import Grid
 from rrl_register.raster.reader import open_info, read_bands
@@ -119,7 +120,7 @@ WAYS = {
 def test_the_rest_of_the_image_is_matched_and_written(make_raster: Make, content: np.ndarray, way: str) -> None:
     path = WAYS[way](make_raster, content)
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # such as the library's that nodata shadows alpha
+        warnings.simplefilter("error", NodataShadowWarning)
         values, valid, _ = read_bands(path)
         assert np.array_equal(valid, ~HOLE)
         assert np.allclose(values[0][valid], content[valid])
