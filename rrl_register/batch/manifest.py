@@ -23,6 +23,8 @@ _COLUMNS = ("id", "fixed", "moving")
 _RESERVED_ID = "summary"
 _LONGEST_ID = 200
 """Bytes; file systems allow 255, and the suffix and the mark of an unfinished file come on top."""
+_LONGEST_NAME = 4096
+_MOST_COLUMNS = 200
 _PROBLEMS_SHOWN = 10
 
 Row = Mapping[str, str]
@@ -153,6 +155,8 @@ def _read_rows(path: Path) -> list[tuple[str, Row]]:
 def _csv_rows(lines: Iterable[str]) -> Iterator[tuple[int, Row]]:
     reader = csv.reader(lines, skipinitialspace=True)
     header = [name.strip() for name in next(reader, [])]
+    if len(header) > _MOST_COLUMNS:
+        raise UsageError(f"{len(header)} columns; choose id, fixed, moving and options of register")
     refuse("line 1", [problem for name in header if (problem := _column_problem(name, header))])
     for line in reader:
         cells = [cell.strip() for cell in line]
@@ -192,6 +196,9 @@ def _scene(row: Row, given: Row, base: RegisterConfig, folder: Path) -> BatchIte
     missing = [name for name in _COLUMNS if name not in cells]
     if missing:
         raise UsageError(f"no value for {', '.join(missing)}")
+    names = [cells[name] for name in _COLUMNS]
+    if any("\0" in name or len(name) > _LONGEST_NAME for name in names):
+        raise UsageError(f"id or path is longer than {_LONGEST_NAME} characters, or has a null character")
     options = {name: text for name, text in cells.items() if name not in _COLUMNS}
     config = build_config(dict(_option_value(name, text, folder) for name, text in options.items()), base)
     return BatchItem(cells["id"], folder / cells["fixed"], folder / cells["moving"], config)

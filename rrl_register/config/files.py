@@ -8,8 +8,10 @@ import stat
 from pathlib import Path
 from typing import Any
 
-MOST_BYTES = 64 * 1024**2
-"""Largest text: a RESULT.json of 100,000 tie points has a fifth of it."""
+MOST_BYTES = 48 * 1024**2
+"""Largest text: a RESULT.json of as many tie points as are read has half of it."""
+MOST_POINTS = 100_000
+"""Largest number of tie points in a file."""
 MOST_SETTINGS = 1024**2
 """Bytes of the largest file of settings."""
 _INTEGER_DIGITS = 18

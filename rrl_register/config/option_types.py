@@ -2,28 +2,54 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 import click
 
 from rrl_register.config import OutputGrid
 
 FILE = click.Path(path_type=Path)
+_NUMBER = r"(\d{1,30}(?:\.\d{0,30})?|\.\d{1,30})"
+_LARGEST_COUNT = 10**9
+
+
+class Count(click.IntRange):
+    """An integer that the libraries below can hold."""
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> int:
+        """Read it."""
+        count = int(super().convert(value, parameter, context))
+        if count > _LARGEST_COUNT:
+            self.fail(f"{value} is too large.", parameter, context)
+        return count
+
+
+class Number(click.FloatRange):
+    """A finite number."""
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> float:
+        """Read it."""
+        number = float(super().convert(value, parameter, context))
+        if not math.isfinite(number):
+            self.fail(f"{value} is no finite number.", parameter, context)
+        return number
 
 
 def band_list(text: str) -> tuple[int, ...]:
     """Read band numbers, 1-based: ``4`` or ``3,2,1``."""
-    if not re.fullmatch(r"[1-9]\d*(,[1-9]\d*)*", text):
+    if not re.fullmatch(r"[1-9]\d{0,8}(,[1-9]\d{0,8})*", text):
         raise click.BadParameter(f"{text!r} is no list of bands; use numbers from 1 on, such as 4 or 3,2,1.")
     return tuple(int(number) for number in text.split(","))
 
 
 def distance(text: str) -> str:
     """Check a length in pixels or metres, ``80px`` or ``500m``, and return the text."""
-    match = re.fullmatch(r"(\d+\.?\d*|\.\d+)(px|m)", text)
+    match = re.fullmatch(rf"{_NUMBER}(px|m)", text)
     if not match or float(match[1]) == 0:
         raise click.BadParameter(f"{text!r} is no distance; use a positive number with its unit, such as 80px or 500m.")
     return text
@@ -44,7 +70,7 @@ def scale(text: str) -> str:
 
 
 def _is_number(text: str) -> bool:
-    return re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)", text) is not None
+    return re.fullmatch(rf"[+-]?{_NUMBER}", text) is not None
 
 
 def creation_option(text: str) -> tuple[str, str]:
@@ -57,7 +83,7 @@ def creation_option(text: str) -> tuple[str, str]:
 
 def block_side(text: str | int) -> int:
     """Read the side of a block, a multiple of 16 because TIFF requires that of its tiles."""
-    if not re.fullmatch(r"[1-9]\d*", str(text)) or int(text) % 16:
+    if not re.fullmatch(r"[1-9]\d{0,8}", str(text)) or int(text) % 16:
         raise click.BadParameter(f"{text!r} is no side of a block; use a multiple of 16, such as 512.")
     return int(text)
 
@@ -69,7 +95,7 @@ def output_grid(text: str) -> OutputGrid | Path:
 
 def size(text: str | int) -> int:
     """Read an amount of memory, ``512MiB`` or ``2GiB``; a bare number counts bytes."""
-    match = re.fullmatch(r"(\d+\.?\d*|\.\d+)\s*([KMGT]i?)?B?", str(text))
+    match = re.fullmatch(rf"{_NUMBER}\s?([KMGT]i?)?B?", str(text))
     if not match:
         raise click.BadParameter(
             f"{text!r} is no amount of memory; use a number with its unit, such as 512MiB or 2GiB."

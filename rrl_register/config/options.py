@@ -20,6 +20,7 @@ from rrl_register.config import option_types as types
 from rrl_register.errors import UsageError
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+_LONGEST_TEXT = 10_000
 _GROUPS = {"read": "Input", "match": "Matching", "estimate": "Model", "warp": "Output"}
 
 
@@ -109,6 +110,8 @@ class ConfigOption:
         Raises:
             UsageError: The text is no such value.
         """
+        if len(text) > _LONGEST_TEXT or "\0" in text:
+            raise UsageError(f"{self.name}: {text[:60]!r} ... is too long, or has a null character")
         kind = click.types.convert_type(self.type)
         try:
             if self.multiple:
@@ -170,7 +173,7 @@ CONFIG_OPTIONS = (
         "--max-side",
         "read.max_side",
         "Longest side of an image at matching resolution, in pixels; larger images are reduced.",
-        click.IntRange(min=256),
+        types.Count(min=256),
     ),
     ConfigOption(
         "--max-shift",
@@ -221,14 +224,14 @@ CONFIG_OPTIONS = (
         "Effort of the search: 'fast' gives up early, 'thorough' scores every keypoint with the network.",
         frequent=True,
     ),
-    ConfigOption("--keypoints", "match.n_keypoints", "Most keypoints in each image.", click.IntRange(min=16)),
+    ConfigOption("--keypoints", "match.n_keypoints", "Most keypoints in each image.", types.Count(min=16)),
     ConfigOption(
         "--candidates",
         "match.n_candidates",
         "Candidates in the moving image for each keypoint of the fixed image.",
-        click.IntRange(min=1),
+        types.Count(min=1),
     ),
-    ConfigOption("--min-score", "match.min_score", "Lowest match probability of a tie point.", click.FloatRange(0, 1)),
+    ConfigOption("--min-score", "match.min_score", "Lowest match probability of a tie point.", types.Number(0, 1)),
     _choice("--device", "match", Device, "Device of the network; 'auto' uses a GPU if there is one.", frequent=True),
     ConfigOption(
         "--weights", "match.weights", "Weights of the network (.safetensors).", types.FILE, default_text="those shipped"
@@ -245,10 +248,10 @@ CONFIG_OPTIONS = (
         "--threshold",
         "estimate.threshold",
         "Largest residual of an inlier, in pixels at matching resolution.",
-        click.FloatRange(min=0.5),
+        types.Number(min=0.5),
     ),
-    ConfigOption("--min-inliers", "estimate.min_inliers", "Fewest inliers of a transform.", click.IntRange(min=4)),
-    ConfigOption("--seed", "estimate.seed", "Seed of all random numbers.", click.IntRange(min=0)),
+    ConfigOption("--min-inliers", "estimate.min_inliers", "Fewest inliers of a transform.", types.Count(min=4)),
+    ConfigOption("--seed", "estimate.seed", "Seed of all random numbers.", types.Count(min=0)),
     _choice("--resampling", "warp", Resampling, "Interpolation of the moving image."),
     ConfigOption(
         "--grid",
@@ -290,7 +293,7 @@ CONFIG_OPTIONS = (
         "--threads",
         "warp.threads",
         "Blocks that are warped at the same time.",
-        click.IntRange(min=1),
+        types.Count(min=1),
         default_text="as many as there are cores, 8 at most",
     ),
     ConfigOption(
@@ -331,7 +334,7 @@ def as_text(name: str, value: Any) -> str:
         UsageError: It is something else.
     """
     option = next((option for option in CONFIG_OPTIONS if option.name == name), None)
-    if isinstance(value, list):
+    if isinstance(value, list) and not any(isinstance(item, list) for item in value):
         return (";" if option and option.multiple else ",").join(as_text(name, item) for item in value)
     if isinstance(value, bool) and option and option.is_flag:
         return "yes" if value else "no"

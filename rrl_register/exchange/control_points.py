@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import math
 import re
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 from rasterio.crs import CRS
 
-from rrl_register.config.files import read_text
+from rrl_register.config.files import MOST_POINTS, read_text
 from rrl_register.errors import InputError
 from rrl_register.exchange.ground import MAP_DIGITS, from_gdal, from_map, to_gdal, to_map
-from rrl_register.exchange.table import Grids, PointTable
+from rrl_register.exchange.table import Grids, PointTable, require_few_points
 from rrl_register.raster.crs import crs_from_text
 from rrl_register.raster.grid import crs_text
 
@@ -42,7 +43,10 @@ def read_gdal(path: Path, grids: Grids) -> PointTable:
         InputError: It has none.
         OSError, ValueError: It cannot be read.
     """
-    rows = np.array(_GCP.findall(read_text(path)), np.float64)
+    found = islice(_GCP.finditer(read_text(path)), MOST_POINTS + 1)
+    rows = np.array([match.groups() for match in found], np.float64)
+    if not np.isfinite(rows).all():
+        raise InputError("a number is too large; choose a file of GDAL's ground control points")
     if not len(rows):
         raise InputError("no line '-gcp pixel line easting northing'; choose a file of GDAL's ground control points")
     fixed, moving = from_map(grids.fixed, rows[:, 2:]), from_gdal(rows[:, :2])
@@ -74,6 +78,7 @@ def read_qgis(path: Path, grids: Grids) -> PointTable:
     lines = read_text(path).splitlines()
     crs = _crs(lines[0]) if lines and lines[0].startswith(_CRS) else None
     start = 1 if lines and lines[0].startswith("#") else 0
+    require_few_points(len(lines) - start - 1)
     if len(lines) <= start or not lines[start].lower().startswith("mapx"):
         raise InputError(f"no line {HEADER}; choose a points file of the QGIS Georeferencer")
     rows = [_numbers(line, number) for number, line in enumerate(lines, 1) if number > start + 1 and line.strip()]

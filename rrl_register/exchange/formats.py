@@ -105,6 +105,6 @@ def read_points(path: Path, grids: Grids) -> PointTable:
         table: PointTable = read(path, grids)
     except InputError as error:
         raise InputError(f"Cannot use the points of {path}: {error}") from error
-    except (OSError, ValueError, csv.Error) as error:
+    except (OSError, ValueError, RecursionError, csv.Error) as error:
         raise InputError(f"Cannot read the points of {path} ({error}); check that content and suffix agree") from error
     return table

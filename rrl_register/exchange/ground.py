@@ -11,9 +11,13 @@ from dataclasses import replace
 import numpy as np
 from affine import Affine
 from numpy.typing import ArrayLike
+
+# GDAL's errors of a transformation reach the caller of rasterio as they are.
+from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
 from rasterio.warp import transform as reproject_xy
 
+from rrl_register.errors import InputError
 from rrl_register.geometry.arrays import Points
 from rrl_register.raster.grid import Grid
 
@@ -70,5 +74,8 @@ def _shown(grid: Grid) -> Grid:
 def _reprojected(points: Points, source: CRS, target: CRS) -> Points:
     if source == target or not len(points):
         return points
-    x, y = reproject_xy(source, target, points[:, 0], points[:, 1])[:2]
+    try:
+        x, y = reproject_xy(source, target, points[:, 0], points[:, 1])[:2]
+    except CPLE_BaseError as error:
+        raise InputError(f"a place has no coordinates in the other CRS ({error}); check points and CRS") from error
     return np.column_stack([x, y]).astype(np.float64)

@@ -10,25 +10,29 @@ import csv
 import io
 import json
 import math
+import sqlite3
 import struct
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import closing
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from rrl_register.config.files import parse_json, read_text, require_regular_file
+from rrl_register.config.files import MOST_POINTS, parse_json, read_text, require_regular_file
 from rrl_register.errors import InputError
 from rrl_register.exchange.ground import MAP_DIGITS, from_gdal, from_lon_lat, from_map, to_gdal, to_lon_lat, to_map
-from rrl_register.exchange.table import Grids, PointTable
+from rrl_register.exchange.table import Grids, PointTable, require_few_points
 from rrl_register.geometry.arrays import Points
 from rrl_register.raster.crs import crs_from_text
 from rrl_register.raster.grid import crs_text
 
 _ON = {"1": True, "true": True, "yes": True, "": True, "0": False, "false": False, "no": False}
 LAYER = "tie_points"
+_MOST_FIELDS = 1000
 _POINT = "<BIdd"
 """Well-known binary of a point: byte order (1: little-endian), type (1: point), x, y."""
 
@@ -130,7 +134,7 @@ def number(record: Record, name: str) -> float:
     """
     try:
         value = float(record[name])
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         value = math.nan
     if not math.isfinite(value):
         raise InputError(f"{name} is {record[name]!r}, which is no number")
@@ -163,7 +167,10 @@ def read_csv(path: Path, grids: Grids) -> PointTable:
         InputError: A column or a value is missing.
         OSError, ValueError, csv.Error: It cannot be read.
     """
-    records = list(csv.DictReader(io.StringIO(read_text(path), newline=""), skipinitialspace=True))
+    reader = csv.DictReader(io.StringIO(read_text(path), newline=""), skipinitialspace=True)
+    if len(reader.fieldnames or ()) > _MOST_FIELDS:
+        raise InputError(f"it has more than {_MOST_FIELDS} columns; remove those of no use")
+    records = list(islice(reader, MOST_POINTS + 1))
     return table_of(records, [fixed_point(record, grids) for record in records])
 
 
@@ -197,7 +204,9 @@ def read_geojson(path: Path, grids: Grids) -> PointTable:
         InputError: It is no such GeoJSON.
         OSError, ValueError: It cannot be read, or is no JSON.
     """
-    records = [_record(feature) for feature in _features(read_text(path))]
+    features = _features(read_text(path))
+    require_few_points(len(features))
+    records = [_record(feature) for feature in features]
     places = [(number(record, "lon"), number(record, "lat")) for record in records]
     return table_of(records, from_lon_lat(grids.fixed, places))
 
@@ -258,18 +267,30 @@ def read_geopackage(path: Path, grids: Grids) -> PointTable:
         InputError: It has no layer of points.
         OSError, ValueError: It cannot be read.
     """
-    from pyogrio import errors, list_layers, raw
+    from pyogrio import list_layers, raw
 
     require_regular_file(path)
     try:
+        _refuse_view(path, LAYER)
         layers = list_layers(path)[:, 0].tolist()
-        meta, _, geometry, values = raw.read(path, layer=LAYER if LAYER in layers else 0, force_2d=True)
-    except errors.DataSourceError as error:
+        layer = LAYER if LAYER in layers else str(next(iter(layers), LAYER))
+        _refuse_view(path, layer)
+        meta, _, geometry, values = raw.read(path, layer=layer, force_2d=True, max_features=MOST_POINTS + 1)
+    except (RuntimeError, sqlite3.Error) as error:  # pyogrio's errors are RuntimeErrors
         raise InputError(f"{error}; choose a file with a layer of points") from error
     names = meta["fields"].tolist()
     records = [dict(zip(names, row, strict=True)) for row in zip(*(column.tolist() for column in values), strict=True)]
     crs = crs_from_text(meta["crs"]) if meta["crs"] else None
     return table_of(records, from_map(grids.fixed, [_point(shape) for shape in geometry], crs))
+
+
+def _refuse_view(path: Path, layer: str) -> None:
+    """Refuse a layer, or metadata, that is a query, because a query may never end."""
+    with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)) as database:
+        views = [str(name) for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'view'")]
+    refused = [name for name in views if name.lower() == layer.lower() or name.lower().startswith("gpkg_")]
+    if refused:
+        raise InputError(f"{refused[0]} is a view; choose a file whose layers are tables")
 
 
 def _array(name: str, column: list[Any]) -> np.ndarray:

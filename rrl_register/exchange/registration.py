@@ -226,14 +226,19 @@ class Registration:
 
         Raises:
             InputError: The schema is unknown, or the registration could not begin and has no images.
-            KeyError, TypeError, ValueError: A field is missing or has the wrong type.
+            ValueError: A field is missing, or has the wrong type or an impossible value.
         """
+        from rrl_register.exchange.result_schema import check_result
+
+        if not isinstance(data, dict):
+            raise ValueError("no JSON object")
         if data.get("schema") not in READABLE_SCHEMAS:
             raise InputError(
                 f"The result has schema {data.get('schema')!r}; this version reads schema 1 and 2; register again"
             )
-        if data["fixed_grid"] is None:
-            raise InputError(f"The registration could not begin ({data['reason']}); register again")
+        if "fixed_grid" in data and data["fixed_grid"] is None:
+            raise InputError(f"The registration could not begin ({data.get('reason')}); register again")
+        check_result(data)
         matrix, displacement, covariance = data["matrix"], data.get("displacement"), data.get("covariance")
         points = data["tie_points"] or []
         fields_read = {
@@ -292,9 +297,9 @@ def read_registration(path: Path) -> Registration:
         raise InputError(f"Cannot read {path} ({error.strerror}); check the path") from error
     except InputError as error:
         raise InputError(f"Cannot use {path}: {error}") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except ValueError as error:
         raise InputError(
-            f"{path} is no RESULT.json of a registration ({error!r}); name the file that `rrl-register --json` wrote, "
+            f"{path} is no RESULT.json of a registration ({error}); name the file that `rrl-register --json` wrote, "
             "before the images"
         ) from error
 

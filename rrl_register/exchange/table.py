@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from rrl_register.config.files import MOST_POINTS
 from rrl_register.errors import InputError
 from rrl_register.exchange.registration import Registration, read_registration
 from rrl_register.geometry.arrays import Points
@@ -85,9 +86,16 @@ class PointTable:
             moving: ``(N, 2)`` px.
             enable: ``N`` flags.
             score: ``(N,)``; None: unscored.
+
+        Raises:
+            InputError: There are too many points, or one has no place.
         """
         places, pixels = (np.asarray(points, np.float64).reshape(-1, 2) for points in (fixed, moving))
         on, unknown = np.array(list(enable), bool), np.full(len(places), np.nan)
+        require_few_points(len(places))
+        unplaced = np.flatnonzero(~np.isfinite(np.hstack([places, pixels])).all(axis=1))
+        if len(unplaced):
+            raise InputError(f"point {unplaced[0] + 1} lies at infinity, or outside the CRS of the fixed image")
         known = unknown if score is None else np.asarray(score, np.float64)
         return cls(places, pixels, on, known, on, unknown, np.full_like(places, np.nan), ("",) * len(places))
 
@@ -126,6 +134,16 @@ def read_result(path: Path, grids: Grids) -> PointTable:
             sizes = [f"{grid.width} x {grid.height} px" for grid in (seen, needed)]
             raise InputError(f"its {name} image has {sizes[0]}, this one {sizes[1]}; use points of this pair")
     return PointTable.of(result)
+
+
+def require_few_points(count: int) -> None:
+    """Refuse more points than ``MOST_POINTS``.
+
+    Raises:
+        InputError: There are more.
+    """
+    if count > MOST_POINTS:
+        raise InputError(f"it holds more than {MOST_POINTS} points; choose the best of them")
 
 
 def _reasons(tied: TiePoints, inlier: Flags) -> list[str]:

@@ -150,7 +150,9 @@ class Grid:
             crs = None if data.get("crs") is None else crs_from_text(data["crs"])
             transform = None if data.get("transform") is None else Affine(*map(float, data["transform"]))
             grid = cls(int(data["width"]), int(data["height"]), crs, transform)
-        except (KeyError, TypeError, ValueError) as error:
+            if transform is not None and (transform.is_degenerate or not all(map(math.isfinite, transform))):
+                raise ValueError("the geotransform has no inverse")
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise InputError(
                 f"Cannot read a pixel grid ({error!r}); it needs width, height, crs and six numbers of transform; "
                 "try a result file written by this program"
