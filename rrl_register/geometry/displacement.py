@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.spatial.distance import cdist
 
 from rrl_register.geometry.arrays import Floats, Matrix, Points, Weights
 from rrl_register.geometry.transforms import distances, invert, project
@@ -190,7 +189,8 @@ def monomials(points: Points, degree: int) -> Floats:
 
 def thin_plate_kernel(points: Points, knots: Points) -> Floats:
     """Return r^2 log r ``(N, K)`` of the distances r of points ``(N, 2)`` from knots ``(K, 2)``."""
-    square: Floats = cdist(points, knots, "sqeuclidean")
+    x, y = (points[:, axis, None] - knots[:, axis] for axis in (0, 1))
+    square = x * x + y * y
     kernel = np.maximum(square, _TINY)
     np.log(kernel, out=kernel)  # in place, which takes a sixth of the time for a few hundred points
     kernel *= square

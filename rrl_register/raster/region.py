@@ -6,7 +6,7 @@ as they are, and their phases cancel; so amplitudes are computed first, piece by
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -14,7 +14,6 @@ import numpy.typing as npt
 from rasterio.enums import MaskFlags, Resampling
 from rasterio.io import DatasetReader
 from rasterio.windows import Window
-from scipy.sparse import csr_array
 
 from rrl_register.geometry.arrays import Array, Image, Mask
 from rrl_register.raster.alpha import alpha_band, least_opacity
@@ -107,8 +106,14 @@ def _is_reduced(region: Region) -> bool:
     return region.shape != (region.window.height, region.window.width)
 
 
-def _shares(n_cells: int, first: float, size: float, n: int) -> csr_array:
-    """Compute how much of each of ``n`` pixels lies in each cell, ``size`` px wide, from ``first`` on: (n_cells, n)."""
+def _shares(n_cells: int, first: float, size: float, n: int) -> Any:
+    """Compute how much of each of ``n`` pixels lies in each cell, ``size`` px wide, from ``first`` on.
+
+    Returns:
+        Sparse array ``(n_cells, n)``.
+    """
+    from scipy.sparse import csr_array  # 0.1 s to import, for complex bands alone
+
     edges = first + size * np.arange(n_cells + 1)
     reach = np.arange(int(np.ceil(size)) + 1)
     pixel = np.floor(edges[:-1]).astype(np.int64)[:, None] + reach
