@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from rrl_register.nn.blocks import PATCH_SIZE
+from rrl_register.nn.encoder import PATCH_SIZE
 from rrl_register.nn.patches import Spectrum
 from rrl_register.nn.rrlnet import PatchFeatures, RRLNet
 

@@ -11,9 +11,9 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from rrl_register.nn.interaction import interact
-from rrl_register.nn.mgla import MGLA
+from rrl_register.nn.encoder import MGLA
 from rrl_register.nn.patches import Spectrum
+from rrl_register.nn.relation import interact
 from rrl_register.nn.rrlnet import PatchFeatures, RRLNet, standardise
 
 DIMENSIONS = (1, 2, 3)

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from rrl_register.nn.inference.onnx_backend import INTEGERS, SHIPPED, open_session
-from rrl_register.nn.interaction import Gated
 from rrl_register.nn.patches import Spectrum
+from rrl_register.nn.relation import Gated
 from rrl_register.nn.rrlnet import PatchFeatures, RRLNet
 
 OPSET = 18

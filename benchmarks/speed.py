@@ -37,7 +37,7 @@ from runtime_forms import Integers, SinglePrecision
 from tables import markdown_table
 from torch import Tensor
 
-from rrl_register.nn.blocks import PATCH_SIZE
+from rrl_register.nn.encoder import PATCH_SIZE
 from rrl_register.nn.patches import Spectrum
 from rrl_register.nn.rrlnet import PatchFeatures, RRLNet
 from rrl_register.nn.runtime import autocast, fastest_dtype, fold_batch_norms

@@ -26,9 +26,8 @@ from torch.nn import functional
 
 from rrl_register.errors import InputError, RegistrationError
 from rrl_register.nn.architecture import InteractionKind
-from rrl_register.nn.blocks import LEAK, PATCH_SIZE, STAGE_SIZES
+from rrl_register.nn.encoder import LEAK, MGLA, PATCH_SIZE, STAGE_SIZES
 from rrl_register.nn.inference.onnx_backend import CHECKSUM_NOTE, DESCRIPTORS, INPUTS, INTEGERS, PROBABILITY
-from rrl_register.nn.mgla import MGLA
 from rrl_register.nn.patches import Spectrum
 from rrl_register.nn.rrlnet import RRLNet, standardise
 from rrl_register.nn.runtime import fold_batch_norms

@@ -23,7 +23,7 @@ from safetensors.numpy import save
 
 from rrl_register.config import Kind
 from rrl_register.errors import InputError
-from rrl_register.nn.blocks import PATCH_SIZE
+from rrl_register.nn.encoder import PATCH_SIZE
 from rrl_register.raster.writer import atomic_path
 from rrl_register.training.bank import PairImages, Source, grey_bytes
 from rrl_register.training.settings import KNOWN_ONLY

@@ -22,8 +22,8 @@ from rrl_register.errors import InputError
 from rrl_register.nn.architecture import Architecture
 from rrl_register.nn.rrlnet import RRLNet
 from rrl_register.raster.writer import atomic_path
-from rrl_register.training.checkpoint import load_checkpoint, save_checkpoint
 from rrl_register.training.loop import BEST, CHECKPOINT, LOG
+from rrl_register.training.run_files import load_checkpoint, save_checkpoint
 
 MANIFEST = "manifest.json"
 MIB = 2**20

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from rrl_register.errors import InputError
-from rrl_register.nn.blocks import STAGE_CHANNELS
+from rrl_register.nn.encoder import STAGE_CHANNELS
 
 FEWEST_CHANNELS = 4
 """Channels of the narrowest stage at any width."""

@@ -12,13 +12,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from rrl_register.nn.aggregation import Aggregation, HeadLogits, MLPPHeads
-from rrl_register.nn.alfe import ALFE, DescriptorHead
 from rrl_register.nn.architecture import PAPER, Architecture
-from rrl_register.nn.blocks import PATCH_SIZE, dense_head
-from rrl_register.nn.decoder import Decoder
-from rrl_register.nn.interaction import Gated, Plain, feature_gate, interact, private
+from rrl_register.nn.encoder import ALFE, PATCH_SIZE, Decoder, DescriptorHead, dense_head
 from rrl_register.nn.patches import Spectrum
+from rrl_register.nn.relation import Aggregation, Gated, HeadLogits, MLPPHeads, Plain, feature_gate, interact, private
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from rrl_register.nn.blocks import PATCH_SIZE
+from rrl_register.nn.encoder import PATCH_SIZE
 
 LEVELS = 3
 """Each image is kept at full, half and quarter resolution."""

@@ -17,7 +17,7 @@ from pydantic.dataclasses import dataclass
 
 from rrl_register.config.files import read_text
 from rrl_register.errors import InputError, UsageError
-from rrl_register.nn.blocks import PATCH_SIZE
+from rrl_register.nn.encoder import PATCH_SIZE
 from rrl_register.training.bank import (
     FAMILIES,
     PairImages,

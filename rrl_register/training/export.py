@@ -16,14 +16,14 @@ from torch import Tensor, nn
 
 from rrl_register.errors import InputError
 from rrl_register.nn.architecture import Architecture
-from rrl_register.nn.blocks import PATCH_SIZE
+from rrl_register.nn.encoder import PATCH_SIZE
 from rrl_register.nn.export_formats import ExportFormat
 from rrl_register.nn.patches import Spectrum
 from rrl_register.nn.rrlnet import RRLNet
 from rrl_register.nn.runtime import fold_batch_norms
 from rrl_register.nn.weights import Weights, prune_weights, read_weights, write_weights
 from rrl_register.raster.writer import atomic_path
-from rrl_register.training.checkpoint import load_checkpoint
+from rrl_register.training.run_files import load_checkpoint
 
 INPUTS = ("visible", "other")
 OUTPUTS = ("probability", "visible_descriptor", "other_descriptor")

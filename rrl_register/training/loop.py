@@ -18,9 +18,17 @@ from rrl_register.nn.runtime import autocast, keep_freed_memory
 from rrl_register.nn.weights import load_weights
 from rrl_register.training.augmentation import Radiometry
 from rrl_register.training.bank import Bank, load_bank
-from rrl_register.training.checkpoint import average_of, detached, load_checkpoint, running_mean, save_checkpoint
 from rrl_register.training.config import OptimizerConfig, OptimizerKind, PhaseConfig, Precision, TrainingConfig
-from rrl_register.training.monitor import JsonLines, Monitor, TensorBoard
+from rrl_register.training.run_files import (
+    JsonLines,
+    Monitor,
+    TensorBoard,
+    average_of,
+    detached,
+    load_checkpoint,
+    running_mean,
+    save_checkpoint,
+)
 from rrl_register.training.sampling import PatchBatch, PatchSampler
 from rrl_register.training.steps import Losses, descriptor_step, joint_step
 from rrl_register.training.validation import draw_validation, score_of, validate

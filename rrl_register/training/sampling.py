@@ -11,7 +11,7 @@ from pydantic.dataclasses import dataclass as settings_dataclass
 from torch import Tensor
 
 from rrl_register.errors import InputError
-from rrl_register.nn.blocks import PATCH_SIZE
+from rrl_register.nn.encoder import PATCH_SIZE
 from rrl_register.training.augmentation import simulate
 from rrl_register.training.bank import COLOURS, OTHER, SIMULATED, VISIBLE, Bank, ImageGroup
 from rrl_register.training.settings import KNOWN_ONLY, Number

@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from rrl_register.errors import UsageError
-from rrl_register.nn.aggregation import HeadLogits
 from rrl_register.nn.patches import Spectrum
+from rrl_register.nn.relation import HeadLogits
 from rrl_register.nn.rrlnet import PatchFeatures, RRLNet
 from rrl_register.training.augmentation import Radiometry
 from rrl_register.training.config import LossConfig, Reconstruction

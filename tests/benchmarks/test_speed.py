@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from rrl_register.matching import guided_matching as guided
-from rrl_register.nn.mgla import MGLA
+from rrl_register.nn.encoder import MGLA
 from rrl_register.nn.patches import Spectrum
 from rrl_register.nn.rrlnet import RRLNet
 

@@ -7,9 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rrl_register.nn.aggregation import Aggregation, MLPPHeads
-from rrl_register.nn.blocks import dense_head
-from rrl_register.nn.interaction import Interaction
+from rrl_register.nn.encoder import dense_head
+from rrl_register.nn.relation import Aggregation, Interaction, MLPPHeads
 
 torch.set_num_threads(1)
 

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rrl_register.nn.alfe import ALFE, DescriptorHead
-from rrl_register.nn.mgla import MGLA
+from rrl_register.nn.encoder import ALFE, MGLA, DescriptorHead
 
 torch.set_num_threads(1)
 

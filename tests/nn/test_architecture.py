@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from rrl_register.errors import InputError
 from rrl_register.nn.architecture import PAPER, Architecture, InteractionKind
-from rrl_register.nn.interaction import FeatureGate
-from rrl_register.nn.mgla import MGLA
+from rrl_register.nn.encoder import MGLA
 from rrl_register.nn.patches import Spectrum
+from rrl_register.nn.relation import FeatureGate
 from rrl_register.nn.rrlnet import RRLNet
 from rrl_register.nn.runtime import fold_batch_norms
 from rrl_register.nn.weights import load_weights

@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from rrl_register.nn.decoder import Decoder
-from rrl_register.nn.mgla import MGLA
+from rrl_register.nn.encoder import MGLA, Decoder
 from rrl_register.nn.patches import Spectrum
 from rrl_register.nn.rrlnet import RRLNet
 

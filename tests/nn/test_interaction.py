@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from rrl_register.nn.architecture import InteractionKind
-from rrl_register.nn.interaction import FeatureGate, Gated, Plain, feature_gate, interact, private
+from rrl_register.nn.relation import FeatureGate, Gated, Plain, feature_gate, interact, private
 
 torch.set_num_threads(1)
 

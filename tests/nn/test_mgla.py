@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from rrl_register.nn.mgla import MGLA, mgla_kernel_size
+from rrl_register.nn.encoder import MGLA, mgla_kernel_size
 
 torch.set_num_threads(1)
 

@@ -16,7 +16,7 @@ import torch
 
 from rrl_register.nn.weights import load_weights
 from rrl_register.training import loop, validation
-from rrl_register.training.checkpoint import load_checkpoint
+from rrl_register.training.run_files import load_checkpoint
 
 SCRIPT = Path(__file__).resolve().parents[2] / "pipelines" / "gpu_recipe.py"
 RECIPE = """

@@ -12,7 +12,7 @@ import torch
 from gpu_training.slices import MANIFEST, expanded, read_slice, reduced, write_slice
 from rrl_register.errors import InputError
 from rrl_register.nn.rrlnet import RRLNet
-from rrl_register.training.checkpoint import save_checkpoint
+from rrl_register.training.run_files import save_checkpoint
 
 torch.set_num_threads(1)
 

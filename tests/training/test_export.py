@@ -23,8 +23,8 @@ from rrl_register.nn.export_formats import ExportFormat, export_format
 from rrl_register.nn.patches import Spectrum
 from rrl_register.nn.rrlnet import RRLNet
 from rrl_register.nn.weights import SCHEMA, Weights, load_weights, prune_weights, read_weights
-from rrl_register.training.checkpoint import save_checkpoint
 from rrl_register.training.export import NOTES_FILE, OUTPUTS, export_weights, source_weights
+from rrl_register.training.run_files import save_checkpoint
 from weights_files import save_weights
 
 torch.set_num_threads(1)

@@ -22,7 +22,6 @@ from rrl_register.nn.rrlnet import RRLNet
 from rrl_register.nn.weights import load_weights
 from rrl_register.training import loop, validation
 from rrl_register.training.bank import is_validation
-from rrl_register.training.checkpoint import load_checkpoint, running_mean
 from rrl_register.training.config import (
     LossConfig,
     OptimizerConfig,
@@ -33,6 +32,7 @@ from rrl_register.training.config import (
 )
 from rrl_register.training.datasets import PairFolder
 from rrl_register.training.loop import learning_rate, train
+from rrl_register.training.run_files import load_checkpoint, running_mean
 from weights_files import save_weights
 
 

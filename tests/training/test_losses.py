@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from rrl_register.errors import UsageError
-from rrl_register.nn.aggregation import HeadLogits
+from rrl_register.nn.relation import HeadLogits
 from rrl_register.training.steps import (
     Reconstruction,
     descriptor_loss,
