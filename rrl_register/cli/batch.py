@@ -21,6 +21,7 @@ from rrl_register.cli.command import (
 )
 from rrl_register.cli.progress import Bar, progress_bar
 from rrl_register.config import BatchConfig, RegisterConfig
+from rrl_register.config.files import printable
 from rrl_register.config.option_types import FILE
 from rrl_register.config.options import build_config
 from rrl_register.errors import NotRegisteredError, UsageError
@@ -82,7 +83,7 @@ def batch(ctx: click.Context, /, output: Path, report: bool, **values: Any) -> N
         click.echo(f"Interrupted; finished scenes are kept in {output}; continue with --resume.", err=True)
         ctx.exit(INTERRUPTED)
     if verbosity() >= 0:
-        click.echo(table(summary), err=True)
+        click.echo(printable(table(summary)), err=True)
     click.echo(output / SUMMARY_FILE)
     if page:
         click.echo(page)

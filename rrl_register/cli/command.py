@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
-from rrl_register.config.files import is_special
+from rrl_register.config.files import is_special, printable
 from rrl_register.config.option_types import FILE
 from rrl_register.config.options import CONFIG_OPTIONS, Decorated, build_config
 from rrl_register.errors import RegistrationError, UsageError
@@ -229,7 +229,7 @@ class RegistrationCommand(OneLineErrors):
 
 def fail(message: str, exit_code: int) -> NoReturn:
     """Print an error in one line of bounded length, and exit."""
-    line = " ".join(message.split())
+    line = printable(" ".join(message.split()))
     shown = line if len(line) <= _LONGEST_LINE else f"{line[: _LONGEST_LINE // 2]} ... {line[-_LONGEST_LINE // 2 :]}"
     click.echo(f"Error: {shown}", err=True)
     raise click.exceptions.Exit(exit_code)

@@ -10,6 +10,7 @@ import click
 
 from rrl_register.cli.command import RegistrationCommand, config_options, require_file, require_two_images
 from rrl_register.cli.progress import stages
+from rrl_register.config.files import printable
 from rrl_register.config.option_types import FILE
 from rrl_register.config.options import build_config
 
@@ -55,9 +56,9 @@ def info(fixed: Path, moving: Path | None, as_json: bool, **values: Any) -> None
         click.echo(json.dumps(data, indent=2, allow_nan=False))
         return
     for heading, lines in blocks:
-        click.echo(heading)
+        click.echo(printable(heading))
         for name, text in lines:
-            click.echo(f"  {name:<12}{text}")
+            click.echo(f"  {name:<12}{printable(text)}")
 
 
 def plan_lines(plan: Plan) -> list[Block]:

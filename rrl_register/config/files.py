@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import re
 import stat
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ MOST_SETTINGS = 1024**2
 """Bytes of the largest file of settings."""
 _INTEGER_DIGITS = 18
 """Longer integers are read as floats, which end at infinity."""
+
+_STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 
 
 def is_special(path: Path) -> bool:
@@ -50,6 +53,11 @@ def read_text(path: Path, most_bytes: int = MOST_BYTES) -> str:
     if len(content) > most_bytes:
         raise OSError(errno.EFBIG, f"More than {most_bytes // 1024**2} MiB are too many here", str(path))
     return content.decode("utf-8-sig")
+
+
+def printable(text: str) -> str:
+    """Write characters as escapes that steer a terminal, turn the direction of writing or are no text; keep lines."""
+    return _STEERING.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def parse_json(text: str | bytes) -> Any:

@@ -85,7 +85,7 @@ def write_points(output: Path, table: PointTable, grids: Grids, overwrite: bool 
     with atomic_path(output, overwrite) as temporary:
         try:
             write(temporary, table, grids)
-        except OSError as error:
+        except (OSError, UnicodeEncodeError) as error:
             raise WriteError(f"Cannot write {output} ({error}); check access and free space") from error
 
 

@@ -182,7 +182,7 @@ def open_dataset(path: Path) -> Iterator[DatasetReader]:
                 hint = f"try one of its {len(parts)} parts, such as {parts[0]}" if parts else "try another file"
                 raise InputError(f"{path} holds no band of its own; {hint}")
             yield dataset
-    except (RasterioError, OSError) as error:
+    except (RasterioError, OSError, UnicodeEncodeError) as error:  # GDAL takes names in UTF-8 alone
         raise unreadable(path, error) from error
 
 

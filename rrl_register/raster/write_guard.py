@@ -97,7 +97,7 @@ def write_guard(output: Path) -> Iterator[None]:
                     yield
                 finally:
                     _GDAL_LOG.propagate = True
-    except (RasterioError, CPLE_BaseError) as error:
+    except (RasterioError, CPLE_BaseError, UnicodeEncodeError) as error:  # GDAL takes names in UTF-8 alone
         raise _unwritable(output, " ".join(str(error.__cause__ or error).split())) from error
     for record in collected:
         _GDAL_LOG.handle(record)

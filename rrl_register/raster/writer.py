@@ -90,7 +90,7 @@ def write_json(output: Path, data: Mapping[str, Any] | Sequence[Any], overwrite:
     """
     text = json.dumps(_plain(data), indent=2, allow_nan=False, ensure_ascii=False)
     with atomic_path(output, overwrite) as temporary, _write_errors(output):
-        temporary.write_bytes((text + "\n").encode())
+        temporary.write_bytes((text + "\n").encode(errors="backslashreplace"))  # names may hold bytes of no text
 
 
 def write_png(output: Path, image: npt.NDArray[np.uint8], overwrite: bool = False) -> None:

@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from rrl_register.config import __version__
+from rrl_register.config.files import printable
 from rrl_register.errors import WriteError
 from rrl_register.exchange.registration import Registration
 from rrl_register.geometry.arrays import Points
@@ -169,7 +170,12 @@ def _digest(source: str) -> str:
 def _environment() -> Environment:
     loader = PackageLoader("rrl_register.report")
     environment = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=loader,
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=lambda value: printable(value) if type(value) is str else value,  # what is Markup stays
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters |= {"number": text.number, "percent": text.percent}
     return environment

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from rrl_register.config.files import is_special, parse_json, read_text, require_regular_file
+from rrl_register.config.files import is_special, parse_json, printable, read_text, require_regular_file
 from rrl_register.config.yaml_file import parse_yaml
 
 BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
@@ -77,6 +77,15 @@ def test_yaml_is_parsed_or_refused_by_one_line(text: str) -> None:
     with pytest.raises(ValueError) as caught:
         parse_yaml(text)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["a b\tc\nd", "äß 北京 שלום 👩\u200d🚀", ""])
+def test_text_is_printed_as_it_is(text: str) -> None:
+    assert printable(text) == text
+
+
+def test_what_steers_a_terminal_is_printed_as_escapes() -> None:
+    assert printable("\x1b[2J\r\x00\u202e\u2066\udcff\x85") == r"\x1b[2J\r\x00\u202e\u2066\udcff\x85"
 
 
 @pytest.mark.parametrize("parse", [parse_json, parse_yaml])

@@ -49,6 +49,12 @@ def test_files_in_archives_are_read(raster: Path, monkeypatch: pytest.MonkeyPatc
     assert open_info(Path("/vsizip/scenes.zip/in/a.tif")).grid.shape == (50, 80)
 
 
+def test_a_name_that_is_no_text_is_refused_in_one_line(raster: Path) -> None:
+    path = raster.rename(raster.with_name("\udcff.tif"))
+    with pytest.raises(InputError, match="Cannot read"):
+        open_info(path)
+
+
 def test_what_is_not_there_is_refused_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="Cannot read /vsizip/") as caught:
         open_info(Path(f"/vsizip/{tmp_path}/none.zip/a.tif"))

@@ -236,6 +236,47 @@ def batch(case: ReportInput, tmp_path: Path) -> Path:
     return write_batch_report(Summary(folder, "scenes.csv", tuple(pairs)))
 
 
+EVIL = "<img src=x onerror=alert(1)>\"' {{ 7 * 7 }}</script><script>alert(2)</script> \u202efdp.exe\x1b[2J\udcff &amp;"
+SEEN = EVIL.replace("\u202e", "\\u202e").replace("\x1b", "\\x1b").replace("\udcff", "\\udcff")
+
+
+def test_names_and_reasons_are_text_whatever_they_hold(
+    visit: Callable[..., Page], case: ReportInput, tmp_path: Path
+) -> None:
+    found = case.registration
+    assert found is not None
+    folder = tmp_path / "evil"
+    folder.mkdir()
+    name = EVIL.replace("/", "|").replace("\udcff", "")
+    images = [path.rename(tmp_path / f"{which}{name}.tif") for which, path in (("F", case.fixed), ("M", case.moving))]
+    refused = replace(found, status="failed", reason=EVIL, matrix=None, model=EVIL, weights=EVIL, device=EVIL)
+    for result in (replace(found, model=EVIL, weights=EVIL, device=EVIL), refused):
+        write_report(replace(case, fixed=images[0], moving=images[1], registration=result), folder / "one.html", True)
+        page = visit(folder / "one.html")
+        shown = page.inner_text("body")
+        assert SEEN.replace("/", "|").replace(r"\udcff", "") in shown
+        assert result is not refused or SEEN in shown
+        assert page.evaluate("document.querySelectorAll('[onerror]').length") == 0
+        assert not set(shown) & set("\u202e\x1b\ufffd")
+    outcome = Outcome(EVIL, FAILED, EVIL, 4, 1.0, {**dict.fromkeys(FIGURES), "model": EVIL})
+    index = folder / "index.html"
+    summary = Summary(folder, EVIL, ((BatchItem(EVIL, *images), outcome),))
+    index.write_text(batch_page.list_page(summary), encoding="utf-8")
+    page = visit(index)
+    assert page.locator("#scenes tbody th").inner_text().strip() == SEEN
+    assert page.evaluate("document.querySelectorAll('[onerror]').length") == 0
+
+
+def test_a_name_from_right_to_left_moves_nothing_beside_it(
+    visit: Callable[..., Page], case: ReportInput, tmp_path: Path
+) -> None:
+    fixed = case.fixed.rename(tmp_path / "\u05e9\u05dc\u05d5\u05dd.tif")
+    write_report(replace(case, fixed=fixed), tmp_path / "page.html")
+    page = visit(tmp_path / "page.html")
+    for text in ("h1", "figcaption"):
+        assert page.evaluate(f"getComputedStyle(document.querySelector('{text} bdi')).unicodeBidi") == "isolate"
+
+
 def shown_ids(page: Page) -> list[str]:
     return [text.strip() for text in page.locator("#scenes tbody tr:visible th").all_inner_texts()]
 
