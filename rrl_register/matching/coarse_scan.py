@@ -79,15 +79,10 @@ class ReducedPair:
     def of(
         cls, fixed: Image, fixed_valid: Mask, moving: Image, moving_valid: Mask, side: int, scale: float = 1.0
     ) -> ReducedPair:
-        """Reduce both images to one pixel size on the ground; neither is enlarged.
+        """Reduce both images, as of ``scan``, to one pixel size on the ground; neither is enlarged.
 
-        Args:
-            fixed: ``(H, W)`` float32.
-            fixed_valid: ``(H, W)`` bool.
-            moving: ``(h, w)`` float32.
-            moving_valid: ``(h, w)`` bool.
-            side: Longest side left of the image that covers less ground, px.
-            scale: Fixed pixels per moving pixel, as far as it is known.
+        ``side`` is the longest side left of the image that covers less ground, px; ``scale`` the known fixed px per
+        moving px.
         """
         smaller = min(max(fixed.shape), scale * max(moving.shape))
         factor = max(1.0, scale, smaller / side)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl_register.geometry.arrays import Indices, Matrix
+from rrl_register.geometry.arrays import Matrix
 from rrl_register.geometry.tie_points import Matches, TiePoints, no_tie_points
 from rrl_register.geometry.transforms import invert, project
 from rrl_register.matching.features.keypoints import detect
@@ -38,27 +38,17 @@ def match_descriptors(context: MatchingContext, matrix: Matrix, radius: float) -
     fixed = fixed[np.lexsort((fixed[:, 0], column, row))]
     fixed_patches = context.fixed_cutter.cut(fixed)
     moving_patches = PatchCutter(placed, valid, context.support).cut(moving)
-    left, right = _mutual_candidates(
-        context.scorer.describe(fixed_patches, context.spectra[0]),
-        context.scorer.describe(moving_patches, context.spectra[1]),
-        np.linalg.norm(fixed[:, None] - moving[None], axis=2) <= radius,
-        config.n_candidates,
-    )
+    descriptors = context.scorer.describe(fixed_patches, context.spectra[0])
+    others = context.scorer.describe(moving_patches, context.spectra[1])
+    near = np.linalg.norm(fixed[:, None] - moving[None], axis=2) <= radius
+    similarity, k = np.where(near, descriptors @ others.T, -np.inf), config.n_candidates
+    left, right = np.nonzero(_largest(similarity, k) & _largest(similarity.T, k).T & near)
     score = context.score(fixed_patches, moving_patches, left, right)
     accepted = score >= config.min_score
     kept = np.intersect1d(best_of_left(left, score, accepted), best_of_left(right, score, accepted))
     moving_points = project(invert(matrix), moving[right[kept]])
     tie_points = TiePoints(fixed[left[kept]], moving_points, score[kept].astype(np.float64))
     return Matches(tie_points, len(fixed), len(moving), len(left))
-
-
-def _mutual_candidates(
-    fixed: NDArray[np.float32], moving: NDArray[np.float32], near: NDArray[np.bool_], k: int
-) -> tuple[Indices, Indices]:
-    """Return two index vectors of the pairs that are among each other's ``k`` most similar within reach."""
-    similarity = np.where(near, fixed @ moving.T, -np.inf)
-    left, right = np.nonzero(_largest(similarity, k) & _largest(similarity.T, k).T & near)
-    return left.astype(np.int64), right.astype(np.int64)
 
 
 def _largest(similarity: NDArray[np.floating], k: int) -> NDArray[np.bool_]:

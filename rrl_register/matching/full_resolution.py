@@ -21,7 +21,7 @@ import numpy as np
 
 from rrl_register.config import EstimateConfig
 from rrl_register.estimation.model_selection import Candidate
-from rrl_register.geometry.arrays import Image, Mask, Matrix, Points
+from rrl_register.geometry.arrays import Image, Mask, Points
 from rrl_register.geometry.displacement import Transform
 from rrl_register.geometry.homography import fit_homography
 from rrl_register.geometry.tie_points import Matches
@@ -100,7 +100,9 @@ class FullResolutionSearch:
     def _at(self, estimate: Estimate, step: float, n_points: int) -> Estimate | None:
         """Estimate the transform anew in pixels ``step`` times smaller than the pair's."""
         pair, ratio = self.context.pair, step / estimate.step
-        start, radius = _finer(estimate.transform, ratio), search_radius(estimate, ratio)
+        radius, displacement = search_radius(estimate, ratio), estimate.transform.displacement
+        finer_matrix = rescale_matrix(estimate.matrix, 1 / ratio, 1 / ratio)
+        start = Transform(finer_matrix, displacement and displacement.reduced(1 / ratio))
         with self.timer("windows"):
             windows = choose_windows(estimate, step)
             each = math.ceil(n_points / max(1, len(windows)))
@@ -124,7 +126,11 @@ class FullResolutionSearch:
             return None
         context = self.context.with_pair(part)
         to_window, from_part = translation(-window.left, -window.top), translation(moving.left, moving.top)
-        matrix = compose(to_window, _local_matrix(start, window), from_part)
+        local = start.matrix
+        if start.displacement:  # the homography that comes nearest to it within the window
+            places: Points = np.concatenate([window.corners, window.corners.mean(axis=0, keepdims=True)])
+            local = fit_homography(start.backward(places), places)
+        matrix = compose(to_window, local, from_part)
         located = locate(context, matrix, radius, n_points, 1, margin=context.correlation_half + radius)
         return located.score().moved((window.left, window.top), (moving.left, moving.top))
 
@@ -193,18 +199,3 @@ def _starts(start: int, length: int, n: int, side: int) -> list[tuple[int, int]]
     """Return where windows may begin along one axis, in each of ``n`` equal blocks; ends excluded."""
     edges = np.linspace(start, start + length, n + 1).round().astype(int)
     return [(int(low), max(int(low), int(high) - side) + 1) for low, high in pairwise(edges)]
-
-
-def _finer(transform: Transform, ratio: float) -> Transform:
-    """Return a transform in pixels ``ratio`` times smaller."""
-    displacement = transform.displacement
-    matrix = rescale_matrix(transform.matrix, 1 / ratio, 1 / ratio)
-    return Transform(matrix, displacement and displacement.reduced(1 / ratio))
-
-
-def _local_matrix(transform: Transform, window: Rectangle) -> Matrix:
-    """Return the homography that comes nearest to a transform within a window of the fixed image."""
-    if transform.displacement is None:
-        return transform.matrix
-    places: Points = np.concatenate([window.corners, window.corners.mean(axis=0, keepdims=True)])
-    return fit_homography(transform.backward(places), places)

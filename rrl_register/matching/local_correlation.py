@@ -86,7 +86,9 @@ class Structure:
 
     def norms(self, row: int, column: int, n: int = 1) -> NDArray[np.float64]:
         """Return the lengths ``(n, n)`` of the vectors of windows; their top-left pixels begin at one of the frame."""
-        squares = _window_sums(self._sums[0], row, column, self.side, n)
+        side = self.side
+        table = self._sums[0][row : row + n + side, column : column + n + side]
+        squares = table[side:, side:] - table[:n, side:] - table[side:, :n] + table[:n, :n]
         return np.asarray(np.sqrt(np.maximum(squares, 0)))
 
     def share(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -115,12 +117,6 @@ class Structure:
         return np.asarray(squares, np.float64), np.asarray(present, np.int32)
 
 
-def _window_sums(total: NDArray[np.float64], row: int, column: int, side: int, n: int) -> NDArray[np.float64]:
-    """Sum over windows of ``side`` px that begin at ``n`` x ``n`` pixels from one on, by a summed-area table."""
-    table = total[row : row + n + side, column : column + n + side]
-    return table[side:, side:] - table[:n, side:] - table[side:, :n] + table[:n, :n]
-
-
 def peaks_between(fixed: Structure, moving: Structure, points: NDArray[np.float64], radius: int, k: int) -> LocalPeaks:
     """Search windows of the fixed image in the moving image, each around its own position, by FFT.
 
@@ -140,7 +136,8 @@ def peaks_between(fixed: Structure, moving: Structure, points: NDArray[np.float6
     if fixed.shape != moving.shape:
         raise ValueError(f"images of {fixed.shape} and {moving.shape} px are not on one grid")
     xy = np.asarray(points, np.float64).reshape(-1, 2)
-    rows, columns = _indices(xy, fixed.shape)
+    limits = fixed.shape[1] - 1, fixed.shape[0] - 1
+    columns, rows = np.clip(np.rint(xy).astype(np.int64), 0, limits).T
     structured = fixed.share(rows, columns) >= _MIN_STRUCTURE
     structured &= moving.share(rows, columns) >= _MIN_STRUCTURE
     surfaces = _surfaces(fixed, moving, rows, columns, radius + 1)
@@ -151,12 +148,6 @@ def peaks_between(fixed: Structure, moving: Structure, points: NDArray[np.float6
         correlation=np.where(exists, correlation, 0).astype(np.float32),
         valid=exists & structured[:, None],
     )
-
-
-def _indices(points: NDArray[np.float64], shape: tuple[int, ...]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the nearest pixels of points, rows and columns, inside the image."""
-    nearest = np.rint(points).astype(np.int64)
-    return np.clip(nearest[:, 1], 0, shape[0] - 1), np.clip(nearest[:, 0], 0, shape[1] - 1)
 
 
 def _surfaces(

@@ -57,7 +57,11 @@ def refit(points: PointTable, fixed: Path, moving: Path, config: RegisterConfig 
         matches = Matches(reduced, len(reduced), len(reduced), 0)
         estimate = estimate_transform(pair, matches, settings, models, settings.threshold)
     if estimate is None:
-        reason: str | None = _undetermined(len(given), settings.model)
+        kind = "" if settings.model is ModelChoice.AUTO else f"{settings.model} "
+        reason: str | None = (
+            f"{len(given)} enabled points determine no {kind}transform: add points off the line of the others, or try "
+            "a simpler --model"
+        )
     else:
         # The points were chosen, so there is no search area in which they could agree by chance.
         estimate = replace(estimate, evidence=replace(estimate.evidence, over_chance=math.nan))
@@ -89,8 +93,3 @@ def refusal(evidence: Evidence, max_check_rmse_px: float) -> str | None:
             "needed: add points, or try a simpler --model"
         )
     return None
-
-
-def _undetermined(n: int, model: ModelChoice) -> str:
-    what = "no transform" if model is ModelChoice.AUTO else f"no {model} transform"
-    return f"{n} enabled points determine {what}: add points off the line of the others, or try a simpler --model"

@@ -177,7 +177,7 @@ def contrast_normalised_gradients(
 ) -> tuple[Image, Image]:
     """Compute derivatives along x and y, ``(H, W)`` float32 each, as ``edge_strength`` compares them."""
     gx, gy, length = np.empty((3, *image.shape), np.float32)
-    halo = _radius(sigma) + 2  # of the blur, and of the derivatives and what is set to 0 near invalid pixels
+    halo = (round(8 * sigma + 1) | 1) // 2 + 2  # radius of OpenCV's blur, and of what is set to 0 near invalid pixels
 
     def derive(rows: slice) -> None:
         """Compute some rows; the blur needs those around."""
@@ -233,11 +233,6 @@ def _floor(length: Image, valid: Mask) -> np.float32:
     """Return the term to add to a length before dividing by it."""
     mean = cv2.mean(length, np.asarray(valid, np.uint8))[0]  # 0 where nothing is valid
     return np.float32(_FLAT * mean + 1e-6)
-
-
-def _radius(sigma: float) -> int:
-    """Of a Gaussian blur of floats as OpenCV does it, px."""
-    return (round(8 * sigma + 1) | 1) // 2
 
 
 def _blur(array: Image, sigma: float) -> Image:
