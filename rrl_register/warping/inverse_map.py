@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from rrl_register.config import Resampling
 from rrl_register.errors import UsageError
-from rrl_register.geometry.arrays import Mask, Matrix, Points
+from rrl_register.geometry.arrays import Array, Mask, Matrix, Points
 from rrl_register.geometry.window import Box
 from rrl_register.parallel import parallel_map
 from rrl_register.warping.interpolation import CHUNK, MARGIN, SamplePoints
@@ -141,7 +141,7 @@ class InverseMap:
         if not inside.any():
             return
         chosen = None if inside.all() else inside
-        left, top, fx, fy = (side.reshape(-1) if chosen is None else side[chosen] for side in (left, top, fx, fy))
+        left, top, fx, fy = (_chosen(side, chosen) for side in (left, top, fx, fy))
         before, after = MARGIN
         low, high = (int(top.min()), int(left.min())), (int(top.max()) + 1, int(left.max()) + 1)
         window = Box(low[0] - before, high[0] + after, low[1] - before, high[1] + after)
@@ -209,6 +209,10 @@ class InverseMap:
             np.rint(places, out=places)
             places /= _SNAP
         return x, y
+
+
+def _chosen(values: Array, inside: Mask | None) -> Array:
+    return values.reshape(-1) if inside is None else values[inside]
 
 
 def facing_forward(matrix: npt.ArrayLike, shape: tuple[int, int]) -> Matrix:
