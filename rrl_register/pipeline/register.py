@@ -130,7 +130,7 @@ def _prepare(
         pair, max_shift = read_overview(files, config)
         initial = None
         if config.match.init_points:
-            from rrl_register.exchange.initial_points import start_from_points
+            from rrl_register.pipeline.refit import start_from_points
 
             initial = start_from_points(config.match.init_points, pair)
     with clock("prepare"):

@@ -18,8 +18,7 @@ from rrl_register.config import Crop, OutputGrid, RasterFormat, WarpConfig
 from rrl_register.errors import InputError, UsageError
 from rrl_register.exchange.registration import apply_transform
 from rrl_register.raster.grid import Grid
-from rrl_register.warping.apply import require_writable_grid
-from rrl_register.warping.gcps import copy_with_gcps, ground_control_points
+from rrl_register.warping.apply import copy_with_gcps, ground_control_points, require_writable_grid
 
 Make = Callable[..., Path]
 
