@@ -39,7 +39,7 @@ _DIGITS = 4
 
 def preload_metrics() -> None:
     """Import scikit-image's metrics in a thread, while a registration runs: SciPy's statistics alone take 0.3 s."""
-    Thread(target=import_module, args=("skimage.metrics.simple_metrics",), daemon=True).start()
+    Thread(target=import_module, args=("skimage.metrics.simple_metrics",)).start()
 
 
 def measure_similarity(pair: ImagePair, transform: Transform) -> Similarity | None:
