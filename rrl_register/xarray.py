@@ -5,6 +5,7 @@ Importing this module registers the accessor.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -105,7 +106,9 @@ class RRLAccessor:
         shape = reference.rio.height, reference.rio.width
         bands, work = _bands(self._array), _Work.of(self._array, found.transform, shape, config.warp.resampling)
         if bands.chunks is not None:
-            values = _lazily_warped(bands.data, work, _chunks(reference))
+            own = [tuple(min(_CHUNK, side - start) for start in range(0, side, _CHUNK)) for side in shape]
+            chunks = _bands(reference).chunks
+            values = _lazily_warped(bands.data, work, chunks[1:] if chunks else own)
         else:
             rows, columns = work.warp.shape
             values = _warped(bands.data, work, Box(0, shape[0], 0, shape[1]), Box(0, rows, 0, columns))
@@ -142,7 +145,9 @@ def _loaded(array: xr.DataArray, max_side: int) -> tuple[ImageArray, int]:
         bands, nodata = known.coarsen(steps, boundary="trim").mean(), None
     values = np.asarray(bands.data)
     valid = np.asarray(_known(values, nodata).all(axis=0))
-    return ImageArray(values, grid.reduced(factor), valid, _names(array)), factor
+    names = array.attrs.get("long_name", ())  # as GDAL's readers store them
+    names = (names,) if isinstance(names, str) else tuple(map(str, names))
+    return ImageArray(values, grid.reduced(factor), valid, names if len(names) == len(values) else ()), factor
 
 
 def _bands(array: xr.DataArray) -> xr.DataArray:
@@ -165,13 +170,6 @@ def _grid(array: xr.DataArray) -> Grid:
     return Grid(array.sizes[x], array.sizes[y], array.rio.crs, None if transform.is_identity else transform)
 
 
-def _names(array: xr.DataArray) -> tuple[str, ...]:
-    """Return the bands' names, as GDAL's readers store them."""
-    names = array.attrs.get("long_name", ())
-    names = (names,) if isinstance(names, str) else tuple(map(str, names))
-    return names if len(names) == _bands(array).shape[0] else ()
-
-
 def _known(values: Any, nodata: float | None) -> Any:
     """Return true for values that are data."""
     finite = np.isfinite(values)
@@ -187,7 +185,7 @@ def _warped(bands: npt.NDArray[Any], work: _Work, box: Box, part: Box) -> npt.ND
     return np.where(valid, values, np.array(work.fill, work.dtype)).astype(work.dtype, copy=False)
 
 
-def _lazily_warped(bands: Any, work: _Work, chunks: tuple[tuple[int, ...], tuple[int, ...]]) -> Any:
+def _lazily_warped(bands: Any, work: _Work, chunks: Sequence[tuple[int, ...]]) -> Any:
     """Warp each chunk of the result lazily, as a dask array."""
     import dask
     import dask.array as da
@@ -205,15 +203,6 @@ def _lazily_warped(bands: Any, work: _Work, chunks: tuple[tuple[int, ...], tuple
 
     rows, columns = (list(pairwise(np.cumsum([0, *sizes]).tolist())) for sizes in chunks)
     return da.block([[block(Box(*row, *column)) for column in columns] for row in rows])
-
-
-def _chunks(reference: xr.DataArray) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return the chunk sizes of the result along y and x: the reference's if it has chunks."""
-    bands = _bands(reference)
-    if bands.chunks is not None:
-        return bands.chunks[1], bands.chunks[2]
-    y, x = (tuple(min(_CHUNK, side - start) for start in range(0, side, _CHUNK)) for side in bands.shape[1:])
-    return y, x
 
 
 def _like(reference: xr.DataArray, moving: xr.DataArray, values: Any, fill: float) -> xr.DataArray:

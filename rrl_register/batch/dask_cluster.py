@@ -158,7 +158,13 @@ class _Tasks:
         if done:
             self._idle_since = time.monotonic()
         elif self._idle_since is not None and time.monotonic() - self._idle_since >= _SECONDS_UNTIL_WARNED:
-            self._warn_without_workers()
+            with _scheduler_needed():
+                workers = self._client.scheduler_info()["workers"].values()
+            if not workers:
+                log.warning("The Dask cluster has no worker; the batch continues when one joins")
+            elif any(map(_needs_gpu, self._scenes.values())) and not any(GPU in w["resources"] for w in workers):
+                log.warning("No Dask worker offers a GPU; start workers with --resources 'GPU=1'")
+            self._idle_since = None  # warned once
         return [(self._scenes.pop(future), future) for future in done]
 
     def cancel(self) -> None:
@@ -166,15 +172,6 @@ class _Tasks:
         with suppress(Exception):  # the cluster may be gone
             self._client.cancel(list(self._scenes))
         self._scenes.clear()
-
-    def _warn_without_workers(self) -> None:
-        with _scheduler_needed():
-            workers = self._client.scheduler_info()["workers"].values()
-        if not workers:
-            log.warning("The Dask cluster has no worker; the batch continues when one joins")
-        elif any(map(_needs_gpu, self._scenes.values())) and not any(GPU in w["resources"] for w in workers):
-            log.warning("No Dask worker offers a GPU; start workers with --resources 'GPU=1'")
-        self._idle_since = None
 
 
 def extra_installed() -> bool:
@@ -324,19 +321,14 @@ def attempt_scene(
         )
         return fail_scene(scene.id, error, folder), folder
     try:
-        return _with_folder(work(scene, folder), folder, reported), folder
+        outcome = work(scene, folder)
+        if str(folder) in outcome.reason:  # which will be gone
+            outcome = replace(outcome, reason=outcome.reason.replace(str(folder), str(reported)))
+            write_failure(outcome, folder)
+        return outcome, folder
     except WriteError as error:
         end = WriteError(str(error).replace(str(folder), str(reported)))
     raise end  # after the handler, because GDAL's error as its cause could not be pickled
-
-
-def _with_folder(outcome: Outcome, attempt: Path, reported: Path) -> Outcome:
-    """Replace the folder of the attempt, which will be gone, by the output folder in the reason."""
-    if str(attempt) not in outcome.reason:
-        return outcome
-    outcome = replace(outcome, reason=outcome.reason.replace(str(attempt), str(reported)))
-    write_failure(outcome, attempt)
-    return outcome
 
 
 def versions() -> dict[str, str]:

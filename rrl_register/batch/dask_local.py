@@ -77,7 +77,9 @@ def local_cluster(workers: int) -> Iterator[LocalCluster]:
 
     with ExitStack() as ends:
         scratch = tempfile.TemporaryDirectory(prefix="rrl-register-", ignore_cleanup_errors=True)
-        ends.enter_context(_log_silent())
+        log = logging.getLogger("distributed")
+        ends.callback(log.setLevel, log.level)
+        log.setLevel(_SILENT)  # outcomes and this program report errors
         ends.enter_context(dask.config.set(_SETTINGS | {"temporary-directory": ends.enter_context(scratch)}))
         with ctrl_c_blocked():
             cluster = LocalCluster(
@@ -92,15 +94,3 @@ def local_cluster(workers: int) -> Iterator[LocalCluster]:
             )
             ends.enter_context(cluster)
         yield cluster
-
-
-@contextmanager
-def _log_silent() -> Iterator[None]:
-    """Silence Dask's log, because outcomes and this program report errors."""
-    log = logging.getLogger("distributed")
-    before = log.level
-    log.setLevel(_SILENT)
-    try:
-        yield
-    finally:
-        log.setLevel(before)

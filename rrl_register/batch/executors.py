@@ -24,13 +24,7 @@ Executor = Callable[[Iterable[BatchItem]], Outcomes]
 
 def in_turn(work: Work) -> Executor:
     """Work in this process, on one scene after the other."""
-
-    def outcomes(scenes: Iterable[BatchItem]) -> Outcomes:
-        """Yield the outcome of each scene."""
-        for scene in scenes:
-            yield work(scene)
-
-    return outcomes
+    return lambda scenes: (work(scene) for scene in scenes)
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,13 @@ def read_manifest(path: Path, config: RegisterConfig | None = None, fixed: Path 
             f"The manifest {path} is no .csv, .jsonl or .ndjson, nor a .json with STAC items; convert it, or pass "
             f"--fixed and --moving with {PLACEHOLDER} instead"
         )
-    rows = _read_rows(path)
+    try:
+        lines = io.StringIO(read_text(path), newline="")
+        rows = list((_json_rows if path.suffix.lower() in _JSON_LINES else _csv_rows)(lines))
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from error
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"Cannot read {path} ({error}); check that it is a table in UTF-8") from error
     base = config or RegisterConfig()
     given = {} if fixed is None else {"fixed": str(fixed.absolute())}
     scenes: list[BatchItem] = []
@@ -140,19 +146,8 @@ def _matches(pattern: str) -> Iterator[tuple[str, Path]]:
             yield found["id"], Path(path)
 
 
-def _read_rows(path: Path) -> list[tuple[str, Row]]:
-    """Return the line and the non-empty cells of each row; the empty name holds a problem of the whole row."""
-    try:
-        lines = io.StringIO(read_text(path), newline="")
-        read = _json_rows if path.suffix.lower() in _JSON_LINES else _csv_rows
-        return [(f"line {number}", row) for number, row in read(lines)]
-    except UsageError as error:
-        raise UsageError(f"{path}: {error}") from error
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"Cannot read {path} ({error}); check that it is a table in UTF-8") from error
-
-
-def _csv_rows(lines: Iterable[str]) -> Iterator[tuple[int, Row]]:
+def _csv_rows(lines: Iterable[str]) -> Iterator[tuple[str, Row]]:
+    """Yield the line and the non-empty cells of each row; the empty name holds a problem of the whole row."""
     reader = csv.reader(lines, skipinitialspace=True)
     header = [name.strip() for name in next(reader, [])]
     if len(header) > _MOST_COLUMNS:
@@ -161,9 +156,9 @@ def _csv_rows(lines: Iterable[str]) -> Iterator[tuple[int, Row]]:
     for line in reader:
         cells = [cell.strip() for cell in line]
         if len(cells) > len(header):
-            yield reader.line_num, {"": f"{len(cells)} cells, but {len(header)} columns"}
+            yield f"line {reader.line_num}", {"": f"{len(cells)} cells, but {len(header)} columns"}
         elif any(cells):
-            yield reader.line_num, {name: cell for name, cell in zip(header, cells, strict=False) if cell}
+            yield f"line {reader.line_num}", {name: cell for name, cell in zip(header, cells, strict=False) if cell}
 
 
 def _column_problem(name: str, header: Sequence[str] = ()) -> str | None:
@@ -175,15 +170,17 @@ def _column_problem(name: str, header: Sequence[str] = ()) -> str | None:
     return f"unknown column {name!r}: {close or 'use id, fixed, moving or an option of register without dashes'}"
 
 
-def _json_rows(lines: Iterable[str]) -> Iterator[tuple[int, Row]]:
+def _json_rows(lines: Iterable[str]) -> Iterator[tuple[str, Row]]:
+    """Yield rows as ``_csv_rows``."""
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
+        where = f"line {number}"
         try:
             values = parse_json(line)
-            yield number, {name: as_text(name, value) for name, value in values.items() if value not in (None, "")}
+            yield where, {name: as_text(name, value) for name, value in values.items() if value not in (None, "")}
         except (ValueError, AttributeError, UsageError) as error:
-            yield number, {"": f"no JSON object of texts, numbers and lists ({error})"}
+            yield where, {"": f"no JSON object of texts, numbers and lists ({error})"}
 
 
 def _scene(row: Row, given: Row, base: RegisterConfig, folder: Path) -> BatchItem:
@@ -199,35 +196,29 @@ def _scene(row: Row, given: Row, base: RegisterConfig, folder: Path) -> BatchIte
     names = [cells[name] for name in _COLUMNS]
     if any("\0" in name or len(name) > _LONGEST_NAME for name in names):
         raise UsageError(f"id or path is longer than {_LONGEST_NAME} characters, or has a null character")
-    options = {name: text for name, text in cells.items() if name not in _COLUMNS}
-    config = build_config(dict(_option_value(name, text, folder) for name, text in options.items()), base)
+    values: dict[str, Any] = {}
+    for name, text in cells.items():
+        if name in _COLUMNS:
+            continue
+        if problem := _column_problem(name):
+            raise UsageError(problem)
+        value = _OPTIONS[name].parse(text)
+        values[_OPTIONS[name].parameter] = folder / value if isinstance(value, Path) else value
+    config = build_config(values, base)
     return BatchItem(cells["id"], folder / cells["fixed"], folder / cells["moving"], config)
 
 
-def _option_value(name: str, text: str, folder: Path) -> tuple[str, Any]:
-    problem = _column_problem(name)
-    if problem:
-        raise UsageError(problem)
-    value = _OPTIONS[name].parse(text)
-    return _OPTIONS[name].parameter, folder / value if isinstance(value, Path) else value
-
-
 def _id_problems(ids: Iterable[tuple[str, str]]) -> Iterator[str]:
-    """Yield the problems of ids, each given with its place."""
+    """Yield the problems of ids, given with their places: all file systems and the batch's own files allow an id."""
     seen: dict[str, str] = {}
     for name, where in ids:
-        if not _is_safe(name):
+        plain = re.fullmatch(r'[^\x00-\x1f\x7f<>:"/\\|?*]+', name) is not None
+        framed = not name.startswith((".", "-", " ")) and not name.endswith((".", " "))
+        if not (plain and framed and len(name.encode()) <= _LONGEST_ID and name.casefold() != _RESERVED_ID):
             yield f"{where}: the id {name!r} cannot name files; use letters, digits, '_', '-' and the like"
         elif name.casefold() in seen:
             yield f"{where}: the id {name!r} is also the id of {seen[name.casefold()]}"
         seen.setdefault(name.casefold(), where)
-
-
-def _is_safe(name: str) -> bool:
-    """Return True if every file system allows the name, and no other file of the output folder has it."""
-    plain = re.fullmatch(r'[^\x00-\x1f\x7f<>:"/\\|?*]+', name) is not None
-    framed = not name.startswith((".", "-", " ")) and not name.endswith((".", " "))
-    return plain and framed and len(name.encode()) <= _LONGEST_ID and name.casefold() != _RESERVED_ID
 
 
 def refuse(where: str, problems: list[str]) -> None:

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from rrl_register.batch import journal as journals
 from rrl_register.batch.executors import Executor, ProcessPool
 from rrl_register.batch.interrupts import Interrupts, recorded_interrupts
-from rrl_register.batch.journal import Journal, State, fingerprint
+from rrl_register.batch.journal import FILE_NAME, Journal, State, fingerprint
 from rrl_register.batch.manifest import BatchItem, Manifest
 from rrl_register.batch.outcome import SUMMARY_FILE, Outcome, Summary, outputs_of
 from rrl_register.batch.work import register_scene, remove_attempts
@@ -91,15 +90,19 @@ def run_batch(
     from rrl_register.raster.writer import write_json
 
     config = config or BatchConfig()
-    _check_settings(config)
+    if config.overwrite and (config.resume or config.retry_failed):
+        raise UsageError("--overwrite starts again, --resume and --retry-failed continue; choose one of them")
+    if config.scheduler is not None and config.workers != BatchConfig.workers:
+        raise UsageError("--workers are processes of this machine, --scheduler has its own; choose one of the two")
     _make_folder(folder)
-    _check_outputs_apart(manifest, folder)
-    known = _known_scenes(manifest, folder, config)
-    _check_outputs_free(manifest, folder, known, config)
+    _check_outputs(manifest, folder, config)
     with Journal(folder, manifest.source, anew=config.overwrite) as journal:
         _remove_unfinished(folder)
         journal.add_scenes({scene.id: fingerprint(scene) for scene in manifest.scenes}, config.retry_failed)
-        _reopen_lost(manifest, folder, journal)
+        states = journal.states()
+        for scene in manifest.scenes:
+            if states[scene.id] is State.DONE and not all(path.exists() for path in outputs_of(scene.id, folder)):
+                journal.reopen(scene.id)
         try:
             _run_scenes(manifest, journal, executor or _executor(folder, config), watch)
         finally:
@@ -151,13 +154,6 @@ def _executor(folder: Path, config: BatchConfig) -> Executor:
     return DaskWorkers(work, folder, config.workers)
 
 
-def _check_settings(config: BatchConfig) -> None:
-    if config.overwrite and (config.resume or config.retry_failed):
-        raise UsageError("--overwrite starts again, --resume and --retry-failed continue; choose one of them")
-    if config.scheduler is not None and config.workers != BatchConfig.workers:
-        raise UsageError("--workers are processes of this machine, --scheduler has its own; choose one of the two")
-
-
 def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -167,32 +163,26 @@ def _make_folder(folder: Path) -> None:
         raise UsageError(f"The output folder {folder} cannot be written to; check access, or choose another folder")
 
 
-def _check_outputs_apart(manifest: Manifest, folder: Path) -> None:
+def _check_outputs(manifest: Manifest, folder: Path, config: BatchConfig) -> None:
+    """Refuse outputs that are inputs or, unless they may be replaced, that no earlier run of this batch wrote."""
     inputs = {path.resolve() for scene in manifest.scenes for path in (scene.fixed, scene.moving)}
-    for scene in manifest.scenes:
-        for output in outputs_of(scene.id, folder):
-            if output.resolve() in inputs:
-                raise UsageError(f"Output {output} is an input; choose another folder")
-
-
-def _known_scenes(manifest: Manifest, folder: Path, config: BatchConfig) -> set[str]:
-    """Return the ids of scenes with outputs of an earlier run."""
-    path = folder / journals.FILE_NAME
-    if config.overwrite or not path.exists():
-        return set()
-    if not (config.resume or config.retry_failed):
-        raise OutputExistsError(f"{folder} holds a batch; pass --resume to continue it, or --overwrite to start again")
-    with Journal(folder, manifest.source) as journal:
-        return set(journal.states())
-
-
-def _check_outputs_free(manifest: Manifest, folder: Path, known: set[str], config: BatchConfig) -> None:
+    outputs = [(scene.id, output) for scene in manifest.scenes for output in outputs_of(scene.id, folder)]
+    for _, output in outputs:
+        if output.resolve() in inputs:
+            raise UsageError(f"Output {output} is an input; choose another folder")
     if config.overwrite:
         return
-    for scene in manifest.scenes:
-        for output in outputs_of(scene.id, folder):
-            if scene.id not in known and output.exists():
-                raise OutputExistsError(f"Output {output} exists; choose another folder or pass --overwrite")
+    known: set[str] = set()
+    if (folder / FILE_NAME).exists():
+        if not (config.resume or config.retry_failed):
+            raise OutputExistsError(
+                f"{folder} holds a batch; pass --resume to continue it, or --overwrite to start again"
+            )
+        with Journal(folder, manifest.source) as journal:
+            known = set(journal.states())
+    for name, output in outputs:
+        if name not in known and output.exists():
+            raise OutputExistsError(f"Output {output} exists; choose another folder or pass --overwrite")
 
 
 def _remove_unfinished(folder: Path) -> None:
@@ -200,10 +190,3 @@ def _remove_unfinished(folder: Path) -> None:
     for path in folder.glob(".*.part.*"):
         path.unlink(missing_ok=True)
     remove_attempts(folder)
-
-
-def _reopen_lost(manifest: Manifest, folder: Path, journal: Journal) -> None:
-    states = journal.states()
-    for scene in manifest.scenes:
-        if states[scene.id] is State.DONE and not all(path.exists() for path in outputs_of(scene.id, folder)):
-            journal.reopen(scene.id)

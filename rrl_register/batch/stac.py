@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
@@ -22,21 +21,12 @@ _STORES = {"s3": "vsis3", "gs": "vsigs", "az": "vsiaz"}
 """GDAL's file systems of object stores, by URL scheme."""
 
 
-@dataclass(frozen=True)
-class Assets:
-    """Assets of the items that are the images.
-
-    Attributes:
-        moving: Key of the moving image.
-        fixed: Key of the fixed image; None if all scenes have one fixed image.
-    """
-
-    moving: str
-    fixed: str | None = None
-
-
 def read_collection(
-    path: Path, assets: Assets, config: RegisterConfig | None = None, fixed: Path | None = None
+    path: Path,
+    moving_asset: str,
+    fixed_asset: str | None = None,
+    config: RegisterConfig | None = None,
+    fixed: Path | None = None,
 ) -> Manifest:
     """Make a scene of every item of a STAC item collection, with the item's id.
 
@@ -46,7 +36,8 @@ def read_collection(
 
     Args:
         path: The collection, a GeoJSON FeatureCollection of STAC items.
-        assets: Assets that are the images.
+        moving_asset: Key of the asset that is the moving image.
+        fixed_asset: Key of the asset that is the fixed image; None if all scenes have one fixed image.
         config: Settings of every scene; None: the defaults.
         fixed: A second collection (``.json``, ``.geojson``), or one fixed image.
 
@@ -55,14 +46,13 @@ def read_collection(
         UsageError: The extra is missing, options contradict each other, or items lack an asset or a partner; the
             message names them.
     """
-    find_fixed = _fixed_images(path, assets.fixed, fixed)
+    config = config or RegisterConfig()
+    find_fixed = _fixed_images(path, fixed_asset, fixed)
     scenes: list[BatchItem] = []
     problems: list[str] = []
     for item in _read_items(path):
         try:
-            scenes.append(
-                BatchItem(item.id, find_fixed(item), _image(item, assets.moving, path), config or RegisterConfig())
-            )
+            scenes.append(BatchItem(item.id, find_fixed(item), _image(item, moving_asset, path), config))
         except UsageError as error:
             problems.append(str(error))
     refuse(str(path), problems)
@@ -92,18 +82,11 @@ def _fixed_images(path: Path, key: str | None, fixed: Path | None) -> Callable[[
 
 
 def _image(item: Item, key: str, file: Path) -> Path:
+    """Convert the address of an asset to a path for GDAL."""
     if key not in item.assets:
         has = ", ".join(sorted(item.assets)) or "none"
         raise UsageError(f"the item {item.id!r} has no asset {key!r} (it has {has})")
-    return _location(item.assets[key].href, file.parent)
-
-
-def _location(href: str, folder: Path) -> Path:
-    """Convert an address to a path for GDAL.
-
-    Raises:
-        UsageError: The scheme is unknown.
-    """
+    href = item.assets[key].href
     before, separator, rest = href.partition("://")
     scheme = before.lower() if separator else ""
     if scheme in ("http", "https"):
@@ -114,7 +97,7 @@ def _location(href: str, folder: Path) -> Path:
         return Path(unquote(urlsplit(href).path))
     if scheme:
         raise UsageError(f"the address {href} has an unknown scheme (known: file, http, https, s3, gs, az)")
-    return folder.absolute() / href
+    return file.parent.absolute() / href
 
 
 def _read_items(path: Path) -> list[Item]:

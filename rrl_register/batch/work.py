@@ -12,7 +12,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -67,7 +67,7 @@ def register_scene(scene: BatchItem, folder: Path, threads: int) -> Outcome:
         outcome = _register_and_write(scene, folder, threads)
     except Exception as error:
         if isinstance(error, WriteError):
-            _require_usable(folder, _output_size(scene))
+            _require_usable(folder, scene)
         outcome = fail_scene(scene.id, error, folder)
     return replace(outcome, seconds=round(time.perf_counter() - start, 3))
 
@@ -174,29 +174,24 @@ def _register_and_write(scene: BatchItem, folder: Path, threads: int) -> Outcome
     return Outcome(scene.id, OK, figures=figures)
 
 
-def _output_size(scene: BatchItem) -> int:
-    """Return the bytes of the output, uncompressed; 0 if an input can no longer be read."""
+def _require_usable(folder: Path, scene: BatchItem) -> None:
+    """Distinguish a full or read-only folder, which ends the batch, from a scene that cannot be written."""
     import numpy as np
 
     from rrl_register.raster.reader import open_info
 
-    try:
+    needed = 0
+    with suppress(RegistrationError):  # an input may be gone
         grid, moving = open_info(scene.fixed).grid, open_info(scene.moving)
-    except RegistrationError:
-        return 0
-    pixel = 4 if moving.dtype == "complex_int16" else np.dtype(moving.dtype).itemsize
-    return grid.width * grid.height * moving.count * pixel
-
-
-def _require_usable(folder: Path, size: int) -> None:
-    """Distinguish a full or read-only folder, which ends the batch, from a scene that cannot be written."""
+        pixel = 4 if moving.dtype == "complex_int16" else np.dtype(moving.dtype).itemsize
+        needed = grid.width * grid.height * moving.count * pixel
     with writing_to(folder), tempfile.TemporaryFile(dir=folder) as probe:
         probe.write(b"\0" * 4096)
     free = shutil.disk_usage(folder).free
-    if free < size:
+    if free < needed:
         raise WriteError(
             f"The disk of the output folder {folder} is full: {free / 1e6:.0f} MB are free, and the next scene needs "
-            f"{size / 1e6:.0f} MB; free space and continue with --resume"
+            f"{needed / 1e6:.0f} MB; free space and continue with --resume"
         )
 
 

@@ -24,10 +24,12 @@ class CommandGroup(OneLineErrors, click.Group):
     """A group whose first command may be left out."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Insert the default command before arguments that name none."""
+        """Insert the default command before arguments that name none, but refuse a misspelt command."""
         own_flags = {flag for parameter in self.get_params(ctx) for flag in parameter.opts}
         if args and args[0] not in self.commands and args[0] not in own_flags:
-            self._refuse_misspelt(ctx, args[0])
+            close = get_close_matches(args[0].lower(), self.commands, n=1, cutoff=0.75)
+            if close and args[0].isidentifier() and not Path(args[0]).exists() and not ctx.resilient_parsing:
+                raise click.UsageError(f"No command or file {args[0]!r} exists. Did you mean {close[0]!r}?", ctx)
             args = [DEFAULT_COMMAND, *args]
         return super().parse_args(ctx, args)
 
@@ -41,12 +43,6 @@ class CommandGroup(OneLineErrors, click.Group):
         Files come first, because click's script for bash drops everything before them.
         """
         return [CompletionItem(incomplete, type="file"), *super().shell_complete(ctx, incomplete)]
-
-    def _refuse_misspelt(self, ctx: click.Context, word: str) -> None:
-        """Refuse a word that is similar to a command and names no file."""
-        close = get_close_matches(word.lower(), self.commands, n=1, cutoff=0.75)
-        if close and word.isidentifier() and not Path(word).exists() and not ctx.resilient_parsing:
-            raise click.UsageError(f"No command or file {word!r} exists. Did you mean {close[0]!r}?", ctx)
 
 
 @click.command(no_args_is_help=True, short_help="Print the script for shell completion.")

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -67,7 +66,8 @@ def batch(ctx: click.Context, /, output: Path, report: bool, **values: Any) -> N
     given here. Paths are relative to the manifest. Instead of MANIFEST: --fixed 'optical/{id}.tif' --moving
     'sar/{id}.tif'. DIR gets ID.tif and ID.json of each scene, and summary.json. The path of summary.json is printed.
     """
-    scenes = _scenes(collect(Sources, values), build_config(values))
+    sources = ("manifest", "fixed", "moving", "fixed_asset", "moving_asset")
+    scenes = _scenes(build_config(values), *(values[source] for source in sources))
     from rrl_register.batch.outcome import SUMMARY_FILE
     from rrl_register.batch.running import run_batch
 
@@ -88,7 +88,12 @@ def batch(ctx: click.Context, /, output: Path, report: bool, **values: Any) -> N
     if page:
         click.echo(page)
     if summary.failed:
-        _fail(summary, output / SUMMARY_FILE)
+        ids = [outcome.id for outcome in summary.failed]
+        shown = ", ".join(ids[:_IDS_SHOWN]) + (", ..." if len(ids) > _IDS_SHOWN else "")
+        raise NotRegisteredError(
+            f"{len(ids)} of {len(summary.pairs)} scenes could not be registered ({shown}); see the reasons in "
+            f"{output / SUMMARY_FILE}, and try --retry-failed with other options"
+        )
 
 
 def table(summary: Summary) -> str:
@@ -119,67 +124,39 @@ def _watch(bar: Bar, every_scene: bool) -> Callable[[Progress], None]:
     return report
 
 
-@dataclass(frozen=True)
-class Sources:
-    """Sources of the scenes, as given on the command line."""
+def _scenes(
+    config: RegisterConfig,
+    manifest: Path | None,
+    fixed: str | None,
+    moving: str | None,
+    fixed_asset: str | None,
+    moving_asset: str | None,
+) -> Manifest:
+    """Find the scenes, as the options of the same names describe them."""
+    from rrl_register.batch.manifest import match_files, read_manifest
+    from rrl_register.batch.stac import SUFFIXES, read_collection
 
-    manifest: Path | None
-    fixed: str | None
-    moving: str | None
-    fixed_asset: str | None = None
-    moving_asset: str | None = None
-
-    @property
-    def one_fixed(self) -> Path | None:
-        """The file of ``--fixed``, if it is no pattern."""
-        return Path(self.fixed) if self.fixed is not None and "{id}" not in self.fixed else None
-
-    def refuse_assets(self, beside: str) -> None:
-        """Refuse options for STAC items beside another source.
-
-        Raises:
-            UsageError: One was given.
-        """
-        if self.fixed_asset or self.moving_asset:
-            raise UsageError(
-                f"Assets need STAC items (.json), not {beside}; leave --fixed-asset and --moving-asset out"
-            )
-
-
-def _scenes(given: Sources, config: RegisterConfig) -> Manifest:
-    from rrl_register.batch.manifest import match_files
-
+    one_fixed = Path(fixed) if fixed is not None and "{id}" not in fixed else None
     require_file(config.match.weights)
-    require_file(given.one_fixed)
-    if given.manifest and not given.moving:
-        return _listed(given, given.manifest, config)
-    if given.manifest or not (given.fixed and given.moving):
+    require_file(one_fixed)
+    if manifest and not moving:
+        require_file(manifest)
+        if fixed and not one_fixed:
+            raise UsageError(f"--fixed {fixed} beside MANIFEST must be one image for all scenes; remove {{id}}")
+        if manifest.suffix.lower() in SUFFIXES:
+            if moving_asset is None:
+                raise UsageError(
+                    f"--moving-asset is missing; pass the key of the moving image in the items of {manifest}"
+                )
+            return read_collection(manifest, moving_asset, fixed_asset, config, one_fixed)
+    elif manifest or not (fixed and moving):
         raise UsageError(
             "Pass either MANIFEST, such as scenes.csv, or both --fixed and --moving, such as 'sar/{id}.tif'"
         )
-    given.refuse_assets("--moving")
-    return match_files(given.fixed, given.moving, config)
-
-
-def _listed(given: Sources, manifest: Path, config: RegisterConfig) -> Manifest:
-    from rrl_register.batch.manifest import read_manifest
-    from rrl_register.batch.stac import SUFFIXES, Assets, read_collection
-
-    require_file(manifest)
-    if given.fixed and not given.one_fixed:
-        raise UsageError(f"--fixed {given.fixed} beside MANIFEST must be one image for all scenes; remove {{id}}")
-    if manifest.suffix.lower() not in SUFFIXES:
-        given.refuse_assets(str(manifest))
-        return read_manifest(manifest, config, given.one_fixed)
-    if given.moving_asset is None:
-        raise UsageError(f"--moving-asset is missing; pass the key of the moving image in the items of {manifest}")
-    return read_collection(manifest, Assets(given.moving_asset, given.fixed_asset), config, given.one_fixed)
-
-
-def _fail(summary: Summary, path: Path) -> NoReturn:
-    ids = [outcome.id for outcome in summary.failed]
-    shown = ", ".join(ids[:_IDS_SHOWN]) + (", ..." if len(ids) > _IDS_SHOWN else "")
-    raise NotRegisteredError(
-        f"{len(ids)} of {len(summary.pairs)} scenes could not be registered ({shown}); see the reasons in {path}, and "
-        "try --retry-failed with other options"
-    )
+    if fixed_asset or moving_asset:
+        beside = "--moving" if moving else manifest
+        raise UsageError(f"Assets need STAC items (.json), not {beside}; leave --fixed-asset and --moving-asset out")
+    if manifest:
+        return read_manifest(manifest, config, one_fixed)
+    assert fixed is not None and moving is not None
+    return match_files(fixed, moving, config)

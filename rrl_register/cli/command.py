@@ -217,14 +217,22 @@ class RegistrationCommand(OneLineErrors):
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the frequent options, then the others under their headings or, in the brief help, their names."""
-        groups = _grouped(self.get_params(ctx))
+        groups: dict[str, list[click.Option]] = {_FREQUENT: []}
+        for parameter in self.get_params(ctx):
+            if isinstance(parameter, click.Option):
+                groups.setdefault(getattr(parameter, "group", None) or _FREQUENT, []).append(parameter)
         _write_options(ctx, formatter, _FREQUENT, groups.pop(_FREQUENT))
         if ctx.meta.get(_ALL):
             for heading, options in groups.items():
                 _write_options(ctx, formatter, heading, options)
         elif groups:
             with formatter.section(f"More options, described by {_ALL}"):
-                _write_names(formatter, groups)
+                margin, column = " " * formatter.current_indent, max(map(len, groups)) + 2
+                # click's own lists would break flags at their hyphens.
+                wrapper = TextWrapper(formatter.width, break_on_hyphens=False, subsequent_indent=margin + " " * column)
+                for heading, options in groups.items():
+                    flags = ", ".join(option.opts[-1] for option in options)
+                    formatter.write(wrapper.fill(f"{margin}{heading:<{column}}{flags}") + "\n")
 
 
 def fail(message: str, exit_code: int) -> NoReturn:
@@ -273,15 +281,6 @@ def _help_all(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
         ctx.exit()
 
 
-def _grouped(parameters: Iterable[click.Parameter]) -> dict[str, list[click.Option]]:
-    """Group options by heading, the frequent ones first, else in the order of declaration."""
-    groups: dict[str, list[click.Option]] = {_FREQUENT: []}
-    for parameter in parameters:
-        if isinstance(parameter, click.Option):
-            groups.setdefault(getattr(parameter, "group", None) or _FREQUENT, []).append(parameter)
-    return groups
-
-
 def _write_options(
     ctx: click.Context, formatter: click.HelpFormatter, heading: str, options: Iterable[click.Option]
 ) -> None:
@@ -289,13 +288,3 @@ def _write_options(
     if records:
         with formatter.section(heading):
             formatter.write_dl(records)
-
-
-def _write_names(formatter: click.HelpFormatter, groups: Mapping[str, Iterable[click.Option]]) -> None:
-    """Name the options of each group, because click's own lists would break flags at their hyphens."""
-    margin = " " * formatter.current_indent
-    column = max(map(len, groups)) + 2
-    wrapper = TextWrapper(formatter.width, break_on_hyphens=False, subsequent_indent=margin + " " * column)
-    for heading, options in groups.items():
-        flags = ", ".join(option.opts[-1] for option in options)
-        formatter.write(wrapper.fill(f"{margin}{heading:<{column}}{flags}") + "\n")

@@ -17,13 +17,12 @@ from rrl_register.cli.command import (
     require_outputs,
 )
 from rrl_register.cli.progress import progress_bar
-from rrl_register.config import Kind, RegisterConfig
+from rrl_register.config import Kind
 from rrl_register.config.option_types import FILE, one_of
 from rrl_register.config.options import build_config
 from rrl_register.errors import UsageError
 
 if TYPE_CHECKING:
-    from rrl_register.nn.inference.torch_backend import Scorer
     from rrl_register.training.evaluation.patch_set import Scores
 
 SHIPPED = "shipped"
@@ -130,7 +129,12 @@ def vis_nir(
     FOLDER holds <scene>_images.npy and <scene>_labels.npy of each scene. Without --weights, --output is required and a
     network is trained on the scene --train first. If the training ran out of time, the next call continues it.
     """
-    _check_vis_nir(folder, recipe, output, weights)
+    for path in (folder, recipe, None if weights == Path(SHIPPED) else weights):
+        require_file(path)
+    if weights is None and output is None:
+        raise UsageError("Neither --weights nor --output was given; pass weights to test, or a folder to train in")
+    if weights is not None and (output or recipe):
+        raise UsageError("With --weights, nothing is trained; leave --output and --config out, or --weights")
     require_outputs([result] if result else [], [path for path in (recipe, weights) if path], overwrite)
     from rrl_register.nn.inference.torch_backend import Scorer
     from rrl_register.training.evaluation import vis_nir as protocol
@@ -152,12 +156,13 @@ def _evaluate_files(images: Path, labels: Path, values: Mapping[str, Any]) -> No
     config, scenes, result, roc = build_config(values), values["scenes"], values["result"], values["roc"]
     inputs = [path for path in (images, labels, scenes) if path]
     _check_outputs(values, inputs)
+    from rrl_register.nn.inference.torch_backend import Scorer
     from rrl_register.training.evaluation.figures import set_result, set_table
     from rrl_register.training.evaluation.patch_set import load_patch_set, score_patch_set
 
     loaded = load_patch_set(images, labels, scenes, Kind(values["other_kind"]))
     _say(f"{loaded.name}: {len(loaded)} pairs; kind of the second patches: {loaded.taken_as}")
-    scorer = _scorer(config)
+    scorer = Scorer(config.match.weights, config.match.device)
     with progress_bar(len(loaded), "pairs scored") as bar:
         scores = score_patch_set(loaded, scorer, bar.advance)
     figures = set_result(loaded, scores, scorer)
@@ -169,6 +174,7 @@ def _evaluate_files(images: Path, labels: Path, values: Mapping[str, Any]) -> No
 def _evaluate_pairs(pairs: Path, values: Mapping[str, Any]) -> None:
     config, folder, overwrite = build_config(values), values["save_patches"], values["overwrite"]
     _check_outputs(values, [pairs])
+    from rrl_register.nn.inference.torch_backend import Scorer
     from rrl_register.training.evaluation.figures import families_result, families_table, family_result
     from rrl_register.training.evaluation.pair_patches import (
         CutConfig,
@@ -184,7 +190,7 @@ def _evaluate_pairs(pairs: Path, values: Mapping[str, Any]) -> None:
     families = read_image_pairs(pairs, tuple(values["families"].split(",")) if values["families"] else ())
     if folder:
         check_patch_files(folder, families, overwrite)
-    scorer, results = _scorer(config), []
+    scorer, results = Scorer(config.match.weights, config.match.device), []
     curves: dict[str, Scores] = {}
     for family, image_pairs in families.items():
         made = cut_family(family, image_pairs, cut)
@@ -200,15 +206,6 @@ def _evaluate_pairs(pairs: Path, values: Mapping[str, Any]) -> None:
     _draw(values["roc"], curves, overwrite)
 
 
-def _check_vis_nir(folder: Path, recipe: Path | None, output: Path | None, weights: Path | None) -> None:
-    for path in (folder, recipe, None if weights == Path(SHIPPED) else weights):
-        require_file(path)
-    if weights is None and output is None:
-        raise UsageError("Neither --weights nor --output was given; pass weights to test, or a folder to train in")
-    if weights is not None and (output or recipe):
-        raise UsageError("With --weights, nothing is trained; leave --output and --config out, or --weights")
-
-
 def _check_outputs(values: Mapping[str, Any], inputs: list[Path]) -> None:
     """Check inputs and outputs before any work."""
     weights: Path | None = build_config(values).match.weights
@@ -220,12 +217,6 @@ def _check_outputs(values: Mapping[str, Any], inputs: list[Path]) -> None:
         from rrl_register.training.evaluation.figures import check_plot
 
         check_plot(values["roc"])
-
-
-def _scorer(config: RegisterConfig) -> Scorer:
-    from rrl_register.nn.inference.torch_backend import Scorer
-
-    return Scorer(config.match.weights, config.match.device)
 
 
 def _write(result: Path | None, figures: dict[str, Any], overwrite: bool) -> None:

@@ -16,7 +16,6 @@ from rrl_register.config.options import build_config
 
 if TYPE_CHECKING:
     from rrl_register.pipeline.dry_run import ImagePlan, Plan
-    from rrl_register.raster.grid import Grid
 
 Line = tuple[str, str]
 Block = tuple[str, list[Line]]
@@ -63,10 +62,17 @@ def info(fixed: Path, moving: Path | None, as_json: bool, **values: Any) -> None
 
 def plan_lines(plan: Plan) -> list[Block]:
     """Lay out a plan: headings, with named lines under each."""
+    (low, high), (least, largest), overlap = plan.rotations_deg, plan.scales, plan.overlap
+    # All rotations are searched in steps, and the last step would be the first again.
+    rotations = "all rotations" if high - low > 340 else f"rotations {low:.0f} to {high:.0f} degrees"
+    shared = "unknown; without two georeferences, the images are assumed to show about the same scene"
+    if overlap is not None:
+        ground = f"{overlap.width_m / 1000:.3g} x {overlap.height_m / 1000:.3g} km"
+        shared = f"{overlap.fixed_share:.0%} of FIXED, {overlap.moving_share:.0%} of MOVING, {ground}"
     together = [
         ("resolution", f"a moving pixel is {plan.ratio:.3g} fixed px wide"),
-        ("overlap", _overlap_text(plan)),
-        ("search", _search_text(plan)),
+        ("overlap", shared),
+        ("search", f"shifts up to {plan.max_shift_px:.0f} px, {rotations}, scales {least:.2f} to {largest:.2f}"),
         ("points", f"up to {plan.n_keypoints} in each image; a patch covers {plan.support_px} px of ground"),
         ("model", plan.model),
         ("network", f"{plan.weights} on {plan.device}"),
@@ -88,9 +94,14 @@ def image_lines(image: ImagePlan) -> list[Line]:
     nodata = [] if info.nodata is None else [f"value {info.nodata:g}"]
     alpha = [] if info.alpha_band is None else [f"alpha in band {info.alpha_band}"]
     alpha += [f"band {band} is tagged as alpha, but holds measurements" for band in info.untagged]
+    ground, metres = ", no georeference", info.grid.metres_per_pixel
+    if info.grid.georeferenced:
+        ground = "" if metres is None else f" of {float(f'{metres:.2g}'):g} m"  # metres are known to 1 % only
+        name = info.grid.to_dict()["crs"]
+        ground += f", {name if len(name) < 40 else 'a CRS without a code'}"
     reduced = f"reduced by {image.reduction:.3g}" if image.reduction > 1 else "not reduced"
     return [
-        ("grid", _grid_text(info.grid)),
+        ("grid", f"{info.grid.width} x {info.grid.height} px{ground}"),
         ("bands", f"{info.count} of {info.dtype}; matched on {bands}"),
         (
             "no data",
@@ -99,30 +110,3 @@ def image_lines(image: ImagePlan) -> list[Line]:
         ("kind", f"{image.kind} ({image.why})"),
         ("matched at", f"{width} x {height} px, {reduced}"),
     ]
-
-
-def _grid_text(grid: Grid) -> str:
-    size = f"{grid.width} x {grid.height} px"
-    if not grid.georeferenced:
-        return f"{size}, no georeference"
-    name = grid.to_dict()["crs"]
-    metres = grid.metres_per_pixel
-    ground = "" if metres is None else f" of {float(f'{metres:.2g}'):g} m"  # metres are known to 1 % only
-    return f"{size}{ground}, {name if len(name) < 40 else 'a CRS without a code'}"
-
-
-def _overlap_text(plan: Plan) -> str:
-    overlap = plan.overlap
-    if overlap is None:
-        return "unknown; without two georeferences, the images are assumed to show about the same scene"
-    return (
-        f"{overlap.fixed_share:.0%} of FIXED, {overlap.moving_share:.0%} of MOVING, "
-        f"{overlap.width_m / 1000:.3g} x {overlap.height_m / 1000:.3g} km"
-    )
-
-
-def _search_text(plan: Plan) -> str:
-    (low, high), (least, largest) = plan.rotations_deg, plan.scales
-    # All rotations are searched in steps, and the last step would be the first again.
-    rotations = "all rotations" if high - low > 340 else f"rotations {low:.0f} to {high:.0f} degrees"
-    return f"shifts up to {plan.max_shift_px:.0f} px, {rotations}, scales {least:.2f} to {largest:.2f}"

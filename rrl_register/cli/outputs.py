@@ -123,9 +123,17 @@ class Outputs:
             NotRegisteredError: The registration failed.
             WriteError: A file cannot be written completely.
         """
+        from rrl_register.raster.memory import bounded_block_cache
+
         if self.result:
             self._write_json(self.result, registration.to_json())
-        self._write_preview(fixed, moving, registration, config)
+        if self.preview:
+            from rrl_register.raster.writer import write_png
+            from rrl_register.report.pictures import preview_of_files
+
+            with stages("preview"), bounded_block_cache(config.resources.max_memory):
+                write_png(self.preview, preview_of_files(fixed, moving, registration, config.read), self.overwrite)
+            click.echo(self.preview)
         write_tie_points(self.tie_points, registration, self.overwrite)
         self._write_report(fixed, moving, registration, config)
         if registration.matrix is None:
@@ -133,7 +141,6 @@ class Outputs:
         if self.raster is None:
             return
         from rrl_register.exchange.registration import apply_transform
-        from rrl_register.raster.memory import bounded_block_cache
         from rrl_register.raster.reader import as_measurements
 
         no_alpha = as_measurements(moving, wanted=config.read.no_alpha)
@@ -151,17 +158,6 @@ class Outputs:
 
         write_json(path, data, self.overwrite)
         click.echo(path)
-
-    def _write_preview(self, fixed: Path, moving: Path, registration: Registration, config: RegisterConfig) -> None:
-        if self.preview is None:
-            return
-        from rrl_register.raster.memory import bounded_block_cache
-        from rrl_register.raster.writer import write_png
-        from rrl_register.report.pictures import preview_of_files
-
-        with stages("preview"), bounded_block_cache(config.resources.max_memory):
-            write_png(self.preview, preview_of_files(fixed, moving, registration, config.read), self.overwrite)
-        click.echo(self.preview)
 
     def _write_report(
         self, fixed: Path, moving: Path, registration: Registration | None, config: RegisterConfig, failure: str = ""

@@ -19,7 +19,6 @@ from rrl_register.cli.command import (
 )
 from rrl_register.cli.outputs import Outputs, export_options, raster_options
 from rrl_register.cli.progress import stages
-from rrl_register.config import RegisterConfig
 from rrl_register.config.option_types import FILE
 from rrl_register.config.options import build_config
 from rrl_register.errors import InputError
@@ -47,7 +46,16 @@ def register(fixed: Path, moving: Path, **values: Any) -> None:
     """
     config = build_config(values)
     outputs = collect(Outputs, values)
-    _check(fixed, moving, outputs, config)
+    require_two_images(fixed, moving)
+    like = config.warp.grid if isinstance(config.warp.grid, Path) else None
+    further = [path for path in (config.match.weights, config.match.init_points, like) if path]
+    for path in further:
+        require_file(path)
+    outputs.check([fixed, moving, *further])
+    if like or config.warp.gcps_only:
+        from rrl_register.warping.apply import require_writable_grid
+
+        require_writable_grid(fixed, config.warp)
     try:
         with stages("load") as report_stage:
             from rrl_register.pipeline.register import register as run_pipeline
@@ -104,16 +112,3 @@ def summary(registration: Registration) -> str:
         f"points{errors}, confidence {'unknown' if confidence is None else f'{confidence:.2f}'}, "
         f"{sum(registration.seconds.values()):.1f} s."
     )
-
-
-def _check(fixed: Path, moving: Path, outputs: Outputs, config: RegisterConfig) -> None:
-    require_two_images(fixed, moving)
-    like = config.warp.grid if isinstance(config.warp.grid, Path) else None
-    further = [path for path in (config.match.weights, config.match.init_points, like) if path]
-    for path in further:
-        require_file(path)
-    outputs.check([fixed, moving, *further])
-    if like or config.warp.gcps_only:
-        from rrl_register.warping.apply import require_writable_grid
-
-        require_writable_grid(fixed, config.warp)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -43,10 +43,25 @@ def read_settings(path: Path) -> dict[ConfigOption, str]:
         InputError: The file cannot be read or is no YAML.
         UsageError: A setting does not exist or has an invalid value.
     """
-    settings = _load(path)
     try:
-        given = {_option(name): value for name, value in settings.items()}
-        return {option: _text(option, value, path.parent) for option, value in given.items() if value is not None}
+        settings = parse_yaml(read_text(path, MOST_SETTINGS))
+    except (OSError, ValueError) as error:
+        cause = " ".join(str(getattr(error, "strerror", None) or error).split())
+        raise InputError(f"Cannot read the settings in {path} ({cause}); see --print-config for a template") from error
+    settings = {} if settings is None else settings
+    if not isinstance(settings, Mapping):
+        raise UsageError(f"{path} has no settings such as 'model: affine'; see --print-config for a template")
+    texts: dict[ConfigOption, str] = {}
+    try:
+        if unknown := [str(name) for name in settings if name not in _OPTIONS]:
+            hint = nearest(unknown[0], _OPTIONS) or "--print-config lists all"
+            raise UsageError(f"unknown setting {unknown[0]!r}: {hint}")
+        for name, value in settings.items():
+            if value is not None:
+                option, text = _OPTIONS[name], as_text(name, value)
+                parsed = option.parse(text)
+                texts[option] = str(path.parent / parsed) if isinstance(parsed, Path) else text
+        return texts
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from error
 
@@ -57,57 +72,24 @@ def template(config: RegisterConfig | None = None) -> str:
     Args:
         config: The values; None: the defaults.
     """
+    config = config or RegisterConfig()
     blocks = [_comment(_HEADER)]
-    groups = list(dict.fromkeys(option.group for option in CONFIG_OPTIONS))
-    by_group = sorted(CONFIG_OPTIONS, key=lambda option: groups.index(option.group))
-    for group, options in groupby(by_group, key=lambda option: option.group):
+    for group, options in groupby(CONFIG_OPTIONS, key=lambda option: option.group):
         blocks.append(_comment(f"---- {group}"))
-        blocks += [_entry(option, config or RegisterConfig()) for option in options]
+        for option in options:
+            remarks = [option.help]
+            if choices := getattr(option.type, "choices", None):
+                remarks.append(f"One of {', '.join(map(str, choices))}.")
+            if option.default is None:
+                remarks.append(f"Default: {option.default_text}.")
+            setting = {option.name: option.plain(config)}
+            line = str(yaml.safe_dump(setting, default_flow_style=True, width=math.inf))
+            blocks.append(_comment(" ".join(remarks)) + line.strip()[1:-1] + "\n")
     return "\n".join(blocks)
-
-
-def _entry(option: ConfigOption, config: RegisterConfig) -> str:
-    setting = {option.name: option.plain(config)}
-    line = str(yaml.safe_dump(setting, default_flow_style=True, width=math.inf))
-    return _comment(" ".join(_remarks(option))) + line.strip()[1:-1] + "\n"
-
-
-def _remarks(option: ConfigOption) -> Iterator[str]:
-    yield option.help
-    if choices := getattr(option.type, "choices", None):
-        yield f"One of {', '.join(map(str, choices))}."
-    if option.default is None:
-        yield f"Default: {option.default_text}."
 
 
 def _comment(text: str) -> str:
     return textwrap.fill(text, _WIDTH, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False) + "\n"
-
-
-def _load(path: Path) -> Mapping[str, Any]:
-    try:
-        settings = parse_yaml(read_text(path, MOST_SETTINGS))
-    except (OSError, ValueError) as error:
-        cause = " ".join(str(getattr(error, "strerror", None) or error).split())
-        raise InputError(f"Cannot read the settings in {path} ({cause}); see --print-config for a template") from error
-    if settings is None:
-        return {}
-    if not isinstance(settings, Mapping):
-        raise UsageError(f"{path} has no settings such as 'model: affine'; see --print-config for a template")
-    return settings
-
-
-def _option(name: Any) -> ConfigOption:
-    if name not in _OPTIONS:
-        hint = nearest(str(name), _OPTIONS) or "--print-config lists all"
-        raise UsageError(f"unknown setting {str(name)!r}: {hint}")
-    return _OPTIONS[name]
-
-
-def _text(option: ConfigOption, value: Any, folder: Path) -> str:
-    text = as_text(option.name, value)
-    parsed = option.parse(text)
-    return str(folder / parsed) if isinstance(parsed, Path) else text
 
 
 class _PlainLoader(yaml.SafeLoader):  # type: ignore[misc]  # PyYAML has no type hints

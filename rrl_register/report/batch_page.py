@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -101,7 +101,11 @@ def write_batch_report(summary: Summary, workers: int = 1) -> Path:
         if not outcome.ok and not outputs_of(scene.id, summary.folder)[1].exists():
             inputs = ReportInput(scene.fixed, scene.moving, None, scene.config, failure=outcome.reason)
             _write_scene(inputs, scene.id, folder)
-    outdated = [scene for scene, _ in summary.pairs if _is_outdated(scene, summary.folder)]
+    outdated = []
+    for scene, _ in summary.pairs:
+        result, page = outputs_of(scene.id, summary.folder)[1], folder / f"{scene.id}.html"
+        if result.exists() and not (page.exists() and page.stat().st_mtime_ns >= result.stat().st_mtime_ns):
+            outdated.append(scene)
     work = partial(report_scene, folder=summary.folder)
     executor = ProcessPool(work, workers) if workers > 1 and len(outdated) > 1 else in_turn(work)
     for _ in executor(outdated):
@@ -134,6 +138,18 @@ def list_page(summary: Summary) -> str:
     """Fill the page that lists the scenes of a batch."""
     inline = len(summary.pairs) <= MAX_INLINE
     rows = sorted(_rows(summary, inline), key=lambda row: row.sort_key)
+    good, doubtful, failed = (sum(row.state == state for row in rows) for state in ("good", "doubtful", "failed"))
+    checks = [row.check_rmse_px for row in rows if row.outcome.ok and row.check_rmse_px is not None]
+    check = f"{median(checks):.2f} px" if checks else "–"
+    seconds = sum(row.outcome.seconds for row in rows)
+    time = f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    tiles = [
+        Figure("Scenes", str(len(rows)), "in total"),
+        Figure("Registered", str(good + doubtful), f"{doubtful or 'none'} of them with low confidence"),
+        Figure("Failed", str(failed), "for the reasons below"),
+        Figure("Cross-validation RMSE", check, "median of the registered scenes"),
+        Figure("Time", f"{seconds:.0f} s" if seconds < 90 else time, "sum over all scenes"),
+    ]
     return render(
         "index.html.j2",
         "index.js",
@@ -142,7 +158,7 @@ def list_page(summary: Summary) -> str:
         source=summary.source,
         rows=rows,
         shown=ROWS_SHOWN,
-        tiles=_tiles(rows),
+        tiles=tiles,
         confidences=confidence_histogram([row.confidence for row in rows]),
     )
 
@@ -158,14 +174,6 @@ def _write_scene(inputs: ReportInput, name: str, folder: Path) -> None:
         with atomic_path(picture, overwrite=True) as temporary:
             temporary.write_bytes(small)
     write_page(folder / f"{name}.html", report_page(inputs, pictures, back=f"../{FILE_NAME}"), overwrite=True)
-
-
-def _is_outdated(scene: BatchItem, folder: Path) -> bool:
-    """Return true if a scene's result is newer than its report."""
-    result, page = outputs_of(scene.id, folder)[1], folder / FOLDER / f"{scene.id}.html"
-    if not result.exists():
-        return False
-    return not page.exists() or page.stat().st_mtime_ns < result.stat().st_mtime_ns
 
 
 def _rows(summary: Summary, inline: bool) -> Iterator[Row]:
@@ -185,22 +193,3 @@ def _rows(summary: Summary, inline: bool) -> Iterator[Row]:
 
 def _address(path: Path) -> str:
     return f"{FOLDER}/{quote(path.name)}"
-
-
-def _tiles(rows: Sequence[Row]) -> list[Figure]:
-    good, doubtful, failed = (sum(row.state == state for row in rows) for state in ("good", "doubtful", "failed"))
-    checks = [row.check_rmse_px for row in rows if row.outcome.ok and row.check_rmse_px is not None]
-    check = f"{median(checks):.2f} px" if checks else "–"
-    return [
-        Figure("Scenes", str(len(rows)), "in total"),
-        Figure("Registered", str(good + doubtful), f"{doubtful or 'none'} of them with low confidence"),
-        Figure("Failed", str(failed), "for the reasons below"),
-        Figure("Cross-validation RMSE", check, "median of the registered scenes"),
-        Figure("Time", _duration(sum(row.outcome.seconds for row in rows)), "sum over all scenes"),
-    ]
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -270,18 +270,15 @@ def inlier_map(marks: TiePointMarks, overlap: Mask, factor: float, registration:
         for row, y in enumerate(edges[0][:-1].tolist())
         for column, x in enumerate(edges[1][:-1].tolist())
     )
-    return InlierMap(overlap.shape[1], overlap.shape[0], blocks, _outline(registration, factor))
-
-
-def _outline(registration: Registration, factor: float) -> tuple[tuple[float, float], ...]:
-    """Return the moving image's outline on the fixed picture, without parts beyond the transform's horizon."""
-    transform = registration.transform
-    if transform is None:
-        return ()
-    corners = corners_of(registration.moving_grid.shape)
-    ring = [corners[i] + (corners[(i + 1) % 4] - corners[i]) * t for i in range(4) for t in np.linspace(0, 1, 8)[:-1]]
-    placed = (transform.forward(np.array(ring)) + 0.5) / factor
-    return tuple((round(x, 1), round(y, 1)) for x, y in placed[np.isfinite(placed).all(axis=1)].tolist())
+    outline: list[tuple[float, float]] = []
+    if registration.transform is not None:
+        corners = corners_of(registration.moving_grid.shape)
+        sides = [(corner, corners[(i + 1) % 4] - corner) for i, corner in enumerate(corners)]
+        ring = np.array([start + side * t for start, side in sides for t in np.linspace(0, 1, 8)[:-1]])
+        placed = (registration.transform.forward(ring) + 0.5) / factor
+        placed = placed[np.isfinite(placed).all(axis=1)]  # without parts beyond the transform's horizon
+        outline = [(round(x, 1), round(y, 1)) for x, y in placed.tolist()]
+    return InlierMap(overlap.shape[1], overlap.shape[0], blocks, tuple(outline))
 
 
 def _bins(values: Floats, inlier: Mask, edges: Floats, levels: list[int] | None = None) -> tuple[Bin, ...]:

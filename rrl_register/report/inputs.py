@@ -77,18 +77,13 @@ def read_report_input(
     Raises:
         InputError: The file is no result of a registration.
     """
-    failure = _failure_at_start(result)
-    registration = None if failure else read_registration(result)
-    return ReportInput(fixed, moving, registration, config or RegisterConfig(), settings_known, failure, result)
-
-
-def _failure_at_start(result: Path) -> str:
-    """Return why a registration did not start; empty if it did, or if the file is no result."""
-    with suppress(OSError, ValueError, AttributeError):
+    failure = ""
+    with suppress(OSError, ValueError, AttributeError):  # read_registration reports them
         data = parse_json(read_text(result))
         if data.get("status") == "failed" and data.get("fixed_grid") is None:
-            return str(data.get("reason") or "unknown")
-    return ""
+            failure = str(data.get("reason") or "unknown")
+    registration = None if failure else read_registration(result)
+    return ReportInput(fixed, moving, registration, config or RegisterConfig(), settings_known, failure, result)
 
 
 _ALIGNED, _RESULT = Path("aligned.tif"), Path("result.json")

@@ -18,7 +18,7 @@ from rrl_register.geometry.arrays import Mask, Points
 from rrl_register.geometry.transforms import decompose, rescale_matrix
 from rrl_register.raster.grid import Grid
 from rrl_register.raster.radiometry import recognise_kinds
-from rrl_register.raster.reader import RasterInfo, open_info, read_bands
+from rrl_register.raster.reader import open_info, read_bands
 from rrl_register.raster.stretch import to_grey
 from rrl_register.report.inputs import ReportInput
 from rrl_register.warping.warp import warp_array
@@ -33,6 +33,7 @@ MAX_SOURCE_SIDE = 4096
 THUMBNAIL_SIDE = 96
 _SQUARES = 4
 """Squares along the longer side of a thumbnail's checkerboard."""
+_RGB = ("red", "green", "blue")
 _QUALITY = 82
 _THUMBNAIL_QUALITY = 70
 
@@ -144,8 +145,13 @@ def _read_if_possible(path: Path, bands: tuple[int, ...], kind: Kind) -> Picture
 
 
 def _read(path: Path, bands: tuple[int, ...], kind: Kind, side: int) -> Picture:
-    info = open_info(path)
-    colours = () if kind is Kind.SAR else _colour_bands(info, bands)
+    """Read a picture, in colour if three bands are selected, or else by the bands that the file names so."""
+    named = open_info(path).colorinterp
+    colours: tuple[int, ...] = bands if len(bands) == 3 else ()
+    if not bands and all(colour in named for colour in _RGB):
+        colours = tuple(named.index(colour) + 1 for colour in _RGB)
+    if kind is Kind.SAR:
+        colours = ()
     read = read_bands(path, colours or bands, max_side=side)
     inside = read.values[:, read.valid]
     if colours and np.all(inside.min(axis=1) < inside.max(axis=1)):
@@ -153,16 +159,6 @@ def _read(path: Path, bands: tuple[int, ...], kind: Kind, side: int) -> Picture:
     else:
         levels = to_grey(read.values, read.valid, kind)[None]
     return Picture(levels, read.valid, read.factor)
-
-
-def _colour_bands(info: RasterInfo, bands: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the numbers of red, green and blue: three selected bands, or those that the file names; or none."""
-    if bands:
-        return bands if len(bands) == 3 else ()
-    wanted = ("red", "green", "blue")
-    if not all(colour in info.colorinterp for colour in wanted):
-        return ()
-    return tuple(info.colorinterp.index(colour) + 1 for colour in wanted)
 
 
 def _warped(source: Picture, fixed: Picture, registration: Registration) -> tuple[Levels, Mask]:
@@ -211,7 +207,11 @@ def preview(fixed_grey: Levels, aligned_grey: Levels | None, moving_grey: Levels
     """
     board = fixed_grey if aligned_grey is None else checkerboard(fixed_grey, aligned_grey)
     panels = [_panel(image) for image in (board, fixed_grey, moving_grey)]
-    canvas, lefts = _side_by_side(panels)
+    lefts = [int(left) for left in np.cumsum([0, *(panel.shape[1] + GAP for panel in panels[:-1])])]
+    height = CAPTION_HEIGHT + max(panel.shape[0] for panel in panels)
+    canvas = np.full((height, lefts[-1] + panels[-1].shape[1], 3), PAPER, np.uint8)
+    for left, panel in zip(lefts, panels, strict=True):
+        canvas[CAPTION_HEIGHT : CAPTION_HEIGHT + panel.shape[0], left : left + panel.shape[1]] = panel
     _draw_tie_points(canvas, panels, lefts, registration)
     n_outliers = registration.n_tie_points - registration.n_inliers
     captions = (
@@ -267,16 +267,6 @@ def _panel(grey: Levels) -> Pixels:
     small = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
     level = np.rint(255 * np.clip(small, 0, 1)).astype(np.uint8)
     return np.repeat(level[:, :, None], 3, axis=2)
-
-
-def _side_by_side(panels: list[Pixels]) -> tuple[Pixels, list[int]]:
-    """Lay panels out under a strip for captions; return the canvas and the left edge of each panel."""
-    lefts = [int(left) for left in np.cumsum([0, *(panel.shape[1] + GAP for panel in panels[:-1])])]
-    height = CAPTION_HEIGHT + max(panel.shape[0] for panel in panels)
-    canvas = np.full((height, lefts[-1] + panels[-1].shape[1], 3), PAPER, np.uint8)
-    for left, panel in zip(lefts, panels, strict=True):
-        canvas[CAPTION_HEIGHT : CAPTION_HEIGHT + panel.shape[0], left : left + panel.shape[1]] = panel
-    return canvas, lefts
 
 
 def _draw_tie_points(canvas: Pixels, panels: list[Pixels], lefts: list[int], registration: Registration) -> None:

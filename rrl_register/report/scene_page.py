@@ -67,6 +67,10 @@ def report_page(inputs: ReportInput, pictures: Pictures, back: str | None = None
     """
     found = inputs.registration
     marks = tie_point_marks(found) if found else None
+    data = None
+    if pictures.fixed and pictures.aligned and marks:
+        (width, height), factor = pictures.fixed.size, pictures.fixed.factor
+        data = {"width": width, "height": height, "factor": factor, "points": marks.rows(factor)}
     return render(
         "report.html.j2",
         "viewer.js",
@@ -89,7 +93,7 @@ def report_page(inputs: ReportInput, pictures: Pictures, back: str | None = None
             "moving": _panel(pictures.moving, marks, marks.moving if marks else None),
             "aligned": _panel(pictures.aligned, None, None),
         },
-        data=_viewer_data(inputs, pictures, marks),
+        data=data,
         **_charts(found, pictures, marks),
     )
 
@@ -115,15 +119,6 @@ def _panel(image: Picture | None, marks: TiePointMarks | None, points: Points | 
         places = ((points[::every] + 0.5) / image.factor).round(1).tolist()
         dots = [(x, y, state) for (x, y), state in zip(places, marks.state[::every].tolist(), strict=True)]
     return ImagePanel(data_uri(image.pixels), *image.size, dots)
-
-
-def _viewer_data(inputs: ReportInput, pictures: Pictures, marks: TiePointMarks | None) -> dict[str, Any] | None:
-    """Return the data of the viewer's script; None if there is nothing to compare."""
-    if pictures.fixed is None or pictures.aligned is None or marks is None:
-        return None
-    width, height = pictures.fixed.size
-    factor = pictures.fixed.factor
-    return {"width": width, "height": height, "factor": factor, "points": marks.rows(factor)}
 
 
 def render(template: str, script: str, image_sources: str = "data:", **context: Any) -> str:

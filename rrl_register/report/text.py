@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from rrl_register.estimation.acceptance import ASPECTS, Figures, typical_figures
+from rrl_register.estimation.acceptance import ASPECTS, typical_figures
 from rrl_register.exchange.registration import Registration
 from rrl_register.geometry.transforms import compose, decompose, invert, project
 from rrl_register.raster.grid import prior_matrix
@@ -156,21 +156,15 @@ def evidence(registration: Registration, threshold: float) -> list[Piece]:
     """
     if not registration.evidence:
         return []
-    observed, pieces = _at_matching_resolution(registration, threshold), []
+    observed, pieces = dict(registration.evidence), []
+    length, ratio, check = observed.get("agreement_px"), observed.get("check_ratio"), registration.check_rmse_px
+    if length is not None and ratio and check:  # acceptance is based on lengths at matching resolution
+        observed["agreement_px"] = length / max(1.0, check / (ratio * threshold))
     for name, aspect in ASPECTS.items():
         strength, typical = aspect.of(observed), aspect.of(typical_figures())
         text = aspect.stated(observed)
         pieces.append(Piece(_NAMES.get(name, name), text, strength, typical, strength < _WEAK * typical))
     return pieces
-
-
-def _at_matching_resolution(registration: Registration, threshold: float) -> Figures:
-    """Return the evidence with lengths in px at matching resolution, which acceptance is based on."""
-    observed = dict(registration.evidence)
-    length, ratio, check = observed.get("agreement_px"), observed.get("check_ratio"), registration.check_rmse_px
-    if length is not None and ratio and check:
-        observed["agreement_px"] = length / max(1.0, check / (ratio * threshold))
-    return observed
 
 
 def similarity_rows(registration: Registration) -> list[SimilarityRow]:

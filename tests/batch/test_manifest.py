@@ -57,6 +57,7 @@ VALUES = [
     ("grid", "/far/like.tif", "warp.grid", Path("/far/like.tif")),
     ("crop", "overlap", "warp.crop", Crop.OVERLAP),
     ("format", "cog", "warp.format", RasterFormat.COG),
+    ("no-alpha", "yes", "read.no_alpha", True),
     ("overviews", "yes", "warp.overviews", True),
     ("gcps-only", "true", "warp.gcps_only", True),
     ("nodata", "-9999", "warp.nodata", -9999.0),
