@@ -13,6 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from affine import Affine
+
+# GDAL's errors of a transformation reach the caller of rasterio as they are.
+from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
 from rasterio.io import DatasetReader
 from rasterio.warp import transform as reproject_xy
@@ -273,7 +276,24 @@ def between(points: Points, source: Grid, target: Grid) -> Points:
 def _reproject(points: Points, source: CRS, target: CRS) -> Points:
     if source == target:
         return points
-    x, y = reproject_xy(source, target, points[:, 0], points[:, 1])[:2]
+    found = _reprojected(points, source, target)
+    if found is None:  # one place without an answer is an error for all
+        found = np.full((len(points), 2), np.inf)
+        for row in range(len(points)):
+            place = _reprojected(points[row : row + 1], source, target)
+            found[row] = np.inf if place is None else place
+    if len(found) and not np.isfinite(found).any():
+        raise InputError(
+            f"No place of an image in {_crs_name(source)} has coordinates in {_crs_name(target)}; check the CRS of both"
+        )
+    return found
+
+
+def _reprojected(points: Points, source: CRS, target: CRS) -> Points | None:
+    try:
+        x, y = reproject_xy(source, target, points[:, 0], points[:, 1])[:2]
+    except CPLE_BaseError:
+        return None
     return np.column_stack([x, y]).astype(np.float64)
 
 
@@ -318,7 +338,8 @@ def _lattice(box: Points, n: int = _LATTICE) -> Points:
 def _apply_affine(transform: Affine, points: Points) -> Points:
     a, b, c, d, e, f = list(transform)[:6]
     x, y = points[:, 0], points[:, 1]
-    return np.column_stack([a * x + b * y + c, d * x + e * y + f])
+    with np.errstate(invalid="ignore"):  # places off the globe are infinite
+        return np.column_stack([a * x + b * y + c, d * x + e * y + f])
 
 
 def crs_text(crs: CRS) -> str:

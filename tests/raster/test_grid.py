@@ -304,3 +304,23 @@ def test_a_crs_without_a_code_is_written_in_full() -> None:
     own = CRS.from_proj4("+proj=laea +lat_0=47 +lon_0=11 +datum=WGS84")
     assert CRS.from_user_input(crs_text(own)) == own
     assert len(crs_text(own)) > 40
+
+
+FULL_DISK = "+proj=geos +h=35785831 +lon_0=0 +sweep=y +ellps=WGS84"
+
+
+def test_places_off_the_globe_are_infinite_and_the_others_as_alone() -> None:
+    disk = Grid(11, 11, CRS.from_user_input(FULL_DISK), Affine(1.2e6, 0, -6.6e6, 0, -1.2e6, 6.6e6))
+    plain = Grid(360, 180, CRS.from_epsg(4326), Affine(1, 0, -180, 0, -1, 90))
+    points = np.array([(5.0, 5.0), (0.0, 0.0), (7.0, 5.0)])
+    together = between(points, disk, plain)
+    assert np.isfinite(together).all(axis=1).tolist() == [True, False, True]
+    np.testing.assert_allclose(together[0], (179.5, 89.5), atol=1e-6)
+    np.testing.assert_array_equal(together[2:], between(points[2:], disk, plain))
+    assert between(np.empty((0, 2)), disk, plain).shape == (0, 2)
+
+
+def test_a_crs_without_a_place_on_earth_is_an_error_of_one_line() -> None:
+    local = Grid(9, 9, CRS.from_wkt('LOCAL_CS["site",UNIT["metre",1]]'), Affine(1, 0, 0, 0, -1, 0))
+    with pytest.raises(InputError, match="No place of an image in"):
+        prior_matrix(local, Grid(9, 9, CRS.from_epsg(32633), Affine(1, 0, 0, 0, -1, 0)))
