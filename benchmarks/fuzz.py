@@ -62,7 +62,7 @@ SIDECAR = """<PAMDataset><SRS>EPSG:32633</SRS><GeoTransform>5e5,10,0,5e6,0,-10</
 
 
 @dataclass(frozen=True)
-class Case:
+class Mutant:
     """A command on one mutated file."""
 
     kind: str
@@ -150,15 +150,15 @@ class Cases:
             write_points(path, table.PointTable.of(found), table.Grids(grid, grid))
             self.points[path.name] = path.read_bytes()
 
-    def draw(self, rng: random.Random) -> Case:
+    def draw(self, rng: random.Random) -> Mutant:
         """Make a case of a random kind."""
-        kinds: list[Callable[[random.Random], Case]] = [
+        kinds: list[Callable[[random.Random], Mutant]] = [
             self.of_result, self.of_result, self.of_points, self.of_points, self.of_settings, self.of_table,
             self.of_sidecar, self.of_raster, self.of_raster,
         ]  # fmt: skip
         return rng.choice(kinds)(rng)
 
-    def of_result(self, rng: random.Random) -> Case:
+    def of_result(self, rng: random.Random) -> Mutant:
         """Mutate a RESULT.json."""
         text = json.dumps(mutated_json(self.result, rng))
         content = mutated_bytes(text.encode(), rng) if rng.random() < 0.2 else text.encode()
@@ -171,20 +171,24 @@ class Cases:
                 (["report", "r.json", "fixed.tif", "moving.tif", "-o", "o.html"], "o.html"),
             ]
         )
-        return Case("result", "r.json", content, words, {output})
+        return Mutant("result", "r.json", content, words, {output})
 
-    def of_points(self, rng: random.Random) -> Case:
+    def of_points(self, rng: random.Random) -> Mutant:
         """Mutate a file of points."""
         name = rng.choice(list(self.points))
         content = mutated_bytes(self.points[name], rng)
-        return Case("points", name, content, ["refit", name, "fixed.tif", "moving.tif", "--json", "o.json"], {"o.json"})
+        return Mutant(
+            "points", name, content, ["refit", name, "fixed.tif", "moving.tif", "--json", "o.json"], {"o.json"}
+        )
 
-    def of_settings(self, rng: random.Random) -> Case:
+    def of_settings(self, rng: random.Random) -> Mutant:
         """Mutate a file of settings."""
         content = mutated_bytes(SETTINGS.encode(), rng)
-        return Case("settings", "s.yaml", content, ["fixed.tif", "moving.tif", "--config", "s.yaml", "--print-config"])
+        return Mutant(
+            "settings", "s.yaml", content, ["fixed.tif", "moving.tif", "--config", "s.yaml", "--print-config"]
+        )
 
-    def of_table(self, rng: random.Random) -> Case:
+    def of_table(self, rng: random.Random) -> Mutant:
         """Mutate a table of scenes whose images are missing."""
         rows = [{"id": f"s{n}", "fixed": f"f{n}.tif", "moving": f"m{n}.tif", "keypoints": "200"} for n in range(3)]
         if rng.random() < 0.5:
@@ -192,28 +196,28 @@ class Cases:
             content, name = mutated_bytes("\n".join(lines).encode(), rng), "t.csv"
         else:
             content, name = "\n".join(json.dumps(mutated_json(row, rng)) for row in rows).encode(), "t.jsonl"
-        return Case("table", name, content, ["batch", name, "-o", "out", "-q"], {"out"})
+        return Mutant("table", name, content, ["batch", name, "-o", "out", "-q"], {"out"})
 
-    def of_sidecar(self, rng: random.Random) -> Case:
+    def of_sidecar(self, rng: random.Random) -> Mutant:
         """Mutate what stands beside an image."""
         content = mutated_bytes(SIDECAR.encode(), rng)
-        return Case("sidecar", "moving.png.aux.xml", content, ["info", "fixed.tif", "moving.png"])
+        return Mutant("sidecar", "moving.png.aux.xml", content, ["info", "fixed.tif", "moving.png"])
 
-    def of_raster(self, rng: random.Random) -> Case:
+    def of_raster(self, rng: random.Random) -> Mutant:
         """Mutate an image."""
         name = rng.choice(["moving.tif", "moving.tif", "moving.png"])
         content = mutated_bytes(self.images[name], rng)
         words = rng.choice([["info", "fixed.tif", name], ["apply", "r.json", name, "-o", "o.tif"]])
-        return Case("raster", name, content, words, {"o.tif"})
+        return Mutant("raster", name, content, words, {"o.tif"})
 
-    def lay_out(self, case: Case, folder: Path) -> None:
+    def lay_out(self, case: Mutant, folder: Path) -> None:
         """Write the files of a case."""
         (folder / "r.json").write_text(json.dumps(self.result))
         for name, content in [*self.images.items(), (case.name, case.content)]:
             (folder / name).write_bytes(content)
 
 
-def run(case: Case, folder: Path) -> tuple[int, str]:
+def run(case: Mutant, folder: Path) -> tuple[int, str]:
     """Run a case in a process of its own; return its exit code and what is wrong, if anything."""
     before, begun = {path.name for path in folder.iterdir()}, time.monotonic()
     log = folder.with_suffix(".log")
@@ -243,7 +247,7 @@ def run(case: Case, folder: Path) -> tuple[int, str]:
     return code, ", ".join(name for name, bad in faults.items() if bad)
 
 
-def _run_here(case: Case, folder: Path, log: Path) -> None:
+def _run_here(case: Mutant, folder: Path, log: Path) -> None:
     os.chdir(folder)
     out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     for stream in (1, 2):
@@ -261,7 +265,7 @@ def _run_here(case: Case, folder: Path, log: Path) -> None:
     os._exit(code if isinstance(code, int) else 1)
 
 
-def fuzz(cases: int, seed: int, keep: Path | None) -> Iterator[tuple[Case, int, str]]:
+def fuzz(cases: int, seed: int, keep: Path | None) -> Iterator[tuple[Mutant, int, str]]:
     """Run cases; yield each with its exit code and what is wrong with it."""
     with tempfile.TemporaryDirectory() as temporary:
         base = Path(temporary)
