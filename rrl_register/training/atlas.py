@@ -60,10 +60,14 @@ class Atlas:
             centres: ``(N, 2)``, (x, y), full-resolution px.
             matrix: ``(N, 2, 2)``, patch px -> full-resolution px.
         """
-        level = _level(matrix)
+        step = torch.linalg.vector_norm(matrix[:, :, 0], dim=1)
+        level = (torch.log2(step / LARGEST_STEP).floor() + 1).clamp(0, LEVELS - 1).long()
         size = self.size[level, image]
         ratio = size / self.size[0, image]
-        x, y = _places((centres + 0.5) * ratio - 0.5, matrix * ratio[:, :, None])
+        axis = torch.arange(PATCH_SIZE, device=image.device) - (PATCH_SIZE - 1) / 2
+        along, below = (matrix * ratio[:, :, None])[..., None, None].unbind(2)
+        places = ((centres + 0.5) * ratio - 0.5)[:, :, None, None] + along * axis + below * axis[:, None]
+        x, y = places.unbind(1)
         (left, right, across), (top, bottom, down) = _neighbours(x, size[:, 0]), _neighbours(y, size[:, 1])
         width = size[:, 0, None, None].long()
         area = (size[:, 0] * size[:, 1]).long()[:, None]
@@ -88,19 +92,6 @@ def _reduced(stack: Tensor, factor: int) -> Tensor:
     shape = (max(1, stack.shape[2] // factor), max(1, stack.shape[3] // factor))
     parts = (stack[start : start + _AT_ONCE] for start in range(0, len(stack), _AT_ONCE))
     return torch.cat([functional.adaptive_avg_pool2d(part.float(), shape).round().byte() for part in parts])
-
-
-def _level(matrix: Tensor) -> Tensor:
-    step = torch.linalg.vector_norm(matrix[:, :, 0], dim=1)
-    return (torch.log2(step / LARGEST_STEP).floor() + 1).clamp(0, LEVELS - 1).long()
-
-
-def _places(centres: Tensor, matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the columns and rows, ``(N, 64, 64)`` each, of the pixels of patches."""
-    axis = torch.arange(PATCH_SIZE, device=centres.device) - (PATCH_SIZE - 1) / 2
-    across, down = matrix[:, :, 0, None, None] * axis, matrix[:, :, 1, None, None] * axis[:, None]
-    places = centres[:, :, None, None] + across + down
-    return places[:, 0], places[:, 1]
 
 
 def _neighbours(place: Tensor, length: Tensor) -> tuple[Tensor, Tensor, Tensor]:

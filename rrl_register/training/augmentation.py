@@ -55,7 +55,10 @@ def simulate(colours: Tensor, generator: torch.Generator) -> Tensor:
     draw = _Draw(len(colours), generator, colours.device)
     plane = stretched(_mixed(colours, draw))
     one, other = (tone_curves(plane, _nodes(draw)) for _ in range(2))
-    spectrum = torch.where(draw.some(REGIONS), torch.lerp(one, other, _regions(colours, draw)), one)
+    has_regions = draw.some(REGIONS)
+    smooth = stretched(gaussian_blur(_mixed(colours, draw), _REGION_SIGMA, _REGION_WINDOW))
+    region = torch.sigmoid((smooth - draw.uniform(0.25, 0.75)) / _REGION_SOFTNESS)
+    spectrum = torch.where(has_regions, torch.lerp(one, other, region), one)
     smooth = gaussian_blur(spectrum, _SMOOTH_SIGMA, _SMOOTH_WINDOW)
     spectrum = torch.lerp(spectrum, smooth, draw.some(SMOOTHED) * draw.uniform(0, 1))
     levels = draw.uniform(3, 8).floor()
@@ -89,12 +92,6 @@ def _nodes(draw: _Draw) -> Tensor:
     ordered = nodes.sort(1).values
     ordered = torch.where(draw.some(0.5)[:, 0, 0], ordered, ordered.flip(1))
     return torch.where(draw.some(MONOTONE)[:, 0, 0], ordered, nodes)
-
-
-def _regions(colours: Tensor, draw: _Draw) -> Tensor:
-    """Assign each pixel softly to one of two kinds of region, ``(N, K, H, W)``: a threshold on a smoothed mix."""
-    smooth = stretched(gaussian_blur(_mixed(colours, draw), _REGION_SIGMA, _REGION_WINDOW))
-    return torch.sigmoid((smooth - draw.uniform(0.25, 0.75)) / _REGION_SOFTNESS)
 
 
 def stretched(planes: Tensor) -> Tensor:
@@ -154,14 +151,22 @@ class Radiometry:
         self._generator = generator
 
     def visible(self, patches: Tensor) -> Tensor:
-        """Alter visible patches ``(N, 1, 64, 64)`` in [0, 1]; only they have haze."""
-        return self._common(self._haze(patches)).clamp(0, 1)
+        """Alter visible patches ``(N, 1, 64, 64)`` in [0, 1]; only they have haze.
+
+        Haze is bright air, thicker towards one side: standardising would undo an even layer.
+        """
+        axis = torch.linspace(-1, 1, patches.shape[-1], device=patches.device)
+        angle = self._draw(patches, -math.pi, math.pi)
+        ramp = 0.5 + (angle.cos() * axis + angle.sin() * axis[:, None]) / (2 * math.sqrt(2))
+        strength = self._draw(patches, 0, self._config.haze_strength) * self._some(patches, self._config.haze)
+        hazy = torch.lerp(patches, self._draw(patches, 0.7, 1), strength * ramp)
+        return self._common(hazy).clamp(0, 1)
 
     def other(self, patches: Tensor, family: str) -> Tensor:
         """Alter patches of the other spectrum: speckle for SAR, inversion and tone curves for all else."""
         config = self._config
         if family == "sar":
-            return self._speckle(self._common(patches)).clamp(0, 1)
+            return self._noisy(self._common(patches), config.speckle_std, config.speckle).clamp(0, 1)
         patches = torch.where(self._some(patches, config.inversion), 1 - patches, patches)
         nodes = torch.rand(len(patches), _CURVE_NODES, generator=self._generator).to(patches.device)
         curved = tone_curves(patches, nodes)
@@ -169,29 +174,13 @@ class Radiometry:
 
     def _common(self, patches: Tensor) -> Tensor:
         config = self._config
-        patches = self._blur(patches)
+        sigma = float(self._draw(patches[:1], *config.blur_sigma))
+        patches = torch.where(self._some(patches, config.blur), gaussian_blur(patches, sigma, _BLUR_WINDOW), patches)
         gamma = self._draw(patches, *config.gamma_range)
         patches = torch.where(self._some(patches, config.gamma), patches.clamp(1e-4, 1) ** gamma, patches)
         patches = (patches - 0.5) * (1 + self._draw(patches, -1, 1) * config.contrast) + 0.5
         patches = patches + self._draw(patches, -1, 1) * config.contrast / 4
-        strength = self._draw(patches, 0, config.noise_std) * self._some(patches, config.noise)
-        return patches + strength * self._normal(patches)
-
-    def _blur(self, patches: Tensor) -> Tensor:
-        sigma = float(self._draw(patches[:1], *self._config.blur_sigma))
-        return torch.where(self._some(patches, self._config.blur), gaussian_blur(patches, sigma, _BLUR_WINDOW), patches)
-
-    def _haze(self, patches: Tensor) -> Tensor:
-        """Add bright air, thicker towards one side: standardising would undo an even layer."""
-        axis = torch.linspace(-1, 1, patches.shape[-1], device=patches.device)
-        angle = self._draw(patches, -math.pi, math.pi)
-        ramp = 0.5 + (angle.cos() * axis + angle.sin() * axis[:, None]) / (2 * math.sqrt(2))
-        strength = self._draw(patches, 0, self._config.haze_strength) * self._some(patches, self._config.haze)
-        return torch.lerp(patches, self._draw(patches, 0.7, 1), strength * ramp)
-
-    def _speckle(self, patches: Tensor) -> Tensor:
-        strength = self._draw(patches, 0, self._config.speckle_std) * self._some(patches, self._config.speckle)
-        return patches + strength * self._normal(patches)
+        return self._noisy(patches, config.noise_std, config.noise)
 
     def _draw(self, patches: Tensor, low: float, high: float) -> Tensor:
         drawn = torch.rand(len(patches), 1, 1, 1, generator=self._generator)
@@ -200,8 +189,9 @@ class Radiometry:
     def _some(self, patches: Tensor, share: float) -> Tensor:
         return self._draw(patches, 0, 1) < share
 
-    def _normal(self, patches: Tensor) -> Tensor:
-        """Draw noise on the patches' device, which saves a large copy, with a seed of the generator."""
+    def _noisy(self, patches: Tensor, std: float, share: float) -> Tensor:
+        """Add noise drawn on the patches' device, which saves a large copy, with a seed of the generator."""
+        strength = self._draw(patches, 0, std) * self._some(patches, share)
         seed = int(torch.randint(2**31, (1,), generator=self._generator))
         local = torch.Generator(patches.device).manual_seed(seed)
-        return torch.randn(patches.shape, generator=local, device=patches.device)
+        return patches + strength * torch.randn(patches.shape, generator=local, device=patches.device)

@@ -115,11 +115,6 @@ class Bank:
     max_log_scale: Tensor
     groups: dict[str, ImageGroup] = field(default_factory=dict)
 
-    @property
-    def real_groups(self) -> list[str]:
-        """Groups whose second spectrum is not simulated."""
-        return sorted(g for g in self.groups if not g.endswith(SIMULATED))
-
     @classmethod
     def of(cls, pairs: Sequence[PairImages], device: torch.device) -> Bank:
         """Move images to a device.
@@ -127,15 +122,26 @@ class Bank:
         Raises:
             InputError: If a group mixes families, or scenes with ready-cut patches.
         """
-        points = [_points_of(pair) for pair in pairs]
-        count = torch.cat([n for _, n in points]) if points else torch.empty(0, dtype=torch.int64)
-        limits = [torch.full((len(p.planes),), _max_log_scale(p)) for p in pairs]
+        points = [torch.empty(0, 2)]
+        counts: list[int] = []
+        limits: list[float] = []
+        for pair in pairs:
+            n, _, height, width = pair.planes.shape
+            if pair.points is None:
+                points.append(torch.tensor([(width - 1) / 2, (height - 1) / 2]).repeat(n, 1))
+                counts += [1] * n
+                limits += [math.inf] * n
+            else:
+                points.append(pair.points)
+                counts.append(len(pair.points))
+                limits.append(math.log(min(height, width) / _LEAST_SIDE))
+        count = torch.tensor(counts, dtype=torch.int64)
         return cls(
             Atlas.of([p.planes for p in pairs], device),
-            torch.cat([p for p, _ in points]).to(device) if points else torch.empty(0, 2, device=device),
+            torch.cat(points).to(device),
             (count.cumsum(0) - count).to(device),
             count.to(device),
-            torch.cat(limits).to(device) if limits else torch.empty(0, device=device),
+            torch.tensor(limits, dtype=torch.float32, device=device),
             _groups(pairs),
         )
 
@@ -256,19 +262,6 @@ def _hashed(name: str) -> int:
     return int(hashlib.sha256(name.encode()).hexdigest(), 16)
 
 
-def _points_of(pair: PairImages) -> tuple[Tensor, Tensor]:
-    """Return the points of all images of a stack, ``(P, 2)``, and the number of each, ``(S,)``."""
-    if pair.points is not None:
-        return pair.points, torch.tensor([len(pair.points)])
-    height, width = pair.planes.shape[2:]
-    middle = torch.tensor([(width - 1) / 2, (height - 1) / 2])
-    return middle.repeat(len(pair.planes), 1), torch.ones(len(pair.planes), dtype=torch.int64)
-
-
-def _max_log_scale(pair: PairImages) -> float:
-    return math.inf if pair.points is None else math.log(min(pair.planes.shape[2:]) / _LEAST_SIDE)
-
-
 def _groups(pairs: Sequence[PairImages]) -> dict[str, ImageGroup]:
     members: dict[str, list[tuple[PairImages, Tensor]]] = defaultdict(list)
     row = 0
@@ -279,28 +272,25 @@ def _groups(pairs: Sequence[PairImages]) -> dict[str, ImageGroup]:
             members[pair.group].append((pair, rows))
             if pair.has_colours:
                 members[pair.group + SIMULATED].append((pair, rows))
-    return {name: _group(name, found) for name, found in members.items()}
-
-
-def _group(name: str, members: Sequence[tuple[PairImages, Tensor]]) -> ImageGroup:
-    families = sorted({pair.family for pair, _ in members})
-    if len(families) > 1:
-        raise InputError(f"group {name} mixes the families {', '.join(families)}: give each a group of its own")
-    patches = {pair.points is None for pair, _ in members}
-    if len(patches) > 1:
-        raise InputError(f"group {name} mixes scenes and ready-cut patches: give each a group of its own")
-    return ImageGroup(families[0], torch.cat([rows for _, rows in members]), patches.pop())
+    groups = {}
+    for name, found in members.items():
+        families, patches = sorted({pair.family for pair, _ in found}), {pair.points is None for pair, _ in found}
+        if len(families) > 1:
+            raise InputError(f"group {name} mixes the families {', '.join(families)}: give each a group of its own")
+        if len(patches) > 1:
+            raise InputError(f"group {name} mixes scenes and ready-cut patches: give each a group of its own")
+        groups[name] = ImageGroup(families[0], torch.cat([rows for _, rows in found]), patches.pop())
+    return groups
 
 
 def _corners_of_both(grey: NDArray[np.uint8], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Find corners of both images: the network has to distinguish corners of one spectrum alone, too."""
     inner = cv2.erode(np.pad(valid, 1).astype(np.uint8), np.ones((2 * EDGE_PX + 1,) * 2, np.uint8))[1:-1, 1:-1]
     inner[:EDGE_PX], inner[-EDGE_PX:], inner[:, :EDGE_PX], inner[:, -EDGE_PX:] = 0, 0, 0, 0
-    found = [_corners(image, np.asarray(inner, np.uint8)) for image in grey]
-    return np.concatenate(found).astype(np.float32)
-
-
-def _corners(image: NDArray[np.uint8], mask: NDArray[np.uint8]) -> NDArray[np.float32]:
-    smooth = cv2.GaussianBlur(image.astype(np.float32), (0, 0), 1.2)
-    corners = cv2.goodFeaturesToTrack(smooth, MAX_POINTS // 2, 0.002, 4, mask=mask)
-    return np.empty((0, 2), np.float32) if corners is None else np.asarray(corners, np.float32).reshape(-1, 2)
+    found = [np.empty((0, 2), np.float32)]
+    for image in grey:
+        smooth = cv2.GaussianBlur(image.astype(np.float32), (0, 0), 1.2)
+        corners = cv2.goodFeaturesToTrack(smooth, MAX_POINTS // 2, 0.002, 4, mask=np.asarray(inner, np.uint8))
+        if corners is not None:
+            found.append(np.asarray(corners, np.float32).reshape(-1, 2))
+    return np.concatenate(found)

@@ -165,21 +165,11 @@ class TrainingConfig:
     def recipe(self) -> dict[str, Any]:
         """Return the settings that the weights depend on: all but the place and speed of the run."""
         settings = {**self.settings(), "data": [source.recipe() for source in self.data]}
-        return {name: value for name, value in settings.items() if name not in _ELSEWHERE}
+        return {name: value for name, value in settings.items() if name not in _MACHINE | _REPORTING}
 
 
-_ELSEWHERE = frozenset(
-    {
-        "output",
-        "device",
-        "threads",
-        "log_every",
-        "validate_every",
-        "checkpoint_every",
-        "validation_batches",
-        "tensorboard",
-    }
-)
+_MACHINE = {"output", "device", "threads"}
+_REPORTING = {"log_every", "validate_every", "checkpoint_every", "validation_batches", "tensorboard"}
 
 FINE_TUNING: Mapping[str, Any] = {
     "initial": "shipped",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import compress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,8 +32,7 @@ Row = dict[str, str]
 
 _PICTURES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
 """Read by OpenCV; all other files by the raster reader."""
-_SPLITS = {"train": False, "validation": True, "val": True}
-_LEFT_OUT = "test"
+_SPLITS = {"train": False, "validation": True, "val": True, "test": None}
 
 
 @dataclass(frozen=True, config=KNOWN_ONLY)
@@ -76,11 +74,12 @@ class PairFolder(Source):
             raise InputError(
                 f"{self.path} leaves no pair to use: check its sets and residual_px (at most {self.max_residual_px})"
             )
-        names = [self._name(row) for row in rows]
-        return [
-            self._pair(row, name)
-            for row, name in compress(zip(rows, names, strict=True), _side(rows, names, validation))
+        home = self.group or self.path.resolve().name  # unlike in each data set, so that validation draws from all
+        names = [
+            f"{row.get('set') or home}/{row.get('id') or row['vis'].rsplit('.', 1)[0].removesuffix('_vis')}"
+            for row in rows
         ]
+        return [self._pair(row, name) for row, name in _side(rows, names, validation)]
 
     def _rows(self) -> list[Row]:
         table = self.path / "pairs.csv"
@@ -89,16 +88,22 @@ class PairFolder(Source):
         visible = sorted(self.path.glob("*_vis.*")) if self.path.is_dir() else []
         if not visible:
             raise InputError(f"no {table} and no *_vis.* in {self.path}: a folder of pairs is needed, see PairFolder")
-        return [{"vis": file.name, "other": _partner(file).name} for file in visible]
+        rows = []
+        for file in visible:
+            name = file.stem.removesuffix("_vis") + "_other"
+            found = sorted(self.path.glob(f"{name}.*"))
+            if len(found) != 1:
+                raise InputError(f"{file} has {len(found)} partners {name}.*: exactly one is needed")
+            rows.append({"vis": file.name, "other": found[0].name})
+        return rows
 
     def _is_wanted(self, row: Row) -> bool:
-        residual = _number(row.get("residual_px"), f"residual_px of {row['vis']}")
+        text = row.get("residual_px")
+        try:
+            residual = float(text or 0)
+        except ValueError as error:
+            raise InputError(f"residual_px of {row['vis']} is {text!r}: a number is needed, or nothing") from error
         return residual <= self.max_residual_px and (not self.groups or row.get("set") in self.groups)
-
-    def _name(self, row: Row) -> str:
-        """Return ``set/id``, unique among the data sets of a run, so that validation draws from each."""
-        stem = row["vis"].rsplit(".", 1)[0].removesuffix("_vis")
-        return f"{row.get('set') or self.group or self.path.resolve().name}/{row.get('id') or stem}"
 
     def _pair(self, row: Row, name: str) -> PairImages:
         visible, other = self.path / row["vis"], self.path / row["other"]
@@ -142,7 +147,7 @@ class RasterPairs(Source):
         folder, rows = self._rows()
         names = [f"{self.group or self.path.resolve().stem}/{row['fixed'].rsplit('.', 1)[0]}" for row in rows]
         pairs = []
-        for row, name in compress(zip(rows, names, strict=True), _side(rows, names, validation)):
+        for row, name in _side(rows, names, validation):
             fixed, moving = folder / row["fixed"], folder / row["moving"]
             family = _checked_family(row.get("family") or self.family or _recognised(fixed, moving))
             pairs.append(make_pair(name, family, self.group or family, read_georeferenced(fixed, moving)))
@@ -232,15 +237,16 @@ def parse_sources(value: Any) -> tuple[Source, ...]:
         raise InputError(str(error)) from error
 
 
-def _side(rows: Sequence[Row], names: Sequence[str], validation: bool) -> Iterator[bool]:
-    """Yield for each row if it is on the requested side: by its ``split``, or else the hash."""
+def _side(rows: Sequence[Row], names: Sequence[str], validation: bool) -> Iterator[tuple[Row, str]]:
+    """Yield the rows on the requested side with their names: by their ``split``, or else the hash."""
     without = [name for row, name in zip(rows, names, strict=True) if not row.get("split")]
     kept = dict(zip(without, kept_for_validation(without), strict=True))
     for row, name in zip(rows, names, strict=True):
         split = row.get("split") or ""
-        if split and split != _LEFT_OUT and split not in _SPLITS:
+        if split and split not in _SPLITS:
             raise InputError(f"the split of {name} is {split!r}: train, validation or test is needed, or nothing")
-        yield split != _LEFT_OUT and (_SPLITS[split] if split else kept[name]) == validation
+        if (_SPLITS[split] if split else kept[name]) == validation:
+            yield row, name
 
 
 def _read_table(path: Path, needed: Sequence[str]) -> list[Row]:
@@ -256,21 +262,6 @@ def _read_table(path: Path, needed: Sequence[str]) -> list[Row]:
     if unfinished:
         raise InputError(f"{path} has a row without {' and '.join(needed)}: fill or remove it")
     return rows
-
-
-def _partner(visible: Path) -> Path:
-    name = visible.stem.removesuffix("_vis") + "_other"
-    found = sorted(f for f in visible.parent.glob(f"{name}.*"))
-    if len(found) != 1:
-        raise InputError(f"{visible} has {len(found)} partners {name}.*: exactly one is needed")
-    return found[0]
-
-
-def _number(text: str | None, what: str) -> float:
-    try:
-        return float(text or 0)
-    except ValueError as error:
-        raise InputError(f"{what} is {text!r}: a number is needed, or nothing") from error
 
 
 def _checked_family(family: str) -> str:
@@ -293,11 +284,12 @@ def _is_picture(path: Path) -> bool:
 
 
 def _read_pictures(visible: Path, other: Path) -> ReadImages:
-    """Read both images, and the mask of the second one, for ``make_pair``."""
+    """Read both images for ``make_pair``; zeros of the second one are missing in areas larger than dark pixels'."""
     colours = _read_picture(visible, cv2.IMREAD_COLOR)[..., ::-1]
     second = _read_picture(other, cv2.IMREAD_GRAYSCALE)
     bands = np.ascontiguousarray(colours.transpose(2, 0, 1))
-    valid = _without_border(second)
+    empty = cv2.morphologyEx((second == 0).astype(np.uint8), cv2.MORPH_OPEN, np.ones((9, 9), np.uint8))
+    valid = np.asarray(cv2.dilate(empty, np.ones((3, 3), np.uint8)) == 0)
     shown = valid if valid.shape == bands.shape[1:] else np.ones(bands.shape[1:], bool)
     return ReadImages(colour_bytes(bands, shown), second[None].astype(np.float32), valid)
 
@@ -307,12 +299,6 @@ def _read_picture(path: Path, flag: int) -> NDArray[Any]:
     if image is None:
         raise InputError(f"{path} cannot be read as an image: an intact PNG, JPEG, WebP or BMP file is needed")
     return np.asarray(image)
-
-
-def _without_border(other: NDArray[Any]) -> NDArray[np.bool_]:
-    """Mask data: zeros count as missing only in areas larger than those of dark pixels."""
-    empty = cv2.morphologyEx((other == 0).astype(np.uint8), cv2.MORPH_OPEN, np.ones((9, 9), np.uint8))
-    return np.asarray(cv2.dilate(empty, np.ones((3, 3), np.uint8)) == 0)
 
 
 def _read_array(path: Path) -> NDArray[Any]:

@@ -31,7 +31,6 @@ NOTES_FILE = "rrl_register.json"
 """Name under which a TorchScript file keeps its notes, for ``torch.jit.load(..., _extra_files={NOTES_FILE: ""})``."""
 OPSET = 18
 """The oldest of ONNX that PyTorch's exporter writes without conversion, for the most runtimes."""
-_SHIPPED_LICENCE = "Apache-2.0"
 _TRACED_PAIRS = 3
 
 
@@ -73,11 +72,22 @@ def source_weights(source: Path | None, name: str | None = None, new_name: str =
     Raises:
         InputError: If the file is neither, or does not fit its architecture.
     """
-    if source is not None and zipfile.is_zipfile(source):
-        weights = _checkpoint_weights(source, new_name)
-    else:
+    if source is None or not zipfile.is_zipfile(source):
         weights = read_weights(source)
-    licence = {"licence": _SHIPPED_LICENCE} if source is None else {}
+    else:
+        try:
+            content = load_checkpoint(source)
+            assert content is not None
+            architecture = Architecture.from_dict(content.get("architecture", {}))
+            notes = {"name": new_name, "steps": str(content["step"])}
+            weights = prune_weights(content["mean"], notes, architecture)
+        except InputError as error:
+            raise InputError(f"{source} cannot be exported: {error}") from error
+        except (KeyError, TypeError, AttributeError) as error:
+            raise InputError(
+                f"{source} is no checkpoint of a training ({error}): give the checkpoint.pt of a run"
+            ) from error
+    licence = {"licence": "Apache-2.0"} if source is None else {}
     return replace(weights, notes={**weights.notes, **licence, **({"name": name} if name else {})})
 
 
@@ -103,18 +113,6 @@ def export_weights(weights: Weights, output: Path, kind: ExportFormat, overwrite
             write(temporary, weights)
         except OSError as error:
             raise InputError(f"cannot write {output} ({error}); needed write access and room; try elsewhere") from error
-
-
-def _checkpoint_weights(path: Path, name: str) -> Weights:
-    try:
-        content = load_checkpoint(path)
-        assert content is not None
-        architecture = Architecture.from_dict(content.get("architecture", {}))
-        return prune_weights(content["mean"], {"name": name, "steps": str(content["step"])}, architecture)
-    except InputError as error:
-        raise InputError(f"{path} cannot be exported: {error}") from error
-    except (KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path} is no checkpoint of a training ({error}): give the checkpoint.pt of a run") from error
 
 
 def _write_onnx(path: Path, weights: Weights) -> None:

@@ -17,7 +17,7 @@ from rrl_register.nn.rrlnet import RRLNet
 from rrl_register.nn.runtime import autocast, keep_freed_memory
 from rrl_register.nn.weights import load_weights
 from rrl_register.training.augmentation import Radiometry
-from rrl_register.training.bank import Bank, load_bank
+from rrl_register.training.bank import load_bank
 from rrl_register.training.config import OptimizerConfig, OptimizerKind, PhaseConfig, Precision, TrainingConfig
 from rrl_register.training.run_files import (
     JsonLines,
@@ -29,8 +29,8 @@ from rrl_register.training.run_files import (
     running_mean,
     save_checkpoint,
 )
-from rrl_register.training.sampling import PatchBatch, PatchSampler
-from rrl_register.training.steps import Losses, descriptor_step, joint_step
+from rrl_register.training.sampling import PatchSampler
+from rrl_register.training.steps import descriptor_step, joint_step
 from rrl_register.training.validation import draw_validation, score_of, validate
 
 CHECKPOINT, BEST, LOG = "checkpoint.pt", "best.pt", "log.jsonl"
@@ -73,9 +73,9 @@ class Trainer:
         self.step, self.best_score, self.validations_since_best = 0, math.inf, 0
         self._resume()
         self.radiometry = Radiometry(config.radiometry, self.generator)
-        bank = load_bank(config.data, validation=False, device=self.device, families=config.families)
-        self.sampler = _sampler(bank, config, self.generator)
-        self.validation = self._draw_validation()
+        self.sampler = self._sampler(self.generator)
+        held_out = self._sampler(torch.Generator().manual_seed(_VALIDATION_SEED), validation=True)
+        self.validation = draw_validation(held_out, config.validation_batches)
         self._figures: dict[str, float] = {}
 
     @property
@@ -109,51 +109,42 @@ class Trainer:
 
     def _train_step(self) -> None:
         began = time.monotonic()
-        phase, at = self._phase()
+        config, first = self.config, self.config.descriptor_phase
+        is_first = self.step < first.steps
+        phase, at = (first, self.step) if is_first else (config.joint_phase, self.step - first.steps)
         if at == 0:
             # Until now the metric network is random; its mean would remember that for long.
-            self.mean = running_mean(self.net, self.config.ema)
+            self.mean = running_mean(self.net, config.ema)
         rate = learning_rate(phase, at)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         batch = self.sampler.draw(phase.batch)
-        with _arithmetic(self.device, self.config.precision):
-            losses = self._losses(batch)
+        with _arithmetic(self.device, config.precision):
+            if is_first:
+                losses = descriptor_step(self.net, batch, self.radiometry, config.losses)
+            else:
+                losses = joint_step(self.net, batch, self.radiometry, config.losses, self.generator)
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(losses.total)
-        nn.utils.clip_grad_norm_(self.net.parameters(), self.config.optimizer.largest_gradient)
+        nn.utils.clip_grad_norm_(self.net.parameters(), config.optimizer.largest_gradient)
         self.optimizer.step()
         self.mean.update_parameters(self.net)
         self.step += 1
-        if self.step % self.config.log_every == 0:
+        if self.step % config.log_every == 0:
             self._figures = {name: float(part) for name, part in losses.parts.items()}
             passed = time.monotonic() - began
             self._write({"family": batch.family, "lr": rate, "seconds": passed, **self._figures})
         if self._progress:
-            self._progress(self.step, self.config.total_steps, self._figures)
+            self._progress(self.step, config.total_steps, self._figures)
 
     def _write(self, figures: dict[str, Any]) -> None:
         for monitor in self._monitors:
             monitor.write(self.step, figures)
 
-    def _phase(self) -> tuple[PhaseConfig, int]:
-        first = self.config.descriptor_phase
-        if self.step < first.steps:
-            return first, self.step
-        return self.config.joint_phase, self.step - first.steps
-
-    def _losses(self, batch: PatchBatch) -> Losses:
-        if self.step < self.config.descriptor_phase.steps:
-            return descriptor_step(self.net, batch, self.radiometry, self.config.losses)
-        return joint_step(self.net, batch, self.radiometry, self.config.losses, self.generator)
-
-    def _draw_validation(self) -> dict[str, list[PatchBatch]]:
-        """Draw batches of the pairs kept for validation; none if there are too few pairs."""
+    def _sampler(self, generator: torch.Generator, validation: bool = False) -> PatchSampler:
         config = self.config
-        bank = load_bank(config.data, validation=True, device=self.device, families=config.families)
-        generator = torch.Generator().manual_seed(_VALIDATION_SEED)
-        sampler = _sampler(bank, config, generator)
-        return draw_validation(sampler, bank.real_groups, config.validation_batches)
+        bank = load_bank(config.data, validation=validation, device=self.device, families=config.families)
+        return PatchSampler(bank, config.group_weights, config.geometry, generator, config.images_per_batch)
 
     def _validate(self) -> None:
         """Validate the averaged weights and keep them if they are the best so far, or if nothing can be validated."""
@@ -190,7 +181,13 @@ class Trainer:
         content = load_checkpoint(self.checkpoint)
         if content is None:
             return
-        _check_recipe(content["recipe"], self.config.recipe(), self.checkpoint)
+        before, now = content["recipe"], self.config.recipe()
+        changed = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
+        if changed:
+            raise UsageError(
+                f"{self.checkpoint} is of a run with other settings ({', '.join(changed)}): "
+                "take the settings it was begun with, or another output folder"
+            )
         self.step = content["step"]
         self.net.load_state_dict(content["network"])
         self.mean.module.load_state_dict(content["mean"])
@@ -252,19 +249,6 @@ def _network(config: TrainingConfig) -> RRLNet:
         )
     net.load_state_dict(given.state_dict(), strict=False)
     return net
-
-
-def _sampler(bank: Bank, config: TrainingConfig, generator: torch.Generator) -> PatchSampler:
-    return PatchSampler(bank, config.group_weights, config.geometry, generator, config.images_per_batch)
-
-
-def _check_recipe(before: dict[str, Any], now: dict[str, Any], checkpoint: Path) -> None:
-    changed = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
-    if changed:
-        raise UsageError(
-            f"{checkpoint} is of a run with other settings ({', '.join(changed)}): "
-            "take the settings it was begun with, or another output folder"
-        )
 
 
 def _arithmetic(device: torch.device, precision: Precision) -> contextlib.AbstractContextManager[Any]:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from rasterio.enums import Resampling
 from rasterio.warp import reproject
 
@@ -14,7 +12,7 @@ from rrl_register.config import Kind, ReadConfig
 from rrl_register.errors import InputError
 from rrl_register.geometry.transforms import decompose
 from rrl_register.matching.image_pair import SAME_RESOLUTION, WHOLLY_VALID
-from rrl_register.raster.grid import Grid, prior_matrix
+from rrl_register.raster.grid import prior_matrix
 from rrl_register.raster.radiometry import recognise_kinds
 from rrl_register.raster.reader import RasterInfo, open_info, read_bands
 from rrl_register.training.bank import ReadImages, colour_bytes
@@ -48,30 +46,39 @@ def read_aligned(visible: Path, other: Path) -> ReadImages:
 def read_georeferenced(fixed: Path, moving: Path) -> ReadImages:
     """Read two rasters and warp the moving one to the fixed one's grid by their georeferences.
 
-    Both are averaged down to the coarser resolution.
+    Both are averaged down to the coarser resolution, and so that the fixed one keeps within ``MAX_SIDE``.
 
     Raises:
         InputError: If one cannot be read, has no valid pixel or no georeference, or they share no ground.
     """
     info = open_info(fixed)
-    grids = _Grids(info.grid, open_info(moving).grid)
-    for path, grid in zip((fixed, moving), grids, strict=True):
+    target, source = info.grid, open_info(moving).grid
+    for path, grid in ((fixed, target), (moving, source)):
         if not grid.georeferenced:
             raise InputError(f"{path} has no georeference: give both rasters of the pair one, or list them as aligned")
-    factors = _factors(grids)
-    first = read_bands(fixed, _shown_bands(info), factor=factors[0])
-    second = read_bands(moving, factor=factors[1])
-    reduced = _Grids(*(grid.reduced(factor) for grid, factor in zip(grids, factors, strict=True)))
-    other, is_there = _warped(second.values, second.valid, reduced)
-    valid = first.valid & is_there
+    scale = decompose(prior_matrix(target, source), source.shape).scale
+    fixed_factor = scale if scale > SAME_RESOLUTION else 1.0
+    moving_factor = 1 / scale if scale < 1 / SAME_RESOLUTION else 1.0
+    further = max(1.0, max(target.shape) / fixed_factor / MAX_SIDE)
+    fixed_factor, moving_factor = fixed_factor * further, moving_factor * further
+    first = read_bands(fixed, _shown_bands(info), factor=fixed_factor)
+    second = read_bands(moving, factor=moving_factor)
+    target, source = target.reduced(fixed_factor), source.reduced(moving_factor)
+    planes = np.concatenate([second.values, second.valid[None].astype(np.float32)])
+    warped = np.zeros((len(planes), *target.shape), np.float32)
+    reproject(
+        planes,
+        warped,
+        src_transform=source.transform,
+        src_crs=source.crs,
+        dst_transform=target.transform,
+        dst_crs=target.crs,
+        resampling=Resampling.bilinear,
+    )
+    valid = first.valid & (warped[-1] > WHOLLY_VALID)
     if not valid.any():
         raise InputError(f"{fixed} and {moving} share no place where both hold data: check their georeferences")
-    return ReadImages(colour_bytes(first.values, valid), other, valid)
-
-
-class _Grids(NamedTuple):
-    fixed: Grid
-    moving: Grid
+    return ReadImages(colour_bytes(first.values, valid), warped[:-1], valid)
 
 
 def _shown_bands(info: RasterInfo) -> tuple[int, ...]:
@@ -80,30 +87,3 @@ def _shown_bands(info: RasterInfo) -> tuple[int, ...]:
     if {"red", "green", "blue"} <= set(names):
         return tuple(names.index(colour) + 1 for colour in ("red", "green", "blue"))
     return info.data_bands[:3] if len(info.data_bands) >= 3 else info.data_bands[:1]
-
-
-def _factors(grids: _Grids) -> tuple[float, float]:
-    """Return the reduction of each image: to the coarser pixel size, and the fixed one to ``MAX_SIDE``."""
-    scale = decompose(prior_matrix(*grids), grids.moving.shape).scale
-    fixed_factor = scale if scale > SAME_RESOLUTION else 1.0
-    moving_factor = 1 / scale if scale < 1 / SAME_RESOLUTION else 1.0
-    further = max(1.0, max(grids.fixed.shape) / fixed_factor / MAX_SIDE)
-    return fixed_factor * further, moving_factor * further
-
-
-def _warped(
-    bands: NDArray[np.float32], valid: NDArray[np.bool_], grids: _Grids
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Return the moving image's bands ``(B, h, w)`` on the fixed grid, and their mask there."""
-    planes = np.concatenate([bands, valid[None].astype(np.float32)])
-    warped = np.zeros((len(planes), *grids.fixed.shape), np.float32)
-    reproject(
-        planes,
-        warped,
-        src_transform=grids.moving.transform,
-        src_crs=grids.moving.crs,
-        dst_transform=grids.fixed.transform,
-        dst_crs=grids.fixed.crs,
-        resampling=Resampling.bilinear,
-    )
-    return warped[:-1], warped[-1] > WHOLLY_VALID

@@ -71,19 +71,6 @@ class PatchBatch:
         return (self.image[:, None] == self.image[None]) & (distance < patch_px)
 
 
-@dataclass(frozen=True)
-class _Places:
-    """Places of a batch: image, centre of each patch, matrices patch px -> image px, image px per patch px."""
-
-    image: Tensor
-    centres: Tensor
-    other: Tensor
-    near: Tensor
-    visible_matrix: Tensor
-    other_matrix: Tensor
-    scale: Tensor
-
-
 class PatchSampler:
     """Draw batches: a group by weight, some of its images, some of their points.
 
@@ -123,13 +110,28 @@ class PatchSampler:
             InputError: If no group is named and none has a weight.
         """
         name = group or self._draw_group()
-        drawn = self._bank.groups[name]
-        places = self._places(self._rows(drawn, n), _fitting(self._geometry, drawn), drawn.family == "sar")
-        simulated = name.endswith(SIMULATED)
-        other, near = self._cut_other(places, simulated)
-        visible = self._bank.atlas.cut(places.image, VISIBLE, places.centres, places.visible_matrix)
-        family = "simulated" if simulated else drawn.family
-        return PatchBatch(visible, other, near, places.image, places.centres, places.scale, family)
+        bank, members = self._bank, self._bank.groups[name]
+        geometry, simulated = _fitting(self._geometry, members), name.endswith(SIMULATED)
+        image = self._rows(members, n).to(bank.points.device)
+        draw = _Draws(torch.rand(n, 11, generator=self._generator).to(image.device))
+        centres = bank.points[bank.first[image] + (draw.next() * bank.n_points[image]).long()]
+        low, high = geometry.sar_log_scale if members.family == "sar" else geometry.log_scale
+        largest = bank.max_log_scale[image]
+        scale = torch.exp(torch.lerp(largest.clamp(max=low), largest.clamp(max=high), draw.next()))
+        joint = _joint(draw, geometry.rotation) * scale[:, None, None]
+        limit = math.radians(geometry.relative_rotation)
+        zoom = torch.exp(draw.next(-geometry.relative_log_scale, geometry.relative_log_scale))
+        other_matrix = joint @ (_rotation(draw.next(-limit, limit)) * zoom[:, None, None])
+        beside = (_ring(draw, 0.0, geometry.jitter), _ring(draw, *geometry.near_miss))
+        places = torch.cat([centres + (joint @ shift[..., None])[..., 0] for shift in beside])
+        planes = COLOURS if simulated else OTHER
+        cut = bank.atlas.cut(image.repeat(2), planes, places, other_matrix.repeat(2, 1, 1))
+        other, near = cut[:n], cut[n:]
+        if simulated:
+            other, near = simulate(torch.stack([other, near], 1), self._generator).unbind(1)
+        visible = bank.atlas.cut(image, VISIBLE, centres, joint)
+        family = "simulated" if simulated else members.family
+        return PatchBatch(visible, other, near, image, centres, scale, family)
 
     def _draw_group(self) -> str:
         if not self._weights:
@@ -148,35 +150,6 @@ class PatchSampler:
             return group.rows[torch.randint(count, (n,), generator=self._generator)]
         chosen = torch.randperm(count, generator=self._generator)[: self._images_per_batch]
         return group.rows[chosen[torch.arange(n) * len(chosen) // n]]
-
-    def _places(self, rows: Tensor, geometry: GeometryConfig, is_sar: bool) -> _Places:
-        bank = self._bank
-        image = rows.to(bank.points.device)
-        draw = _Draws(torch.rand(len(rows), 11, generator=self._generator).to(image.device))
-        centres = bank.points[bank.first[image] + (draw.next() * bank.n_points[image]).long()]
-        low, high = geometry.sar_log_scale if is_sar else geometry.log_scale
-        limit = bank.max_log_scale[image]
-        low_limit, high_limit = limit.clamp(max=low), limit.clamp(max=high)
-        scale = torch.exp(torch.lerp(low_limit, high_limit, draw.next()))
-        joint = _joint(draw, geometry.rotation) * scale[:, None, None]
-        other = joint @ _relative(draw, geometry)
-        beside = (_ring(draw, 0.0, geometry.jitter), _ring(draw, *geometry.near_miss))
-        place, near = (centres + (joint @ shift[..., None])[..., 0] for shift in beside)
-        return _Places(image, centres, place, near, joint, other, scale)
-
-    def _cut_other(self, places: _Places, simulated: bool) -> tuple[Tensor, Tensor]:
-        """Cut the other patches and the near misses, ``(N, 1, 64, 64)`` each."""
-        n = len(places.image)
-        cut = self._bank.atlas.cut(
-            places.image.repeat(2),
-            COLOURS if simulated else OTHER,
-            torch.cat([places.other, places.near]),
-            places.other_matrix.repeat(2, 1, 1),
-        )
-        if not simulated:
-            return cut[:n], cut[n:]
-        spectrum = simulate(torch.stack([cut[:n], cut[n:]], 1), self._generator)
-        return spectrum[:, 0], spectrum[:, 1]
 
 
 class _Draws:
@@ -212,13 +185,6 @@ def _joint(draw: _Draws, rotation: Rotation) -> Tensor:
         angle = (angle / (math.pi / 2)).floor() * (math.pi / 2)
     flip = torch.where(draw.next() < 0.5, -1.0, 1.0)
     return _rotation(angle) * torch.stack([flip, torch.ones_like(flip)], 1)[:, None]
-
-
-def _relative(draw: _Draws, geometry: GeometryConfig) -> Tensor:
-    """Draw rotation and scale of the other patch against the visible one; ``(N, 2, 2)``."""
-    limit = math.radians(geometry.relative_rotation)
-    zoom = torch.exp(draw.next(-geometry.relative_log_scale, geometry.relative_log_scale))
-    return _rotation(draw.next(-limit, limit)) * zoom[:, None, None]
 
 
 def _ring(draw: _Draws, low: float, high: float) -> Tensor:

@@ -46,17 +46,15 @@ def build(cls: type[Settings], values: Any, where: str = "") -> Settings:
         name = ".".join(str(part) for part in first["loc"])
         of = f"{where}: " if where else ""
         if first["type"] == "unexpected_keyword_argument":
-            raise UsageError(f"{of}there is no setting {name}: {_nearest(cls, first['loc'])}") from error
+            part: Any = cls
+            for step in first["loc"][:-1]:
+                part = get_type_hints(part)[str(step)]
+            known = sorted(each.name for each in fields(part))
+            close = difflib.get_close_matches(str(first["loc"][-1]), known, 1, 0.5)
+            hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
+            raise UsageError(f"{of}there is no setting {name}: {hint}") from error
         seen = "" if first["type"] == "missing" else f", {first['input']!r} seen"
         raise UsageError(f"{of}{name or 'the settings'}: {first['msg']}{seen}") from error
-
-
-def _nearest(cls: Any, loc: tuple[int | str, ...]) -> str:
-    for part in loc[:-1]:
-        cls = get_type_hints(cls)[str(part)]
-    known = sorted(each.name for each in fields(cls))
-    close = difflib.get_close_matches(str(loc[-1]), known, 1, 0.5)
-    return f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
 
 
 def plain(value: Any) -> dict[str, Any]:

@@ -113,9 +113,10 @@ def descriptor_step(net: RRLNet, batch: PatchBatch, radiometry: Radiometry, conf
     some = n // NEAR_SHARE_OF_DESCRIPTORS if config.near_misses else 0
     moving = torch.cat([batch.other, batch.near[:some]])
     moving = net.describe(radiometry.other(moving, batch.family), Spectrum.OTHER)
-    other, near = moving[:n], moving[n:]
-    ignore = batch.too_close()
-    loss = descriptor_loss(visible, other, _padded(near, other), ignore, config.temperature)
+    other = moving[:n]
+    # Near misses are padded to the batch with descriptors that resemble nothing.
+    near = torch.cat([moving[n:], torch.zeros_like(other[some:])]) if some else None
+    loss = descriptor_loss(visible, other, near, batch.too_close(), config.temperature)
     accuracy = (visible @ other.T).argmax(1) == torch.arange(n, device=visible.device)
     return Losses(loss, {"descriptor": loss.detach(), "top1": accuracy.float().mean()})
 
@@ -131,7 +132,9 @@ def joint_step(
     visible = net.encode(altered_visible, Spectrum.VISIBLE)
     moving = net.encode(altered_other, Spectrum.OTHER)
     ignore = batch.too_close()
-    wrong = _negatives(visible.descriptors, moving.descriptors[:n], ignore, config, generator)
+    top = config.hard_top if config.hard_negatives else n
+    with torch.no_grad():
+        wrong = hard_negatives(visible.descriptors, moving.descriptors[:n], ignore, top, generator)
     logits, heads = _score(net, visible, moving, wrong, bool(config.stage_heads or config.module_heads))
     labels = torch.cat([torch.ones(n), torch.zeros(len(logits) - n)]).to(logits.device)
     parts = {"match": match_loss(logits, heads, labels, config.stage_heads, config.module_heads)}
@@ -143,24 +146,15 @@ def joint_step(
         )
         total = total + config.descriptor * parts["descriptor"]
     if config.reconstruction:
-        parts["reconstruction"] = _reconstruction(net, visible, moving, altered_visible, altered_other, config)
+        some, kind = slice(0, max(2, int(n * config.reconstructed_share))), config.reconstruction_kind
+        visible_loss = reconstruction_loss(net.reconstruct(visible[some]), altered_visible[some], kind)
+        parts["reconstruction"] = visible_loss + reconstruction_loss(
+            net.reconstruct(moving[some]), altered_other[some], kind
+        )
         total = total + config.reconstruction * parts["reconstruction"]
     hits = ((logits.detach() > 0) == (labels > 0.5)).float()
     parts |= {"recall": hits[:n].mean(), "rejected": hits[n:].mean()}
     return Losses(total, {name: part.detach() for name, part in parts.items()})
-
-
-def _padded(near: Tensor, other: Tensor) -> Tensor | None:
-    """Pad near-miss descriptors to the batch with ones that resemble nothing."""
-    return torch.cat([near, torch.zeros_like(other[len(near) :])]) if len(near) else None
-
-
-def _negatives(
-    visible: Tensor, other: Tensor, ignore: Tensor, config: LossConfig, generator: torch.Generator
-) -> Tensor:
-    top = config.hard_top if config.hard_negatives else len(other)
-    with torch.no_grad():
-        return hard_negatives(visible, other, ignore, top, generator)
 
 
 def _score(
@@ -175,13 +169,3 @@ def _score(
         right.append(rows + n)
     chosen, others = visible[torch.cat(left)], moving[torch.cat(right)]
     return net.training_logits(chosen, others) if heads else (net.logits(chosen, others), HeadLogits([], []))
-
-
-def _reconstruction(
-    net: RRLNet, visible: PatchFeatures, moving: PatchFeatures, patches: Tensor, others: Tensor, config: LossConfig
-) -> Tensor:
-    some = slice(0, max(2, int(len(visible) * config.reconstructed_share)))
-    kind = config.reconstruction_kind
-    return reconstruction_loss(net.reconstruct(visible[some]), patches[some], kind) + reconstruction_loss(
-        net.reconstruct(moving[some]), others[some], kind
-    )

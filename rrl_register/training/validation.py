@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from rrl_register.nn.patches import Spectrum
 from rrl_register.nn.rrlnet import RRLNet
+from rrl_register.training.bank import SIMULATED
 from rrl_register.training.sampling import PatchBatch, PatchSampler
 
 RECALL = 0.95
@@ -67,8 +68,9 @@ def auc(labels: ArrayLike, scores: ArrayLike) -> float:
 VALIDATION_BATCH = 64
 
 
-def draw_validation(sampler: PatchSampler, groups: Sequence[str], batches: int) -> dict[str, list[PatchBatch]]:
-    """Draw a fixed set of batches of each group."""
+def draw_validation(sampler: PatchSampler, batches: int) -> dict[str, list[PatchBatch]]:
+    """Draw a fixed set of batches of each group whose second spectrum is not simulated."""
+    groups = [group for group in sampler.groups if not group.endswith(SIMULATED)]
     return {g: [sampler.draw(VALIDATION_BATCH, g) for _ in range(batches)] for g in groups}
 
 

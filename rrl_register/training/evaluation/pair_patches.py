@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from rrl_register.config import Kind, ReadConfig
 from rrl_register.config.files import parse_json, read_text
 from rrl_register.errors import InputError, NotRegisteredError, UsageError
-from rrl_register.geometry.arrays import Matrix, Points
+from rrl_register.geometry.arrays import Points
 from rrl_register.geometry.homography import fit_homography
 from rrl_register.matching.features.keypoints import detect
 from rrl_register.nn.patches import PATCH_SIZE, PatchCutter
@@ -60,8 +60,13 @@ def read_image_pairs(path: Path, families: Sequence[str] = ()) -> dict[str, list
         UsageError: A family is not among those with landmarks.
     """
     try:
-        entries = parse_json(read_text(path))
-        pairs = [_pair(entry, path.parent) for entry in entries if entry.get("landmarks_fixed")]
+        pairs = []
+        for entry in (each for each in parse_json(read_text(path)) if each.get("landmarks_fixed")):
+            fixed, moving = (np.array(entry[f"landmarks_{image}"], np.float64) for image in ("fixed", "moving"))
+            if fixed.shape != moving.shape or fixed.shape[1:] != (2,):
+                raise ValueError(f"landmarks {fixed.shape} and {moving.shape} of {entry['id']}")
+            paths = (path.parent / entry["fixed"], path.parent / entry["moving"])
+            pairs.append(PairPaths(str(entry["id"]), str(entry["family"]), *paths, fixed, moving))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         cause = f"no {error}" if isinstance(error, KeyError) else error
         raise InputError(
@@ -76,14 +81,6 @@ def read_image_pairs(path: Path, families: Sequence[str] = ()) -> dict[str, list
     if unknown := [family for family in families if family not in found]:
         raise UsageError(f"there is no family {', '.join(unknown)} with landmarks in {path}; it has {', '.join(found)}")
     return {family: [pair for pair in pairs if pair.family == family] for family in families or found}
-
-
-def _pair(entry: Mapping[str, Any], folder: Path) -> PairPaths:
-    fixed, moving = (np.array(entry[f"landmarks_{image}"], np.float64) for image in ("fixed", "moving"))
-    if fixed.shape != moving.shape or fixed.shape[1:] != (2,):
-        raise ValueError(f"landmarks {fixed.shape} and {moving.shape} of {entry['id']}")
-    name, family = str(entry["id"]), str(entry["family"])
-    return PairPaths(name, family, folder / entry["fixed"], folder / entry["moving"], fixed, moving)
 
 
 Bytes = NDArray[np.uint8]
@@ -145,16 +142,6 @@ class FamilyPatches:
         return np.concatenate(halves), np.repeat(np.array([1, 0], np.uint8), len(self))
 
 
-@dataclass(frozen=True)
-class _Cut:
-    """Patches of one image pair, (m, 64, 64) each, and their places, (m, 2) px of the fixed image."""
-
-    visible: Bytes
-    other: Bytes
-    near: Bytes
-    points: Points
-
-
 def cut_family(family: str, pairs: Sequence[PairPaths], config: CutConfig | None = None) -> FamilyPatches:
     """Cut patches of a family of image pairs.
 
@@ -179,17 +166,12 @@ def cut_family(family: str, pairs: Sequence[PairPaths], config: CutConfig | None
         support = 2 * PATCH_SIZE if Kind.SAR in (first.fixed.kind, first.moving.kind) else PATCH_SIZE
     per_pair = max(1, config.per_family // 2 // len(pairs))
     cuts = [_cut_pair(pair, support, per_pair, config.near_miss, rng) for pair in pairs]
-    points = np.concatenate([cut.points for cut in cuts])
-    scene = np.repeat(np.arange(len(cuts)), [len(cut.points) for cut in cuts])
-    return FamilyPatches(
-        family,
-        support,
-        visible=np.concatenate([cut.visible for cut in cuts]),
-        other=np.concatenate([cut.other for cut in cuts]),
-        near=np.concatenate([cut.near for cut in cuts]),
-        elsewhere=draw_elsewhere(family, scene, points, support, rng),
-        scenes=np.array([pair.name for pair in pairs], np.str_)[scene],
-    )
+    visible, other, near = (np.concatenate([cut[i] for cut, _ in cuts]) for i in range(3))
+    points = np.concatenate([places for _, places in cuts])
+    scene = np.repeat(np.arange(len(cuts)), [len(places) for _, places in cuts])
+    elsewhere = draw_elsewhere(family, scene, points, support, rng)
+    names = np.array([pair.name for pair in pairs], np.str_)[scene]
+    return FamilyPatches(family, support, visible, other, near, elsewhere, names)
 
 
 def _read(pair: PairPaths) -> ImagePair:
@@ -200,26 +182,25 @@ def _read(pair: PairPaths) -> ImagePair:
     return read_pair(pair.fixed, pair.moving, ReadConfig(fixed_kind=fixed_kind, moving_kind=kind))
 
 
-def _cut_pair(pair: PairPaths, support: int, n: int, near_miss: float, rng: np.random.Generator) -> _Cut:
+def _cut_pair(
+    pair: PairPaths, support: int, n: int, near_miss: float, rng: np.random.Generator
+) -> tuple[tuple[Bytes, Bytes, Bytes], Points]:
+    """Return visible patches, others and near misses of a pair, (m, 64, 64) each, and their places (m, 2)."""
     read = _read(pair)
-    placed, placed_valid = read.placed(_true_matrix(pair, read))
+    moving_points = (pair.moving_points + 0.5) / read.moving.factor - 0.5
+    fixed_points = (pair.fixed_points + 0.5) / read.fixed.factor - 0.5
+    try:
+        matrix = fit_homography(moving_points, fixed_points)
+    except NotRegisteredError as error:
+        raise InputError(f"the landmarks of the pair {pair.name} do not determine a homography: {error}") from error
+    placed, placed_valid = read.placed(matrix)
     valid = read.fixed.valid & placed_valid
     points = detect(read.fixed.values, valid, n, margin=support // 2 + math.ceil(near_miss) + 1)
     angle = rng.uniform(0, 2 * np.pi, len(points))
     # Whole pixels, as corners are: interpolation would blur near misses and thus reveal them.
     beside = points + np.rint(near_miss * np.column_stack([np.cos(angle), np.sin(angle)]))
     fixed, moving = PatchCutter(read.fixed.values, valid, support), PatchCutter(placed, valid, support)
-    return _Cut(_bytes(fixed.cut(points)), _bytes(moving.cut(points)), _bytes(moving.cut(beside)), points)
-
-
-def _true_matrix(pair: PairPaths, read: ImagePair) -> Matrix:
-    """Fit a homography to the landmarks, on the pixels of the images as read."""
-    moving = (pair.moving_points + 0.5) / read.moving.factor - 0.5
-    fixed = (pair.fixed_points + 0.5) / read.fixed.factor - 0.5
-    try:
-        return fit_homography(moving, fixed)
-    except NotRegisteredError as error:
-        raise InputError(f"the landmarks of the pair {pair.name} do not determine a homography: {error}") from error
+    return (_bytes(fixed.cut(points)), _bytes(moving.cut(points)), _bytes(moving.cut(beside))), points
 
 
 def draw_elsewhere(

@@ -82,14 +82,20 @@ def load_patch_set(
     arrays = _as_pairs(images, _load(images))
     matching = _as_labels(labels, _load(labels))
     _require_length(labels, len(matching), images, len(arrays))
-    names = None if scenes is None else _as_scenes(scenes, _load(scenes))
-    if scenes is not None and names is not None:
+    names = None
+    if scenes is not None:
+        names = _load(scenes)
+        if names.ndim != 1 or names.dtype.kind not in "USui":
+            raise InputError(
+                f"{scenes} is {names.dtype} {names.shape}; needed one scene a pair, text or a number: convert it"
+            )
         _require_length(scenes, len(names), images, len(arrays))
+        names = np.asarray(names[::every]).astype(np.str_)
     arrays, matching = arrays[::every], matching[::every]
     require_both_classes(matching, labels)
     name = images.stem.removesuffix("_images")
     linear, taken_as = other_spectrum(name, arrays, kind)
-    return PatchSet(name, arrays, matching, None if names is None else names[::every], linear, taken_as)
+    return PatchSet(name, arrays, matching, names, linear, taken_as)
 
 
 def other_spectrum(name: str, images: NDArray[Any], kind: Kind = Kind.AUTO) -> tuple[bool, str]:
@@ -108,7 +114,10 @@ def other_spectrum(name: str, images: NDArray[Any], kind: Kind = Kind.AUTO) -> t
     """
     if kind is not Kind.AUTO:
         return kind is Kind.SAR, f"{kind.value}, as set"
-    skew = _skewness(images[:: max(1, len(images) // _SAMPLE), 1])
+    sample = images[:: max(1, len(images) // _SAMPLE), 1]
+    away = sample - sample.mean(dtype=np.float64)
+    spread = float(away.std())
+    skew = float((away**3).mean()) / spread**3 if spread > 0 else 0.0
     is_skewed = skew > _LINEAR_SKEW
     if _SAR_NAME.search(name.lower()):
         if is_skewed:
@@ -164,14 +173,6 @@ def _as_labels(path: Path, array: NDArray[Any]) -> Flags:
     return np.asarray(flat, bool)
 
 
-def _as_scenes(path: Path, array: NDArray[Any]) -> NDArray[np.str_]:
-    if array.ndim != 1 or array.dtype.kind not in "USui":
-        raise InputError(
-            f"{path} is {array.dtype} {array.shape}; needed one scene a pair, text or a number: convert it"
-        )
-    return np.asarray(array).astype(np.str_)
-
-
 def _require_length(path: Path, n: int, images: Path, n_images: int) -> None:
     if n != n_images:
         raise InputError(
@@ -189,13 +190,6 @@ def _as_floats(images: NDArray[Any], name: str) -> Patches:
             "rescale them"
         )
     return floats
-
-
-def _skewness(values: NDArray[Any]) -> float:
-    """Compute the skewness of all values together; 0 if they are equal."""
-    away = values - values.mean(dtype=np.float64)
-    spread = float(away.std())
-    return float((away**3).mean()) / spread**3 if spread > 0 else 0.0
 
 
 _PAIRS_AT_A_TIME = 2048
