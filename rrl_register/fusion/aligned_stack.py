@@ -135,7 +135,9 @@ def open_layer(image: Path | ImageArray, member: StackMember, resampling: Resamp
     """
     placed = member.registration.grid_transform if member.registration else None
     with open_view(image, placed, resampling) as view:
-        yield Layer(member.label, view, _names(image, member.label, view.bands))
+        given = image.names if isinstance(image, ImageArray) else open_info(image).descriptions
+        names = {band + 1: f"{member.label}:{(given[band] if given else None) or band + 1}" for band in view.bands}
+        yield Layer(member.label, view, names)
 
 
 def check_layers(layers: Sequence[Layer]) -> None:
@@ -181,8 +183,3 @@ def _read(layers: Sequence[Layer], block: Box, dtype: np.dtype[Any]) -> npt.NDAr
 def _dtype(layers: Sequence[Layer]) -> np.dtype[Any]:
     """Return the stack's type: float32, or float64 if an image needs it."""
     return np.result_type(np.float32, *(layer.view.source.dtype for layer in layers))
-
-
-def _names(image: Path | ImageArray, label: str, bands: Sequence[int]) -> dict[int, str]:
-    given = image.names if isinstance(image, ImageArray) else open_info(image).descriptions
-    return {band + 1: f"{label}:{(given[band] if given else None) or band + 1}" for band in bands}

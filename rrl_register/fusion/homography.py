@@ -51,7 +51,12 @@ class RRLHomography(nn.Module):
 
     def __init__(self, config: RegisterConfig | None = None) -> None:
         super().__init__()
-        self.config = _with_matrix(config or RegisterConfig())
+        self.config = config or RegisterConfig()
+        estimate = self.config.estimate
+        if estimate.model is ModelChoice.AUTO:
+            self.config = replace(self.config, estimate=replace(estimate, model=ModelChoice.HOMOGRAPHY))
+        elif estimate.model not in _MATRICES:
+            raise UsageError(f"the model {estimate.model.value} is not a matrix; needed one of {', '.join(_MATRICES)}")
         network, self.weights_name = load_weights(self.config.match.weights)
         self.network = network.eval().requires_grad_(False)
 
@@ -74,17 +79,14 @@ class RRLHomography(nn.Module):
             raise UsageError(
                 f"tensors {tuple(fixed.shape)} and {tuple(moving.shape)}; needed (N, C, H, W) and (N, c, h, w)"
             )
-        scorer = self._scorer()
+        device = Device.CUDA if next(self.network.parameters()).is_cuda else Device.CPU
+        scorer = Scorer(device=device, network=self.network, name=self.weights_name)
         found = [self._pair(one, other, scorer) for one, other in zip(fixed, moving, strict=True)]
         matrices = torch.stack([item[0] for item in found]) if found else torch.empty(0, 3, 3)
         dtype = torch.promote_types(moving.dtype, torch.float32) if moving.is_floating_point() else torch.float32
         confidence = torch.tensor([item[1] for item in found], dtype=torch.float32, device=moving.device)
         matrix = matrices.to(moving.device, dtype)
         return Homographies(matrix, matrix.isfinite().all(dim=(1, 2)), confidence, tuple(item[2] for item in found))
-
-    def _scorer(self) -> Scorer:
-        device = Device.CUDA if next(self.network.parameters()).is_cuda else Device.CPU
-        return Scorer(device=device, network=self.network, name=self.weights_name)
 
     def _pair(self, fixed: torch.Tensor, moving: torch.Tensor, scorer: Scorer) -> tuple[torch.Tensor, float, str]:
         """Register one pair; return the matrix, the confidence, and the reason of a failure."""
@@ -100,12 +102,3 @@ class RRLHomography(nn.Module):
 def _array(image: torch.Tensor) -> NDArray[Any]:
     """Convert a tensor (C, H, W) to an array; bfloat16, which numpy lacks, to float32."""
     return (image.float() if image.dtype is torch.bfloat16 else image).cpu().numpy()
-
-
-def _with_matrix(config: RegisterConfig) -> RegisterConfig:
-    model = config.estimate.model
-    if model is ModelChoice.AUTO:
-        return replace(config, estimate=replace(config.estimate, model=ModelChoice.HOMOGRAPHY))
-    if model not in _MATRICES:
-        raise UsageError(f"the model {model.value} is not a matrix; needed one of {', '.join(_MATRICES)}")
-    return config

@@ -67,7 +67,12 @@ class Patches:
             )
         rows, columns = (np.array([*range(0, side - size, step), side - size]) for side in (height, width))
         needed = math.ceil(min_valid * size**2 - 1e-9)
-        self.places = [(row, column) for row in rows.tolist() for column in self._with_data(row, columns, needed)]
+        self.places: list[tuple[int, int]] = []
+        for row in rows.tolist():
+            valid = self._source.read(Box(row, row + size, 0, width))[1].all(axis=0)
+            up_to = np.concatenate([[0], np.cumsum(valid.sum(axis=0))])
+            chosen = columns[up_to[columns + size] - up_to[columns] >= needed]
+            self.places += [(row, column) for column in chosen.tolist()]
 
     def __len__(self) -> int:
         return len(self.places)
@@ -80,13 +85,6 @@ class Patches:
 
     def __iter__(self) -> Iterator[StackPatch]:
         return (self[index] for index in range(len(self)))
-
-    def _with_data(self, row: int, columns: npt.NDArray[np.int64], needed: int) -> list[int]:
-        """Return the columns at which patches from a row on have ``needed`` valid pixels."""
-        valid = self._source.read(Box(row, row + self.size, 0, self._source.shape[1]))[1].all(axis=0)
-        up_to = np.concatenate([[0], np.cumsum(valid.sum(axis=0))])
-        chosen: list[int] = columns[up_to[columns + self.size] - up_to[columns] >= needed].tolist()
-        return chosen
 
 
 def iter_patches(
@@ -139,18 +137,16 @@ class _FileStack:
 
     def read(self, box: Box) -> tuple[npt.NDArray[Any], Mask]:
         """Read values and their validity, (B, h, w) each."""
+        own = self._own
         try:
-            dataset = self._opened()
+            # A forked process inherits open datasets, and would share the file position with its parent.
+            if getattr(own, "process", None) != os.getpid():
+                own.dataset, own.process = open_quietly(gdal_name(self._path)), os.getpid()
+            dataset: DatasetReader = own.dataset
             data, masks = dataset.read(window=box.window()), dataset.read_masks(window=box.window())
         except RasterioError as error:
             raise unreadable(self._path, error) from error
         return data, (masks > 0) & np.isfinite(data)
-
-    def _opened(self) -> DatasetReader:
-        # A forked process inherits open datasets, and would share the file position with its parent.
-        if getattr(self._own, "process", None) != os.getpid():
-            self._own.dataset, self._own.process = open_quietly(gdal_name(self._path)), os.getpid()
-        return self._own.dataset
 
 
 def _source(stack: StackLike) -> _ArrayStack | _FileStack:

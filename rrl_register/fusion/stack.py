@@ -99,7 +99,9 @@ class _Request:
             raise UsageError(f"{len(found)} images to stack; needed the reference and at least one other")
         moving = len(found) - 1
         kinds = (config.read.fixed_kind, *[config.read.moving_kind] * moving) if kinds is None else kinds
-        labels = _labels(found) if labels is None else labels
+        if labels is None:  # names of the files, or numbers for arrays and equal names
+            stems = [image.stem if isinstance(image, Path) else "" for image in found]
+            labels = [stem if stem and stems.count(stem) == 1 else f"image{i}" for i, stem in enumerate(stems, start=1)]
         known = [None] * moving if registrations is None else registrations
         lengths = {"kinds": (kinds, len(found)), "labels": (labels, len(found)), "registrations": (known, moving)}
         for what, (values, needed) in lengths.items():
@@ -124,12 +126,6 @@ def _kind(kind: Kind | str) -> Kind:
         raise UsageError(f"the kind {kind!r} of an image; needed one of {', '.join(Kind)}") from error
 
 
-def _labels(images: Sequence[Path | ImageArray]) -> list[str]:
-    """Return the files' names, or numbers for arrays and equal names."""
-    stems = [image.stem if isinstance(image, Path) else "" for image in images]
-    return [stem if stem and stems.count(stem) == 1 else f"image{number}" for number, stem in enumerate(stems, start=1)]
-
-
 def _require_possible(
     request: _Request, config: RegisterConfig, output: Path | None, on_failure: str, overwrite: bool
 ) -> None:
@@ -148,31 +144,24 @@ def _register_all(
     """Register all images; return the members, the reference first."""
     if scorer is None and not all(request.registrations[1:]):
         scorer = load_scorer(config.match.weights, config.match.device)
-    members = [StackMember(request.labels[0], None, "")]
-    for place in range(1, len(request.images)):
-        member = _member(request, place, config, on_failure, scorer)
-        if member.reason and on_failure == "raise":
-            raise NotRegisteredError(f"{member.label}: {member.reason}")
-        members.append(member)
+    reference, members = request.images[0], [StackMember(request.labels[0], None, "")]
+    for place, label in enumerate(request.labels[1:], start=1):
+        found, reason = request.registrations[place], ""
+        if found is None:
+            read = replace(config.read, fixed_kind=request.kinds[0], moving_kind=request.kinds[place])
+            try:
+                found = register(reference, request.images[place], replace(config, read=read), scorer=scorer)
+            except InputError as error:
+                if on_failure == "raise":
+                    raise
+                reason = str(error)
+        reason = found.reason if found else reason
+        if reason and on_failure == "raise":
+            raise NotRegisteredError(f"{label}: {reason}")
+        members.append(StackMember(label, found, reason))
     if all(member.reason for member in members[1:]):
         raise NotRegisteredError(f"no image could be registered onto {members[0].label}: {members[1].reason}")
     return tuple(members)
-
-
-def _member(
-    request: _Request, place: int, config: RegisterConfig, on_failure: OnFailure, scorer: LoadedScorer | None
-) -> StackMember:
-    label, known = request.labels[place], request.registrations[place]
-    if known is not None:
-        return StackMember(label, known, known.reason)
-    read = replace(config.read, fixed_kind=request.kinds[0], moving_kind=request.kinds[place])
-    try:
-        found = register(request.images[0], request.images[place], replace(config, read=read), scorer=scorer)
-    except InputError as error:
-        if on_failure == "raise":
-            raise
-        return StackMember(label, None, str(error))
-    return StackMember(label, found, found.reason)
 
 
 def _stacked(

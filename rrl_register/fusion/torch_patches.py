@@ -17,16 +17,7 @@ class PatchDataset(Dataset[dict[str, Any]]):
     (size, size), true where all bands have data; and ``row`` and ``column`` of its first pixel in the stack. The order
     is fixed. A stack in a file is read in windows, and only its path goes to worker processes.
 
-    Args:
-        stack: The result of ``align_stack``, an array (B, H, W) with NaN for no data, or any raster file.
-        size: Side of the patches, px.
-        stride: Distance from one patch to the next, px; None: ``size``.
-        min_valid: Smallest share of pixels in which all bands have data, 0 to 1; other patches are left out.
-        fill: Value of pixels without data.
-
-    Raises:
-        UsageError: The stack is smaller than a patch, or a setting is out of range.
-        InputError: The file cannot be read.
+    Arguments and errors are those of ``rrl_register.fusion.patches.iter_patches``.
     """
 
     def __init__(

@@ -105,12 +105,7 @@ def interact(fixed: Gated | Plain, moving: Gated | Plain) -> Interaction:
 
 
 def private(fixed: Gated | Plain, moving: Gated | Plain) -> Private:
-    """Return the private features of ``interact`` alone; only training needs the common ones.
-
-    Args:
-        fixed: One patch of each pair.
-        moving: The other, of the same network.
-    """
+    """Return the private features of ``interact`` alone; only training needs the common ones."""
     if isinstance(fixed, Plain) or isinstance(moving, Plain):
         difference = fixed.feature - moving.feature
         return Private(functional.relu(difference), functional.relu(difference.neg()))

@@ -85,16 +85,9 @@ def write_weights(path: Path, weights: Weights) -> None:
 
 
 def load_weights(path: Path | None = None) -> tuple[RRLNet, str]:
-    """Load a network for inference and the name of its weights.
+    """Load a network for inference, as ``Weights.network``, and the label of its weights.
 
-    Args:
-        path: A file of ``write_weights``; None: the weights shipped with the package.
-
-    Returns:
-        The network, in evaluation mode, single precision, on the CPU, and ``<name> <first digits of the checksum>``.
-
-    Raises:
-        InputError: If the file is missing, is no weights file of this schema, or fails its checksum.
+    Argument and errors are those of ``read_weights``.
     """
     weights = read_weights(path)
     return weights.network(), weights.label
@@ -114,12 +107,19 @@ def read_weights(path: Path | None = None) -> Weights:
             return read_weights(shipped)
     if not path.is_file():
         raise InputError(f"no weights at {path}: give a .safetensors file made by this program, or leave --weights out")
-    state, notes = _read(path)
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            state, notes = {k: file.get_tensor(k) for k in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path} is no safetensors file ({error}): give weights exported by this program") from error
     if notes.get("schema") != SCHEMA:
         raise InputError(f"{path} has schema {notes.get('schema')}, {SCHEMA} is needed: export the weights again")
     if notes.get("checksum") != checksum(state):
         raise InputError(f"{path} is damaged, its checksum does not fit its content: fetch or export it again")
-    architecture = _architecture(path, notes.get("architecture"))
+    try:
+        architecture = Architecture.from_dict(json.loads(notes["architecture"])) if "architecture" in notes else PAPER
+    except (ValueError, InputError) as error:
+        raise InputError(f"{path} is for a network unknown here ({error}): export the weights again") from error
     misfit = _misfit(state, architecture)
     if misfit:
         raise InputError(f"{path} does not fit this network ({misfit}): export the weights again")
@@ -153,19 +153,3 @@ def _misfit(state: Mapping[str, Tensor], architecture: Architecture) -> str | No
         if (seen.shape, seen.is_floating_point()) != (tensor.shape, tensor.is_floating_point()):
             return f"{name} is {seen.dtype} {tuple(seen.shape)}, not {tensor.dtype} {tuple(tensor.shape)}"
     return None
-
-
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            return {k: file.get_tensor(k) for k in file.keys()}, file.metadata() or {}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path} is no safetensors file ({error}): give weights exported by this program") from error
-
-
-def _architecture(path: Path, text: str | None) -> Architecture:
-    """Read the architecture that a file names; default is the paper's."""
-    try:
-        return PAPER if text is None else Architecture.from_dict(json.loads(text))
-    except (ValueError, InputError) as error:
-        raise InputError(f"{path} is for a network unknown here ({error}): export the weights again") from error

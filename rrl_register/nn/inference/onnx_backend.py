@@ -68,7 +68,13 @@ class OnnxScorer:
         checksum = notes.get(CHECKSUM_NOTE, "unknown")
         if model is None:
             with as_file(SHIPPED / SINGLE_PRECISION) as shipped:
-                _check_weights(checksum, weights or shipped)
+                source = weights or shipped
+                needed = read_notes(source).get("checksum", "unknown")
+            if checksum == "unknown" or checksum != needed:
+                raise InputError(
+                    f"{INTEGERS} was made from weights {checksum[:8]}, {source.name} holds {needed[:8]}: "
+                    "make it again (pipelines/quantise_rrlnet.py), or give --weights"
+                )
         self.name = f"{notes.get('name', 'unnamed')} {checksum[:8]} int8"
 
     def describe(self, patches: Patches, spectrum: Spectrum) -> NDArray[np.float32]:
@@ -156,12 +162,3 @@ def open_session(model: Path, threads: int = 1) -> onnxruntime.InferenceSession:
 
 def _cannot_run(model: Path | str, error: Exception) -> str:
     return f"{model} cannot be run ({str(error).splitlines()[0]}): install the program again, or give other weights"
-
-
-def _check_weights(checksum: str, weights: Path) -> None:
-    needed = read_notes(weights).get("checksum", "unknown")
-    if checksum == "unknown" or checksum != needed:
-        raise InputError(
-            f"{INTEGERS} was made from weights {checksum[:8]}, {weights.name} holds {needed[:8]}: "
-            "make it again (pipelines/quantise_rrlnet.py), or give --weights"
-        )

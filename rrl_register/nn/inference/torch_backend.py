@@ -41,7 +41,12 @@ class Scorer:
         network: RRLNet | None = None,
         name: str = "given",
     ) -> None:
-        self.device = _device(device)
+        has_gpu = device is not Device.CPU and torch.cuda.is_available()
+        if device is Device.CUDA and not has_gpu:
+            raise UsageError(
+                "--device cuda, but torch sees no GPU: take --device auto or cpu, or install torch with CUDA"
+            )
+        self.device = torch.device("cuda" if has_gpu else "cpu")
         net, self.name = (network, name) if network is not None else load_weights(weights)
         self._net = net.eval()
         fold_batch_norms(self._net)
@@ -96,11 +101,3 @@ def _distinct(index: NDArray[np.int64]) -> tuple[NDArray[np.int64], torch.Tensor
     """Return each patch once, and the place of each pair's; None if no two share one, so that nothing is copied."""
     patches, place = np.unique(index, return_inverse=True)
     return (index, None) if len(patches) == len(index) else (patches, torch.from_numpy(place))
-
-
-def _device(device: Device) -> torch.device:
-    if device is Device.AUTO:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if device is Device.CUDA and not torch.cuda.is_available():
-        raise UsageError("--device cuda, but torch sees no GPU: take --device auto or cpu, or install torch with CUDA")
-    return torch.device(device.value)
