@@ -257,8 +257,8 @@ def _result(future: Future[Any]) -> tuple[Outcome, Path] | None:
             if error is None:
                 result: tuple[Outcome, Path] = future.result()  # it may be lost with its worker, and done again
                 return result
-    except KilledWorker:
-        return None
+    except KilledWorker as killed:
+        error = killed
     if isinstance(error, KilledWorker):
         return None
     if isinstance(error, ModuleNotFoundError):

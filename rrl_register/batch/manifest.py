@@ -125,25 +125,19 @@ def match_files(fixed: str, moving: str, config: RegisterConfig | None = None) -
     """
     if PLACEHOLDER not in moving:
         raise UsageError(f"--moving {moving} has no {PLACEHOLDER}; try a pattern such as 'sar/{PLACEHOLDER}.tif'")
+    parts = moving.split(PLACEHOLDER)
+    first, *others = map(re.escape, parts)
+    # An id is part of the name of one file or folder, the same wherever it occurs.
+    expression = re.compile(first + r"(?P<id>[^/\\]+)" + "(?P=id)".join(others))
+    candidates = glob.iglob("*".join(map(glob.escape, parts)))  # noqa: PTH207  # it may be absolute
+    found = filter(None, map(expression.fullmatch, candidates))
     scenes = tuple(
         BatchItem(name, Path(fixed.replace(PLACEHOLDER, name)), path, config or RegisterConfig())
-        for name, path in sorted(_matches(moving))
+        for name, path in sorted((match["id"], Path(match[0])) for match in found if Path(match[0]).is_file())
     )
     if not scenes:
         raise UsageError(f"No file matches --moving {moving}; check folder and pattern")
     return Manifest(f"{Path(fixed).absolute()} {Path(moving).absolute()}", scenes)
-
-
-def _matches(pattern: str) -> Iterator[tuple[str, Path]]:
-    """Yield ids and paths of the files that match; an id is part of the name of one file or folder."""
-    parts = pattern.split(PLACEHOLDER)
-    first, *others = (re.escape(part) for part in parts)
-    expression = re.compile(first + r"(?P<id>[^/\\]+)" + "(?P=id)".join(others))
-    candidates = glob.iglob("*".join(glob.escape(part) for part in parts))  # noqa: PTH207  # it may be absolute
-    for path in candidates:
-        found = expression.fullmatch(path)
-        if found and Path(path).is_file():
-            yield found["id"], Path(path)
 
 
 def _csv_rows(lines: Iterable[str]) -> Iterator[tuple[str, Row]]:
@@ -186,12 +180,10 @@ def _json_rows(lines: Iterable[str]) -> Iterator[tuple[str, Row]]:
 def _scene(row: Row, given: Row, base: RegisterConfig, folder: Path) -> BatchItem:
     if "" in row:
         raise UsageError(row[""])
-    both = [name for name in given if name in row]
-    if both:
+    if both := [name for name in given if name in row]:
         raise UsageError(f"column {both[0]!r} beside --{both[0]}; choose one of them")
     cells = {**row, **given}
-    missing = [name for name in _COLUMNS if name not in cells]
-    if missing:
+    if missing := [name for name in _COLUMNS if name not in cells]:
         raise UsageError(f"no value for {', '.join(missing)}")
     names = [cells[name] for name in _COLUMNS]
     if any("\0" in name or len(name) > _LONGEST_NAME for name in names):

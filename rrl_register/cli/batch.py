@@ -14,7 +14,7 @@ from rrl_register.cli.command import (
     collect,
     config_options,
     overwrite_option,
-    require_file,
+    require_files,
     verbosity,
     verbosity_options,
 )
@@ -137,10 +137,9 @@ def _scenes(
     from rrl_register.batch.stac import SUFFIXES, read_collection
 
     one_fixed = Path(fixed) if fixed is not None and "{id}" not in fixed else None
-    require_file(config.match.weights)
-    require_file(one_fixed)
+    require_files(config.match.weights, one_fixed)
     if manifest and not moving:
-        require_file(manifest)
+        require_files(manifest)
         if fixed and not one_fixed:
             raise UsageError(f"--fixed {fixed} beside MANIFEST must be one image for all scenes; remove {{id}}")
         if manifest.suffix.lower() in SUFFIXES:

@@ -26,16 +26,17 @@ if TYPE_CHECKING:
 Collected = TypeVar("Collected", bound="DataclassInstance")
 
 
-def require_file(path: Path | None) -> None:
-    """Check that a path exists; None and GDAL's own names (``/vsizip/...``) pass.
+def require_files(*paths: Path | None) -> None:
+    """Check that paths exist; None and GDAL's own names (``/vsizip/...``) pass.
 
     Raises:
         UsageError: There is no such file.
     """
-    if path and not path.exists() and not str(path).startswith("/vsi"):
-        raise UsageError(f"File {path} does not exist; check the path")
-    if path and is_special(path):
-        raise UsageError(f"{path} is a device or a pipe; name a file")
+    for path in filter(None, paths):
+        if not path.exists() and not str(path).startswith("/vsi"):
+            raise UsageError(f"File {path} does not exist; check the path")
+        if is_special(path):
+            raise UsageError(f"{path} is a device or a pipe; name a file")
 
 
 def require_two_images(fixed: Path, moving: Path) -> None:
@@ -44,8 +45,7 @@ def require_two_images(fixed: Path, moving: Path) -> None:
     Raises:
         UsageError: A file is missing, or both names lead to one file.
     """
-    require_file(fixed)
-    require_file(moving)
+    require_files(fixed, moving)
     if _same(fixed, moving):
         raise UsageError(f"FIXED and MOVING are the same file {fixed}; pass two images")
 
@@ -267,7 +267,7 @@ def _use_config(ctx: click.Context, _: click.Parameter, path: Path | None) -> No
         return
     from rrl_register.config.yaml_file import read_settings
 
-    require_file(path)
+    require_files(path)
     settings = read_settings(path)
     ctx.default_map = {
         option.parameter: text.split(";") if option.multiple else text for option, text in settings.items()

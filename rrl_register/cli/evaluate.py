@@ -13,7 +13,7 @@ from rrl_register.cli.command import (
     config_options,
     overwrite_option,
     refuse_irrelevant_options,
-    require_file,
+    require_files,
     require_outputs,
 )
 from rrl_register.cli.progress import progress_bar
@@ -129,8 +129,7 @@ def vis_nir(
     FOLDER holds <scene>_images.npy and <scene>_labels.npy of each scene. Without --weights, --output is required and a
     network is trained on the scene --train first. If the training ran out of time, the next call continues it.
     """
-    for path in (folder, recipe, None if weights == Path(SHIPPED) else weights):
-        require_file(path)
+    require_files(folder, recipe, None if weights == Path(SHIPPED) else weights)
     if weights is None and output is None:
         raise UsageError("Neither --weights nor --output was given; pass weights to test, or a folder to train in")
     if weights is not None and (output or recipe):
@@ -154,8 +153,7 @@ def vis_nir(
 
 def _evaluate_files(images: Path, labels: Path, values: Mapping[str, Any]) -> None:
     config, scenes, result, roc = build_config(values), values["scenes"], values["result"], values["roc"]
-    inputs = [path for path in (images, labels, scenes) if path]
-    _check_outputs(values, inputs)
+    _check_outputs(values, [path for path in (images, labels, scenes) if path])
     from rrl_register.nn.inference.torch_backend import Scorer
     from rrl_register.training.evaluation.figures import set_result, set_table
     from rrl_register.training.evaluation.patch_set import load_patch_set, score_patch_set
@@ -210,8 +208,7 @@ def _check_outputs(values: Mapping[str, Any], inputs: list[Path]) -> None:
     """Check inputs and outputs before any work."""
     weights: Path | None = build_config(values).match.weights
     inputs = [*inputs, weights] if weights else inputs
-    for path in inputs:
-        require_file(path)
+    require_files(*inputs)
     require_outputs([values[name] for name in ("result", "roc") if values[name]], inputs, values["overwrite"])
     if values["roc"]:
         from rrl_register.training.evaluation.figures import check_plot

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from rrl_register.cli.command import config_options, overwrite_option, require_file, require_outputs, verbosity_options
+from rrl_register.cli.command import config_options, overwrite_option, require_files, require_outputs, verbosity_options
 from rrl_register.cli.outputs import POINT_SUFFIXES, write_tie_points
 from rrl_register.cli.progress import stages
 from rrl_register.config.option_types import FILE
@@ -33,8 +33,7 @@ def apply(result: Path, image: Path, output: Path, no_alpha: bool, overwrite: bo
     config = build_config(values)
     like = [config.warp.grid] if isinstance(config.warp.grid, Path) else []
     inputs = [result, image, *like]
-    for path in inputs:
-        require_file(path)
+    require_files(*inputs)
     require_outputs([output], inputs, overwrite)
     from rrl_register.exchange.registration import apply_transform, read_registration
     from rrl_register.raster.memory import bounded_block_cache
@@ -62,8 +61,7 @@ def report(result: Path, fixed: Path, moving: Path, output: Path, overwrite: boo
     have a page too.
     """
     inputs = [result, fixed, moving]
-    for path in inputs:
-        require_file(path)
+    require_files(*inputs)
     require_outputs([output], inputs, overwrite)
     from rrl_register.report import read_case, write_report
 
@@ -88,7 +86,7 @@ def tie_points(result: Path, outputs: tuple[Path, ...], overwrite: bool) -> None
 
     'register --tie-points' writes the same.
     """
-    require_file(result)
+    require_files(result)
     for output in outputs:
         point_format(output)
     require_outputs(list(outputs), [result], overwrite)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rrl_register.cli.command import RegistrationCommand, config_options, require_file, require_two_images
+from rrl_register.cli.command import RegistrationCommand, config_options, require_files, require_two_images
 from rrl_register.cli.progress import stages
 from rrl_register.config.files import printable
 from rrl_register.config.option_types import FILE
@@ -37,20 +37,19 @@ def info(fixed: Path, moving: Path | None, as_json: bool, **values: Any) -> None
     config = build_config(values)
     blocks: list[Block]
     if moving is None:
-        require_file(fixed)
-        with stages("read"), as_measurements(fixed, wanted=config.read.no_alpha):
-            from rrl_register.pipeline.dry_run import plan_image
-
-            image = plan_image(fixed, config)
-        data, blocks = image.to_json(), [(str(fixed), image_lines(image))]
+        require_files(fixed)
     else:
         require_two_images(fixed, moving)
-        require_file(config.match.weights)
-        with stages("read"), as_measurements(fixed, moving, wanted=config.read.no_alpha):
-            from rrl_register.pipeline.dry_run import plan_registration
+        require_files(config.match.weights)
+    with stages("read"), as_measurements(*filter(None, (fixed, moving)), wanted=config.read.no_alpha):
+        from rrl_register.pipeline.dry_run import plan_image, plan_registration
 
+        if moving is None:
+            image = plan_image(fixed, config)
+            data, blocks = image.to_json(), [(str(fixed), image_lines(image))]
+        else:
             plan = plan_registration(fixed, moving, config)
-        data, blocks = plan.to_json(), plan_lines(plan)
+            data, blocks = plan.to_json(), plan_lines(plan)
     if as_json:
         click.echo(json.dumps(data, indent=2, allow_nan=False))
         return

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rrl_register.cli.command import overwrite_option, require_file, require_outputs, verbosity_options
+from rrl_register.cli.command import overwrite_option, require_files, require_outputs, verbosity_options
 from rrl_register.cli.progress import progress_bar
 from rrl_register.config.option_types import FILE, one_of
 from rrl_register.errors import UsageError
@@ -116,7 +116,7 @@ def export(output: Path, asked: str | None, weights: Path | None, name: str | No
     returns 'probability' (N,), that both show the same place, and the descriptors (N, 128) of both.
     """
     kind = export_format(output, None if asked is None else ExportFormat(asked))
-    require_file(weights)
+    require_files(weights)
     require_outputs([output], [weights] if weights else [], overwrite)
     from rrl_register.training.export import export_weights, source_weights
 
@@ -140,5 +140,5 @@ def _settings(
             raise UsageError("Neither CONFIG nor --data was given; pass training data, such as --data my_pairs/")
         base: Mapping[str, Any] = {**FINE_TUNING, "output": str(RUN_FOLDER)}
         return make_training_config(merged(base, given))
-    require_file(config)
+    require_files(config)
     return load_training_config(config, given)

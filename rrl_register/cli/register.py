@@ -12,7 +12,7 @@ from rrl_register.cli.command import (
     collect,
     config_options,
     overwrite_option,
-    require_file,
+    require_files,
     require_two_images,
     verbosity,
     verbosity_options,
@@ -49,8 +49,7 @@ def register(fixed: Path, moving: Path, **values: Any) -> None:
     require_two_images(fixed, moving)
     like = config.warp.grid if isinstance(config.warp.grid, Path) else None
     further = [path for path in (config.match.weights, config.match.init_points, like) if path]
-    for path in further:
-        require_file(path)
+    require_files(*further)
     outputs.check([fixed, moving, *further])
     if like or config.warp.gcps_only:
         from rrl_register.warping.apply import require_writable_grid
@@ -86,7 +85,7 @@ def refit(points: Path, fixed: Path, moving: Path, **values: Any) -> None:
     out. Pass at least one of -o and --json. The result has no confidence, because no search tested it.
     """
     outputs = collect(Outputs, values)
-    require_file(points)
+    require_files(points)
     point_format(points, to_write=False)
     require_two_images(fixed, moving)
     outputs.check([points, fixed, moving])

@@ -102,7 +102,14 @@ def read_pictures(inputs: ReportInput) -> Pictures:
     scale = decompose(found.matrix, found.moving_grid.shape).scale / fixed.factor
     side = min(MAX_SOURCE_SIDE, max(MAX_SIDE // 2, round(max(found.moving_grid.shape) * scale)))
     source = _read(inputs.moving, read.moving_bands, kinds[1], side)
-    return Pictures(fixed, _reduced(source), Picture(*_warped(source, fixed, found), fixed.factor))
+    aligned = Picture(*_warped(source, fixed, found), fixed.factor)
+    factor = max(source.size) / MAX_SIDE
+    if factor <= 1:
+        return Pictures(fixed, source, aligned)
+    size = tuple(max(1, round(side / factor)) for side in source.size)
+    levels = np.stack([cv2.resize(band, size, interpolation=cv2.INTER_AREA) for band in source.levels])
+    valid = cv2.resize(source.valid.astype(np.float32), size, interpolation=cv2.INTER_AREA) >= 0.5
+    return Pictures(fixed, Picture(levels, valid, source.factor * source.size[0] / size[0]), aligned)
 
 
 def data_uri(pixels: Pixels, quality: int = _QUALITY) -> str:
@@ -172,17 +179,6 @@ def _warped(source: Picture, fixed: Picture, registration: Registration) -> tupl
     return levels.astype(np.float32), valid
 
 
-def _reduced(image: Picture) -> Picture:
-    """Reduce a picture to ``MAX_SIDE`` at most."""
-    factor = max(image.size) / MAX_SIDE
-    if factor <= 1:
-        return image
-    size = tuple(max(1, round(side / factor)) for side in image.size)
-    levels = np.stack([cv2.resize(band, size, interpolation=cv2.INTER_AREA) for band in image.levels])
-    valid = cv2.resize(image.valid.astype(np.float32), size, interpolation=cv2.INTER_AREA) >= 0.5
-    return Picture(levels, valid, image.factor * image.size[0] / size[0])
-
-
 PANEL_SIDE = 528
 """Longest side of each of the three panels, px; with the gaps between them the picture is at most 1600 px wide."""
 GAP = 8
@@ -206,7 +202,12 @@ def preview(fixed_grey: Levels, aligned_grey: Levels | None, moving_grey: Levels
         (rows, columns, 3) uint8 RGB, at most 1600 columns wide.
     """
     board = fixed_grey if aligned_grey is None else checkerboard(fixed_grey, aligned_grey)
-    panels = [_panel(image) for image in (board, fixed_grey, moving_grey)]
+    panels: list[Pixels] = []
+    for image in (board, fixed_grey, moving_grey):
+        scale = min(1.0, PANEL_SIDE / max(image.shape))
+        size = tuple(max(1, round(side * scale)) for side in reversed(image.shape))
+        small = np.clip(cv2.resize(image, size, interpolation=cv2.INTER_AREA), 0, 1)
+        panels.append(np.repeat(np.rint(255 * small).astype(np.uint8)[:, :, None], 3, axis=2))
     lefts = [int(left) for left in np.cumsum([0, *(panel.shape[1] + GAP for panel in panels[:-1])])]
     height = CAPTION_HEIGHT + max(panel.shape[0] for panel in panels)
     canvas = np.full((height, lefts[-1] + panels[-1].shape[1], 3), PAPER, np.uint8)
@@ -258,15 +259,6 @@ def preview_of_files(fixed: Path, moving: Path, registration: Registration, conf
 def _grey(path: Path, bands: tuple[int, ...], kind: Kind) -> Picture:
     read = read_bands(path, bands, max_side=PANEL_SIDE)
     return Picture(to_grey(read.values, read.valid, kind)[None], read.valid, read.factor)
-
-
-def _panel(grey: Levels) -> Pixels:
-    """Convert a grey image to RGB of at most ``PANEL_SIDE`` px."""
-    scale = min(1.0, PANEL_SIDE / max(grey.shape))
-    size = tuple(max(1, round(side * scale)) for side in reversed(grey.shape))
-    small = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
-    level = np.rint(255 * np.clip(small, 0, 1)).astype(np.uint8)
-    return np.repeat(level[:, :, None], 3, axis=2)
 
 
 def _draw_tie_points(canvas: Pixels, panels: list[Pixels], lefts: list[int], registration: Registration) -> None:

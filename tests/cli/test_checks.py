@@ -14,7 +14,7 @@ from rrl_register.cli.command import (
     OneLineErrors,
     config_options,
     refuse_irrelevant_options,
-    require_file,
+    require_files,
     require_outputs,
     require_two_images,
     verbosity,
@@ -39,15 +39,15 @@ def image(tmp_path: Path) -> Path:
 
 
 def test_a_missing_file_is_named(image: Path) -> None:
-    require_file(image)
-    require_file(None)
+    require_files(image)
+    require_files(None)
     with pytest.raises(UsageError, match=f"^File {image}x does not exist; check the path$"):
-        require_file(Path(f"{image}x"))
+        require_files(Path(f"{image}x"))
 
 
 @pytest.mark.parametrize("name", ["/vsizip/a.zip/b.tif", "/vsicurl/https://host/a.tif", "/vsis3/bucket/a.tif"])
 def test_names_of_gdal_are_left_to_gdal(name: str, image: Path) -> None:
-    require_file(Path(name))
+    require_files(Path(name))
     require_two_images(image, Path(name))
 
 
