@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 xr = pytest.importorskip("xarray", reason="needs the extra xarray")
-pytest.importorskip("rioxarray", reason="needs the extra xarray")
+rioxarray = pytest.importorskip("rioxarray", reason="needs the extra xarray")
 da = pytest.importorskip("dask.array", reason="needs the extra xarray")
 
 from affine import Affine  # noqa: E402
@@ -20,6 +21,7 @@ from rrl_register.config import ReadConfig, RegisterConfig  # noqa: E402
 from rrl_register.errors import NotRegisteredError, UsageError  # noqa: E402
 from rrl_register.exchange.registration import Registration  # noqa: E402
 from rrl_register.geometry.displacement import Displacement  # noqa: E402
+from rrl_register.geometry.transforms import project  # noqa: E402
 from rrl_register.raster.grid import Grid  # noqa: E402
 from rrl_register.raster.image_array import ImageArray  # noqa: E402
 from rrl_register.warping.warp import warp_array  # noqa: E402
@@ -182,6 +184,17 @@ def test_large_lazy_arrays_are_reduced_before_they_are_loaded(
     one, other = result.matrix @ inside, found.matrix @ reduced
     assert np.allclose(one / one[2], other / other[2])
     assert result.moving_grid.shape == (203, 330)
+
+
+def test_arrays_whose_rows_run_north_are_registered(samples: Path, truth_of: Callable[[str], np.ndarray]) -> None:
+    """As in netCDF."""
+    fixed, moving = (rioxarray.open_rasterio(samples / f"rgb_nir_{name}.tif") for name in ("fixed", "moving"))
+    found = moving.isel(y=slice(None, None, -1)).rrl.registration_to(fixed)
+    assert found.status == "ok", found.reason
+    upside_down = np.array([[1.0, 0, 0], [0, -1, moving.sizes["y"] - 1], [0, 0, 1]])
+    place = np.array([[60.0, 60], [450, 60], [60, 340], [450, 340]])
+    missed = project(found.matrix, place) - project(truth_of("rgb_nir") @ upside_down, place)
+    assert np.hypot(*missed.T).mean() < 0.5
 
 
 def test_a_failure_is_an_error(reference: Any, moving: np.ndarray, make_registration: Build) -> None:

@@ -11,7 +11,7 @@ from rrl_register.estimation.cross_validation import cross_validation_rmse
 from rrl_register.geometry.arrays import Flags, Floats, Mask, Matrix, Points
 from rrl_register.geometry.displacement import AnyFit
 from rrl_register.geometry.tie_points import AGREEMENT_PX, Matches
-from rrl_register.geometry.transforms import implausibility
+from rrl_register.geometry.transforms import Georeferences, implausibility
 
 MIN_TO_CROSS_VALIDATE = 10
 """Inliers from which cross-validation is worth trying."""
@@ -104,6 +104,7 @@ def gather_evidence(
     window_half: int = 0,
     uncertainty_px: float = _NAN,
     overlap_factor: float = 1.0,
+    after: Georeferences | None = None,
 ) -> Evidence:
     """Measure the evidence for a transform in the tie points of a search that could have contradicted it.
 
@@ -121,6 +122,7 @@ def gather_evidence(
             set one by one.
         uncertainty_px: Mean standard error of the transform over the overlap; NaN if not known.
         overlap_factor: Fixed px per px of ``overlap``.
+        after: Georeferences of both images; None: at least one has none.
     """
     points, controls = matches.tie_points, matches.controls
     inlier = residual[: len(points)] <= threshold
@@ -140,7 +142,7 @@ def gather_evidence(
         rmse_px=float(np.sqrt(np.mean(residual[residual <= threshold] ** 2))) if n else _NAN,
         check_rmse_px=check,
         mean_score=float(points.score[inlier].mean()) if n else 0.0,
-        implausible=implausibility(matrix, moving_shape),
+        implausible=implausibility(matrix, moving_shape, after),
         check_ratio=check / threshold,
         occupied=_occupied(fixed, overlap, overlap_factor),
         score_margin=controls.margin if controls else _NAN,

@@ -8,7 +8,16 @@ import numpy as np
 from rrl_register.errors import InputError, NotRegisteredError
 from rrl_register.geometry.arrays import Matrix, Points
 from rrl_register.geometry.homography import fit_homography
-from rrl_register.geometry.transforms import fit_affine, fit_similarity, implausibility, residuals
+from rrl_register.geometry.transforms import (
+    Georeferences,
+    compose,
+    fit_affine,
+    fit_similarity,
+    implausibility,
+    invert,
+    project,
+    residuals,
+)
 
 MIN_POINTS = 2
 WELL_SPREAD = 0.25
@@ -24,7 +33,9 @@ _MAX_RESIDUAL = 0.05
 Shape = tuple[int, int]
 
 
-def initial_transform(moving: Points, fixed: Points, moving_shape: Shape, fixed_shape: Shape) -> Matrix:
+def initial_transform(
+    moving: Points, fixed: Points, moving_shape: Shape, fixed_shape: Shape, after: Georeferences | None = None
+) -> Matrix:
     """Fit a similarity to 2 points, an affine transform to 3, a homography to 4 and more that are well spread.
 
     Args:
@@ -32,6 +43,7 @@ def initial_transform(moving: Points, fixed: Points, moving_shape: Shape, fixed_
         fixed: ``(N, 2)`` corresponding points, px.
         moving_shape: ``(H, W)`` of the moving image, at about the fixed one's resolution.
         fixed_shape: ``(H, W)`` of the fixed image.
+        after: Georeferences of both images; None: at least one has none.
 
     Returns:
         ``(3, 3)`` transform moving -> fixed.
@@ -44,7 +56,7 @@ def initial_transform(moving: Points, fixed: Points, moving_shape: Shape, fixed_
         raise InputError(f"{len(fixed)} points are enabled; needed {MIN_POINTS}, better 4 and more; add some")
     _require_spread("fixed", fixed, fixed_shape)
     _require_spread("moving", moving, moving_shape)
-    matrix = _fitted(moving, fixed, moving_shape, fixed_shape)
+    matrix = _fitted(moving, fixed, moving_shape, fixed_shape, after)
     residual, largest = residuals(matrix, moving, fixed), _MAX_RESIDUAL * max(fixed_shape)
     worst = int(np.argmax(residual))
     if residual[worst] > largest:
@@ -52,7 +64,7 @@ def initial_transform(moving: Points, fixed: Points, moving_shape: Shape, fixed_
             f"enabled point {worst + 1} has a residual of {residual[worst]:.0f} px under the transform of all points; "
             f"needed at most {largest:.0f} px; check that point"
         )
-    implausible = implausibility(matrix, moving_shape)
+    implausible = implausibility(matrix, moving_shape, after)
     if implausible:
         raise InputError(f"by the points {implausible}; needed points of one place in both; check which is which")
     return matrix
@@ -79,8 +91,15 @@ def require_inside(name: str, points: Points, shape: Shape) -> None:
         )
 
 
-def _fitted(moving: Points, fixed: Points, moving_shape: Shape, fixed_shape: Shape) -> Matrix:
+def _fitted(
+    moving: Points, fixed: Points, moving_shape: Shape, fixed_shape: Shape, after: Georeferences | None
+) -> Matrix:
     """Fit the most flexible model that the points support."""
+    if len(fixed) == MIN_POINTS and after is not None:
+        ground = np.eye(3)
+        ground[:2, :2] = after.pixel
+        there = compose(ground, after.prior)
+        return compose(invert(ground), fit_similarity(project(there, moving), project(ground, fixed)), there)
     if len(fixed) == MIN_POINTS:
         return fit_similarity(moving, fixed)
     if len(fixed) > 3 and max(_cover(moving, moving_shape), _cover(fixed, fixed_shape)) >= WELL_SPREAD:
@@ -88,7 +107,7 @@ def _fitted(moving: Points, fixed: Points, moving_shape: Shape, fixed_shape: Sha
             matrix = fit_homography(moving, fixed)
         except NotRegisteredError:  # three of four on one line
             return fit_affine(moving, fixed)
-        if implausibility(matrix, moving_shape) is None:
+        if implausibility(matrix, moving_shape, after) is None:
             return matrix
     return fit_affine(moving, fixed)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ParamSpec, TypeVar
+from typing import NamedTuple, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -166,16 +166,30 @@ def corners_of(shape: tuple[int, ...]) -> Points:
     return np.array([[0.0, 0.0], [x, 0.0], [x, y], [0.0, y]])
 
 
-def decompose(matrix: ArrayLike, shape: tuple[int, ...]) -> Decomposition:
+class Georeferences(NamedTuple):
+    """Both georeferences of a pair, after which a transform leaves little to explain.
+
+    Attributes:
+        prior: (3, 3) transform moving -> fixed that they declare.
+        pixel: (2, 2) steps on the ground, m, east and north, along x and y of the fixed image.
+    """
+
+    prior: Matrix
+    pixel: Matrix
+
+
+def decompose(matrix: ArrayLike, shape: tuple[int, ...], after: Georeferences | None = None) -> Decomposition:
     """Decompose a transform around the centre of the moving image.
 
     Args:
         matrix: (3, 3) transform moving -> fixed.
         shape: (H, W) of the moving image.
+        after: Decompose what the transform does on the ground after these; None: what it does to pixels.
     """
     array = np.asarray(matrix, np.float64)
-    x, y, depth = array @ [*centre_of(shape), 1.0]
-    jacobian = (array[:2, :2] - np.outer([x / depth, y / depth], array[2, :2])) / depth
+    jacobian = _jacobian(array, shape)
+    if after is not None:
+        jacobian = after.pixel @ jacobian @ np.linalg.inv(after.pixel @ _jacobian(after.prior, shape))
     left, stretch, right = np.linalg.svd(jacobian)
     mirrored = bool(np.linalg.det(jacobian) < 0)
     turn = left @ np.diag([1.0, -1.0 if mirrored else 1.0]) @ right
@@ -190,17 +204,23 @@ def decompose(matrix: ArrayLike, shape: tuple[int, ...]) -> Decomposition:
     )
 
 
-def implausibility(matrix: ArrayLike, shape: tuple[int, ...]) -> str | None:
+def _jacobian(matrix: Matrix, shape: tuple[int, ...]) -> Matrix:
+    x, y, depth = matrix @ [*centre_of(shape), 1.0]
+    return np.asarray((matrix[:2, :2] - np.outer([x / depth, y / depth], matrix[2, :2])) / depth)
+
+
+def implausibility(matrix: ArrayLike, shape: tuple[int, ...], after: Georeferences | None = None) -> str | None:
     """Return the reason why a transform cannot be a registration of the moving image; None if it can.
 
     Args:
         matrix: (3, 3) transform moving -> fixed.
         shape: (H, W) of the moving image.
+        after: Georeferences, which may declare any scale, stretch and mirror; None: none.
     """
     array = np.asarray(matrix, np.float64)
     if not np.isfinite(array).all() or abs(np.linalg.det(array)) < 1e-15:
         return "the transform is singular or not finite"
-    parts = decompose(array, shape)
+    parts = decompose(array, shape, after)
     if not np.isfinite(parts.perspective):
         return "the transform folds the image over (its horizon crosses the image)"
     if parts.mirrored:

@@ -131,5 +131,6 @@ def estimate_transform(
         window_half=window_half,
         uncertainty_px=spread.mean if spread else math.nan,
         overlap_factor=step,
+        after=pair.georeferences,
     )
     return Estimate(pair, fit.model, fit.transform, matches, residual, evidence, fits, spread, step)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from rrl_register.config import Kind, MatchConfig
 from rrl_register.geometry.arrays import Image, Indices, Mask, Matrix, Patches
-from rrl_register.geometry.transforms import compose, rescale_matrix
+from rrl_register.geometry.transforms import Georeferences, compose, rescale_matrix
 from rrl_register.geometry.window import Frame, Frames
 from rrl_register.matching.local_correlation import MAX_RADIUS, Structure
 from rrl_register.nn.inference.load import PatchScorer
@@ -98,6 +98,11 @@ class ImagePair:
     def georeferenced(self) -> bool:
         """True if the prior comes from georeferences."""
         return self.fixed.grid.georeferenced and self.moving.grid.georeferenced
+
+    @property
+    def georeferences(self) -> Georeferences | None:
+        """Both georeferences, in reduced px; None if one is missing."""
+        return Georeferences(self.prior, self.fixed.grid.pixel_on_ground) if self.georeferenced else None
 
     @property
     def georeference_error(self) -> float:

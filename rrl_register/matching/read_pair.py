@@ -26,6 +26,8 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 MIN_SIDE = 48
+_STRIP_SIDE = 64
+"""Shorter side that strips keep, although their longer one exceeds the largest that is configured, px."""
 _KEPT_BYTES = 16 * 2**20
 """Largest image that is kept after its kind was guessed; reading a larger one again costs less than the memory."""
 _FEW_VALUES = 8 * 2**20
@@ -145,7 +147,7 @@ class PairFiles:
         parts = self.fixed.whole, self.moving.whole
         if self.georeferenced and _excess(parts, factors, max_side) > 1:
             parts = self._shared_parts(REACH_PX * factors[0] if reach is None else reach)
-        further = max(1.0, _excess(parts, factors, max_side))
+        further = max(1.0, min(_excess(parts, factors, max_side), _least_excess(parts, factors, max_side)))
         frames = [Frame(further * factor, part.left, part.top) for factor, part in zip(factors, parts, strict=True)]
         requests = list(zip(files, frames, parts, strict=True))
         for file, frame, part in sorted(requests, key=lambda request: min(request[0].grid.shape)):
@@ -217,6 +219,13 @@ def _excess(parts: tuple[Rectangle, Rectangle], factors: Sequence[float], max_si
     """Return the ratio of the images' longest side to the longest side allowed."""
     fixed, moving = (max(part.width, part.height) / factor for part, factor in zip(parts, factors, strict=True))
     return max(fixed, moving / MOVING_SIDES) / max_side
+
+
+def _least_excess(parts: tuple[Rectangle, Rectangle], factors: Sequence[float], max_side: int) -> float:
+    """Return the reduction that a long strip needs, whose width has to remain and whose area is small."""
+    sides = [(part.width / factor, part.height / factor) for part, factor in zip(parts, factors, strict=True)]
+    narrowest = min(min(pair) for pair in sides) / _STRIP_SIDE
+    return max(narrowest, *(math.sqrt(math.prod(pair)) / max_side for pair in sides))
 
 
 def _require_size(path: Path, part: Rectangle, factor: float) -> None:

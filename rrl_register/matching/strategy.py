@@ -154,7 +154,8 @@ class Search:
         logger.info("descriptors: %d candidates, %d tie points, %d inliers", matches.n_candidates, len(points), n)
         by_chance = min(1.0, (threshold / radius) ** 2) * len(points)
         enough = max(SEARCH.descriptor_min_inliers, SEARCH.descriptor_min_over_chance * by_chance)
-        if fit and n >= enough and implausibility(fit.matrix, context.pair.moving.shape) is None:
+        pair = context.pair
+        if fit and n >= enough and implausibility(fit.matrix, pair.moving.shape, pair.georeferences) is None:
             return self._match(context, fit.matrix, SEARCH.guided_trial)
         return self._match(context, initial.matrix, SEARCH.full_trial)
 

@@ -35,7 +35,8 @@ def start_from_points(path: Path, pair: ImagePair) -> Matrix:
     given = read_points(path, Grids(pair.fixed.grid, pair.moving.grid)).enabled
     try:
         points = reduced_points(given, pair)
-        return initial_transform(points.moving, points.fixed, pair.moving.shape, pair.fixed.shape)
+        shapes = pair.moving.shape, pair.fixed.shape
+        return initial_transform(points.moving, points.fixed, *shapes, pair.georeferences)
     except InputError as error:
         raise InputError(f"Cannot start from the points of {path}: {error}") from error
 

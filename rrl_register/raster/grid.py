@@ -21,7 +21,7 @@ from rasterio.io import DatasetReader
 from rasterio.warp import transform as reproject_xy
 
 from rrl_register.errors import InputError, NotRegisteredError
-from rrl_register.geometry.arrays import Matrix, Points
+from rrl_register.geometry.arrays import Floats, Matrix, Points
 from rrl_register.geometry.homography import fit_homography
 from rrl_register.geometry.transforms import fit_affine, project
 from rrl_register.raster.crs import crs_from_text
@@ -31,6 +31,11 @@ _LATTICE = 17
 """Lattice points per side when a reprojection is fitted."""
 MIN_CONTROL_POINTS = 4
 """Ground control points to which a geotransform is fitted: three leave no residual, and so no error."""
+
+
+_AGREEING_PX, _OUTLYING, _ROBUST_STEPS = 1.0, 10, 10
+"""A control point is an outlier if its residual exceeds the first and the second times the median residual, which the
+curvature of a scene does not; and steps of the robust fit."""
 
 
 @dataclass(frozen=True)
@@ -71,12 +76,15 @@ class Grid:
         """Pixel size on the ground at the image centre, m (spherical earth, good to 1 %); None if not georeferenced."""
         if not self.georeferenced:
             return None
+        return math.sqrt(abs(float(np.linalg.det(self.pixel_on_ground))))
+
+    @property
+    def pixel_on_ground(self) -> Matrix:
+        """Steps along x and y at the image centre, m: (2, 2), east and north by x and y; georeferenced grids only."""
         x, y = self.centre
         corners = np.array([(x, y), (x + 1, y), (x, y + 1)])
         lon, lat = np.radians(_reproject(self.pixel_to_map(corners), self.crs, CRS.from_epsg(4326))).T
-        east = (lon[1:] - lon[0]) * math.cos(lat[0])
-        north = lat[1:] - lat[0]
-        return _EARTH_RADIUS_M * math.sqrt(abs(east[0] * north[1] - east[1] * north[0]))
+        return _EARTH_RADIUS_M * np.array([(lon[1:] - lon[0]) * math.cos(lat[0]), lat[1:] - lat[0]])
 
     @property
     def centre(self) -> tuple[float, float]:
@@ -173,15 +181,21 @@ class Grid:
 def grid_of(dataset: DatasetReader) -> Grid:
     """Return size and georeference of an open raster; GDAL's identity geotransform stands for none.
 
-    A raster with ground control points and no geotransform, such as a SAR product, gets the affine one that fits best.
+    A raster with ground control points, such as a SAR product, gets the affine geotransform that fits them best, unless
+    it has one of its own that misses them by less.
     """
-    if not dataset.transform.is_identity:
-        return Grid(dataset.width, dataset.height, dataset.crs or None, dataset.transform)
+    transform = None if dataset.transform.is_identity else dataset.transform
+    stated = Grid(dataset.width, dataset.height, dataset.crs or None, transform)
     points, crs = dataset.gcps
-    if crs and len(points) >= MIN_CONTROL_POINTS:
-        pixels, places = (np.array([(getattr(p, x), getattr(p, y)) for p in points]) for x, y in (("col", "row"), "xy"))
-        return grid_from_control(dataset.width, dataset.height, crs, pixels, places)
-    return Grid(dataset.width, dataset.height, dataset.crs or None)
+    if not crs or len(points) < MIN_CONTROL_POINTS:
+        return stated
+    pixels, places = (np.array([(getattr(p, x), getattr(p, y)) for p in points]) for x, y in (("col", "row"), "xy"))
+    fitted = grid_from_control(dataset.width, dataset.height, crs, pixels, places)
+    if not stated.georeferenced:
+        return fitted
+    missed = np.hypot(*(stated.map_to_pixel(_reproject(places, crs, stated.crs)) + 0.5 - pixels).T)
+    better = fitted.georeferenced and np.median(missed) > max(fitted.error_px, _AGREEING_PX)
+    return fitted if better else stated
 
 
 def grid_from_control(width: int, height: int, crs: CRS, pixels: Points, places: Points) -> Grid:
@@ -195,15 +209,33 @@ def grid_from_control(width: int, height: int, crs: CRS, pixels: Points, places:
         places: (N, 2) their map coordinates.
 
     Returns:
-        The grid, with the largest residual as its error; without a geotransform if the points lie on one line or in one
-        place.
+        The grid, with the largest residual as its error, of the points that agree; without a geotransform if they lie
+        on one line or in one place.
     """
     try:
-        matrix = fit_affine(pixels, places)
-        residuals = np.hypot(*(project(np.linalg.inv(matrix), places) - pixels).T)
+        matrix, residuals = _agreeing_fit(pixels, places)
     except (NotRegisteredError, np.linalg.LinAlgError):
         return Grid(width, height)
     return Grid(width, height, crs, Affine(*matrix[:2].ravel()), float(residuals.max()))
+
+
+def _agreeing_fit(pixels: Points, places: Points) -> tuple[Matrix, Floats]:
+    """Fit a geotransform, without points whose residuals are outliers; return it and the residuals of the others, px.
+
+    Few points may not show which of them is wrong; all are kept then.
+
+    Source: iterated weights 1 / residual lead to the least absolute deviations, which a minority cannot move
+    far (Schlossmacher, 1973).
+    """
+    weights = np.ones(len(pixels))
+    for _ in range(_ROBUST_STEPS):
+        matrix = fit_affine(pixels, places, weights)
+        residuals = np.hypot(*(project(np.linalg.inv(matrix), places) - pixels).T)
+        weights = 1 / np.maximum(residuals, _AGREEING_PX)
+    kept = residuals <= _AGREEING_PX + _OUTLYING * np.median(residuals)
+    kept |= kept.sum() < 2 * MIN_CONTROL_POINTS
+    matrix = fit_affine(pixels[kept], places[kept])
+    return matrix, np.hypot(*(project(np.linalg.inv(matrix), places[kept]) - pixels[kept]).T)
 
 
 def prior_matrix(fixed: Grid, moving: Grid) -> Matrix:

@@ -10,6 +10,7 @@ from rrl_register.errors import NotRegisteredError
 from rrl_register.geometry.homography import fit_homography
 from rrl_register.geometry.transforms import (
     Fit,
+    Georeferences,
     centre_of,
     compose,
     corners_of,
@@ -304,3 +305,20 @@ def test_a_fit_that_is_refused_is_none() -> None:
     np.testing.assert_allclose(fit_or_none(fit_affine, POINTS, POINTS), np.eye(3), atol=1e-9)
     with pytest.raises(ValueError, match="not one of each"):
         fit_or_none(fit_affine, POINTS, POINTS[1:])
+
+
+@given(
+    turn=st.floats(-4, 4), scale=st.floats(0.9, 1.1), x=st.sampled_from([-4, -1, 0.5, 2]), y=st.sampled_from([-1, 1, 3])
+)
+def test_what_georeferences_declare_is_no_part_of_a_transform(turn: float, scale: float, x: float, y: float) -> None:
+    """Pixels of the fixed image are rectangular, those of the moving one mirrored and rectangular, too."""
+    pixel = np.diag([2.0, -5.0])
+    ground = np.diag([2.0, -5.0, 1.0])
+    prior = np.linalg.inv(ground) @ np.diag([3.0 * x, 3.0 * y, 1.0])
+    true = np.linalg.inv(ground) @ similarity(scale, turn, (40.0, -20.0)) @ ground @ prior
+    after = Georeferences(prior, pixel)
+    parts = decompose(true, SHAPE, after)
+    assert (parts.mirrored, implausibility(true, SHAPE, after)) == (False, None)
+    assert np.allclose([parts.scale, parts.rotation_deg, parts.anisotropy], [scale, turn, 1], atol=1e-6)
+    flipped = np.linalg.inv(ground) @ np.diag([-1.0, 1.0, 1.0]) @ ground @ prior
+    assert "turns the image over" in (implausibility(flipped, SHAPE, after) or "")

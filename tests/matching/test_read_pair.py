@@ -197,3 +197,10 @@ def test_too_few_control_points_are_none(make_raster: Make, ground: np.ndarray, 
         with rasterio.open(path, "r+") as target:
             target.gcps = control(n, 0.0), UTM31
     assert not PairFiles.of(path, make_raster(ground[:90, :90], "other.tif"), CONFIG).georeferenced
+
+
+def test_a_long_strip_keeps_enough_of_its_width(make_raster: Make, rng: np.random.Generator) -> None:
+    """Reduced to the longest side allowed, it would be 26 px wide."""
+    strips = [make_raster(rng.integers(1, 255, (100, 8000), dtype=np.uint8), name) for name in ("a.tif", "b.tif")]
+    pair = pair_files.read_pair(strips[0], strips[1], ReadConfig())
+    assert (pair.fixed.shape, pair.moving.shape) == ((64, 5120), (64, 5120))

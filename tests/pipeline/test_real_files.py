@@ -12,7 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
+from affine import Affine
+from rasterio.control import GroundControlPoint
+from rasterio.crs import CRS
 from rasterio.enums import ColorInterp
+from rasterio.warp import Resampling, calculate_default_transform, reproject
+from rasterio.warp import transform as carry
 
 from rrl_register.config import ReadConfig, RegisterConfig
 from rrl_register.exchange.registration import Registration
@@ -129,3 +134,103 @@ def test_a_dead_band_is_left_out(
         assert dataset.count == 3
         assert known.mean() > 0.8
         assert np.allclose(dataset.read(2)[known], value, equal_nan=True)
+
+
+def stretched(x: float, y: float) -> np.ndarray:
+    """Pixel -> pixel x and y times as wide."""
+    return np.array([[1 / x, 0, 0.5 / x - 0.5], [0, 1 / y, 0.5 / y - 0.5], [0, 0, 1]])
+
+
+@pytest.mark.parametrize(("x", "y"), [(1.7, 1), (1, 1.7), (2, 1), (1, 2), (4, 1)])
+def test_rectangular_pixels_are_what_the_geotransform_declares(
+    make_raster: Make,
+    samples: Path,
+    moving: Path,
+    truth: np.ndarray,
+    misses: Misses,
+    georeference: dict[str, Any],
+    x: float,
+    y: float,
+) -> None:
+    with rasterio.open(moving) as dataset:
+        image, valid = warp_array(dataset.read(), stretched(x, y), (round(SHAPE[0] / y), round(SHAPE[1] / x)))
+    place = {"crs": georeference["crs"], "transform": georeference["transform"] * Affine.scale(x, y)}
+    path = make_raster(image * valid, nodata=0, **place)
+    limit = 0.5 * max(1, x / 2, y / 2)
+    assert misses(samples / "rgb_nir_fixed.tif", path, truth @ np.linalg.inv(stretched(x, y))) < limit
+
+
+def test_degrees_in_the_north_are_rectangular(
+    make_raster: Make, rgb: np.ndarray, moving: Path, truth: np.ndarray
+) -> None:
+    utm, place = CRS.from_epsg(32633), Affine(5, 0, 400_000, 0, -5, 6_653_000)
+    fixed = make_raster(rgb, "fixed.tif", crs=utm, transform=place)
+    with rasterio.open(moving) as dataset:
+        image = dataset.read(1)
+    bounds = (400_000, 6_653_000 - 5 * SHAPE[0], 400_000 + 5 * SHAPE[1], 6_653_000)
+    degrees, width, height = calculate_default_transform(utm, "EPSG:4326", SHAPE[1], SHAPE[0], *bounds)
+    carried = np.zeros((height, width), np.uint8)
+    reproject(
+        image,
+        carried,
+        src_transform=place,
+        src_crs=utm,
+        dst_transform=degrees,
+        dst_crs="EPSG:4326",
+        resampling=Resampling.cubic,
+        src_nodata=0,
+        dst_nodata=0,
+    )
+    found = register(fixed, make_raster(carried, "moving.tif", nodata=0, crs="EPSG:4326", transform=degrees))
+    x, y = (np.linspace(0.05, 0.95, 9) * side for side in SHAPE[::-1])
+    points = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
+    pixels = project(np.linalg.inv(truth), points) + 0.5
+    longitude, latitude = carry(utm, "EPSG:4326", *(place * pixels.T))
+    there = np.column_stack(~degrees * (np.array(longitude), np.array(latitude))) - 0.5
+    assert found.status == "ok", found.reason
+    assert np.hypot(*(project(found.matrix, there) - points).T).mean() < 0.5
+
+
+MIRRORS = {
+    "ascending": (np.array([[1.0, 0, 0], [0, -1, SHAPE[0] - 1], [0, 0, 1]]), Affine(1, 0, 0, 0, -1, SHAPE[0])),
+    "descending": (np.array([[-1.0, 0, SHAPE[1] - 1], [0, 1, 0], [0, 0, 1]]), Affine(-1, 0, SHAPE[1], 0, 1, 0)),
+}
+
+
+@pytest.mark.parametrize("by", ["geotransform", "EPSG:4326", "EPSG:3857", "few bad"])
+@pytest.mark.parametrize("orbit", MIRRORS)
+def test_mirrors_that_are_declared_are_no_mirrors(
+    make_raster: Make,
+    samples: Path,
+    moving: Path,
+    truth: np.ndarray,
+    misses: Misses,
+    georeference: dict[str, Any],
+    orbit: str,
+    by: str,
+) -> None:
+    matrix, mirror = MIRRORS[orbit]
+    with rasterio.open(moving) as dataset:
+        image = np.flip(dataset.read(), axis=1 if orbit == "ascending" else 2)
+    place = georeference["transform"] * mirror
+    if by == "geotransform":
+        path = make_raster(image, nodata=0, crs=georeference["crs"], transform=place)
+    else:
+        path = make_raster(image, nodata=0)
+        crs = CRS.from_user_input("EPSG:4326" if by == "few bad" else by)
+        points = []
+        for number, (row, col) in enumerate(np.ndindex(7, 7)):
+            x, y = SHAPE[1] / 6 * col, SHAPE[0] / 6 * row
+            east, north = place * (x, y)
+            if by == "few bad" and number % 11 == 3:
+                east, north = east + 4000, north - 3000
+            (east,), (north,) = carry(georeference["crs"], crs, [east], [north])
+            points.append(GroundControlPoint(row=y, col=x, x=east, y=north))
+        with rasterio.open(path, "r+") as dataset:
+            dataset.gcps = points, crs
+    assert misses(samples / "rgb_nir_fixed.tif", path, truth @ np.linalg.inv(matrix)) < 0.5
+
+
+def test_a_mirror_that_nothing_declares_is_refused(make_raster: Make, rgb: np.ndarray, moving: Path) -> None:
+    found = register(make_raster(rgb[:, ::-1], photometric="RGB"), moving)
+    assert found.status == "failed"

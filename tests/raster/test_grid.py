@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+import rasterio.shutil
 from affine import Affine
 from hypothesis import given
 from hypothesis import strategies as st
@@ -268,6 +269,43 @@ def with_control(make_raster: Callable[..., Path], count: int, **place: object) 
 def test_a_file_with_control_points_alone_is_placed_by_them(make_raster: Callable[..., Path]) -> None:
     assert np.allclose(with_control(make_raster, 4).pixel_to_map([(0, 0)]), [(5e5 + 5, 5e6 - 5)], atol=1e-3)
     assert not with_control(make_raster, 3).georeferenced
+
+
+@pytest.mark.parametrize(("shift", "by_points"), [(0, False), (300, True)])
+def test_of_control_points_and_a_geotransform_the_one_that_fits_is_taken(
+    make_raster: Callable[..., Path], tmp_path: Path, shift: float, by_points: bool
+) -> None:
+    """The points, in degrees, agree with each other; the geotransform may lie elsewhere."""
+    place = Affine(10, 0, 5e5 + shift, 0, -10, 5e6)
+    path = make_raster(np.ones((300, 400), np.uint8), crs=UTM31, transform=place)
+    places = CONTROL * (10, -10) + (5e5, 5e6)
+    points = "".join(
+        f'<GCP Id="{n}" Pixel="{x}" Line="{y}" X="{longitude:.12f}" Y="{latitude:.12f}"/>'
+        for n, ((x, y), longitude, latitude) in enumerate(
+            zip(CONTROL, *reproject(UTM31, WGS84, *places.T), strict=True)
+        )
+    )
+    output = tmp_path / "both.vrt"
+    rasterio.shutil.copy(path, output, driver="VRT")
+    listed = f'<GCPList Projection="EPSG:4326" dataAxisToSRSAxisMapping="2,1">{points}</GCPList><VRTRasterBand '
+    output.write_text(output.read_text().replace("<VRTRasterBand ", listed, 1))
+    with rasterio.open(output) as dataset:
+        assert len(dataset.gcps[0]) == len(CONTROL)
+        grid = grid_of(dataset)
+    assert (grid.crs == WGS84) == by_points
+    assert np.allclose(
+        between(CONTROL, grid, Grid(400, 300, UTM31, place)), CONTROL - (shift / 10, 0), atol=0.1
+    )  # degrees bend
+
+
+def test_a_few_wrong_control_points_are_left_out() -> None:
+    x, y = np.meshgrid(np.linspace(0, 400, 5), np.linspace(0, 300, 5))
+    pixels = np.column_stack([x.ravel(), y.ravel()])
+    places = pixels * (10, -10) + (5e5, 5e6)
+    places[[3, 11, 20]] += (700, 4000)
+    grid = grid_from_control(400, 300, UTM31, pixels, places)
+    assert grid.error_px < 1e-6
+    assert np.allclose(grid.pixel_to_map([(0, 0)]), [(5e5 + 5, 5e6 - 5)])
 
 
 def test_a_geotransform_is_read_as_it_is_and_the_identity_is_none(make_raster: Callable[..., Path]) -> None:
