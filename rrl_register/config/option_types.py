@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -15,29 +13,6 @@ from rrl_register.config import OutputGrid
 
 FILE = click.Path(path_type=Path)
 _NUMBER = r"(\d{1,30}(?:\.\d{0,30})?|\.\d{1,30})"
-_LARGEST_COUNT = 10**9
-
-
-class Count(click.IntRange):
-    """An integer that the libraries below can hold."""
-
-    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> int:
-        """Read it."""
-        count = int(super().convert(value, parameter, context))
-        if count > _LARGEST_COUNT:
-            self.fail(f"{value} is too large.", parameter, context)
-        return count
-
-
-class Number(click.FloatRange):
-    """A finite number."""
-
-    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> float:
-        """Read it."""
-        number = float(super().convert(value, parameter, context))
-        if not math.isfinite(number):
-            self.fail(f"{value} is no finite number.", parameter, context)
-        return number
 
 
 def band_list(text: str) -> tuple[int, ...]:

@@ -20,7 +20,7 @@ from rrl_register.config import option_types as types
 from rrl_register.errors import UsageError
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
-_LONGEST_TEXT = 10_000
+_LONGEST_TEXT, _LARGEST_NUMBER = 10_000, 1e15
 _GROUPS = {"read": "Input", "match": "Matching", "estimate": "Model", "warp": "Output"}
 
 
@@ -173,7 +173,7 @@ CONFIG_OPTIONS = (
         "--max-side",
         "read.max_side",
         "Longest side of an image at matching resolution, in pixels; larger images are reduced.",
-        types.Count(min=256),
+        click.IntRange(min=256),
     ),
     ConfigOption(
         "--max-shift",
@@ -224,14 +224,14 @@ CONFIG_OPTIONS = (
         "Effort of the search: 'fast' gives up early, 'thorough' scores every keypoint with the network.",
         frequent=True,
     ),
-    ConfigOption("--keypoints", "match.n_keypoints", "Most keypoints in each image.", types.Count(min=16)),
+    ConfigOption("--keypoints", "match.n_keypoints", "Most keypoints in each image.", click.IntRange(min=16)),
     ConfigOption(
         "--candidates",
         "match.n_candidates",
         "Candidates in the moving image for each keypoint of the fixed image.",
-        types.Count(min=1),
+        click.IntRange(min=1),
     ),
-    ConfigOption("--min-score", "match.min_score", "Lowest match probability of a tie point.", types.Number(0, 1)),
+    ConfigOption("--min-score", "match.min_score", "Lowest match probability of a tie point.", click.FloatRange(0, 1)),
     _choice("--device", "match", Device, "Device of the network; 'auto' uses a GPU if there is one.", frequent=True),
     ConfigOption(
         "--weights", "match.weights", "Weights of the network (.safetensors).", types.FILE, default_text="those shipped"
@@ -248,10 +248,10 @@ CONFIG_OPTIONS = (
         "--threshold",
         "estimate.threshold",
         "Largest residual of an inlier, in pixels at matching resolution.",
-        types.Number(min=0.5),
+        click.FloatRange(min=0.5),
     ),
-    ConfigOption("--min-inliers", "estimate.min_inliers", "Fewest inliers of a transform.", types.Count(min=4)),
-    ConfigOption("--seed", "estimate.seed", "Seed of all random numbers.", types.Count(min=0)),
+    ConfigOption("--min-inliers", "estimate.min_inliers", "Fewest inliers of a transform.", click.IntRange(min=4)),
+    ConfigOption("--seed", "estimate.seed", "Seed of all random numbers.", click.IntRange(min=0)),
     _choice("--resampling", "warp", Resampling, "Interpolation of the moving image."),
     ConfigOption(
         "--grid",
@@ -293,7 +293,7 @@ CONFIG_OPTIONS = (
         "--threads",
         "warp.threads",
         "Blocks that are warped at the same time.",
-        types.Count(min=1),
+        click.IntRange(min=1),
         default_text="as many as there are cores, 8 at most",
     ),
     ConfigOption(
@@ -349,11 +349,16 @@ def build_config(values: Mapping[str, Any], base: RegisterConfig | None = None) 
     Args:
         values: Parameter name (``section_field``) -> value; fields without one keep the value of ``base``.
         base: The configuration to start from; None: the defaults.
+
+    Raises:
+        UsageError: A number is not finite, or too large to be meant.
     """
     config = base or RegisterConfig()
     for option in CONFIG_OPTIONS:
         value = values.get(option.parameter)
         if value is not None:
+            if isinstance(value, int | float) and option.field != "nodata" and not abs(value) <= _LARGEST_NUMBER:
+                raise UsageError(f"{option.name}: {value} is no finite number, or too large")
             section = replace(getattr(config, option.section), **{option.field: option.to_field(value)})
             config = replace(config, **{option.section: section})
     return config

@@ -3,51 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_type_hints
 
 import numpy as np
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
 
 from rrl_register.config.files import MOST_POINTS
+from rrl_register.exchange.registration import FIELDS, OPTIONAL, Registration
 
-_MOST_KNOTS = 10_000
-_LARGEST = 1e12
-"""Largest number of pixels, seconds or map units from zero."""
-_SINGULAR = 1e-12
-"""Smallest singular value of a matrix, which no scale and no perspective of a real pair comes near."""
+_LARGEST, _SINGULAR = 1e12, 1e-12
+"""Largest coordinate, and smallest singular value of a matrix, which no real pair comes near."""
+_STRICT = ConfigDict(strict=True, allow_inf_nan=False, str_max_length=10_000)
 
-
-def _of_length(*lengths: int) -> AfterValidator:
-    def check(values: list[Any]) -> list[Any]:
-        if len(values) not in lengths:
-            raise ValueError(f"{lengths[0]} values are needed, {len(values)} seen")
-        return values
-
-    return AfterValidator(check)
-
-
-Number = Annotated[float, Field(ge=-_LARGEST, le=_LARGEST, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=0, le=10**9)]
+Number = Annotated[float, Field(ge=-_LARGEST, le=_LARGEST)]
 Side = Annotated[int, Field(ge=1, le=10_000_000)]
-Text = Annotated[str, Field(max_length=10_000)]
-Pair = Annotated[list[Number], _of_length(2)]
-Pairs = Annotated[list[Pair], Field(max_length=_MOST_KNOTS)]
-Row = Annotated[list[Number], _of_length(3)]
-Figures = Annotated[dict[Text, Number | None], Field(max_length=100)]
+Pair = Annotated[list[Number], Field(min_length=2, max_length=2)]
+Row = Annotated[list[Number], Field(min_length=3, max_length=3)]
+Eight = Annotated[list[Number], Field(min_length=8, max_length=8)]
+Pairs = Annotated[list[Pair], Field(max_length=10_000)]
+Kind = Literal["auto", "optical", "ir", "sar"]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(strict=True)
-
-
-class _Grid(_Part):
+class _Grid(BaseModel, **_STRICT):
     width: Side
     height: Side
-    crs: str | None
-    transform: Annotated[list[Number], _of_length(6)] | None
+    crs: Annotated[str, Field(max_length=100_000)] | None
+    transform: Annotated[list[Number], Field(min_length=6, max_length=6)] | None
 
 
-class _Candidate(_Part):
+class _Candidate(BaseModel, **_STRICT):
     fixed: Pair
     moving: Pair
     score: Number | None
@@ -58,7 +42,7 @@ class _TiePoint(_Candidate):
     inlier: bool
 
 
-class _Displacement(_Part):
+class _Displacement(BaseModel, **_STRICT):
     degree: Annotated[int, Field(ge=0, le=5)]
     coefficients: Pairs
     knots: Pairs
@@ -78,41 +62,29 @@ class _Displacement(_Part):
         return self
 
 
-class _Result(_Part):
-    status: Literal["ok", "failed"]
-    reason: Text
-    model: Text | None
-    matrix: Annotated[list[Row], _of_length(3)] | None
-    n_keypoints_fixed: Count
-    n_keypoints_moving: Count
-    n_candidates: Count
-    n_tie_points: Count
-    n_inliers: Count
-    rmse_px: Number | None
-    check_rmse_px: Number | None
-    confidence: Annotated[Number, Field(ge=0, le=1)] | None
-    evidence: Figures
-    seconds: Annotated[dict[Text, Number], Field(max_length=100)]
-    device: Text | None
-    weights: Text | None
-    fixed_kind: Literal["auto", "optical", "ir", "sar"]
-    moving_kind: Literal["auto", "optical", "ir", "sar"]
-    support_px: Count | None
-    fixed_grid: _Grid
-    moving_grid: _Grid
-    tie_points: Annotated[list[_TiePoint], Field(max_length=MOST_POINTS)] | None
-    version: Text
-    displacement: _Displacement | None = None
-    uncertainty_px: Figures | None = None
-    covariance: Annotated[list[Annotated[list[Number], _of_length(8)]], _of_length(8)] | None = None
-    rejected: Annotated[list[_Candidate], Field(max_length=MOST_POINTS)] | None = None
-    similarity: Annotated[dict[Text, Figures], Field(max_length=10)] | None = None
+def _regular(matrix: list[list[float]]) -> list[list[float]]:
+    if np.linalg.matrix_rank(matrix, _SINGULAR) < 3:
+        raise ValueError("the matrix is singular")
+    return matrix
 
-    @model_validator(mode="after")
-    def _fits(self) -> _Result:
-        if self.matrix is not None and np.linalg.matrix_rank(self.matrix, _SINGULAR) < 3:
-            raise ValueError("the matrix is singular")
-        return self
+
+_TYPES: dict[str, Any] = get_type_hints(Registration) | {
+    "status": Literal["ok", "failed"],
+    "confidence": Annotated[float, Field(ge=0, le=1)] | None,
+    "matrix": Annotated[list[Row], Field(min_length=3, max_length=3), AfterValidator(_regular)] | None,
+    "fixed_kind": Kind,
+    "moving_kind": Kind,
+    "fixed_grid": _Grid,
+    "moving_grid": _Grid,
+    "tie_points": Annotated[list[_TiePoint], Field(max_length=MOST_POINTS)] | None,
+    "displacement": _Displacement | None,
+    "uncertainty_px": dict[str, float | None] | None,
+    "covariance": Annotated[list[Eight], Field(min_length=8, max_length=8)] | None,
+    "rejected": Annotated[list[_Candidate], Field(max_length=MOST_POINTS)] | None,
+    "similarity": dict[str, dict[str, float | None]] | None,
+}
+_FIELDS: dict[str, Any] = {name: (_TYPES[name], None if name in OPTIONAL else ...) for name in FIELDS}
+_Result = create_model("_Result", __config__=_STRICT, **_FIELDS)
 
 
 def check_result(data: Mapping[str, Any]) -> None:

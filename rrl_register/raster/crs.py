@@ -32,26 +32,15 @@ def crs_from_text(text: Any) -> CRS:
     """
     if not isinstance(text, str) or len(text) > _MOST_CHARACTERS:
         raise InputError("the CRS is no text of at most 65,536 characters; use a code such as EPSG:32633")
-    text = text.strip()
-    if text.startswith("{"):
-        text = _plain_json(text)
-    wkt = _WKT.match(text)
-    if not (wkt or text[:1] == "{" or _CODE.fullmatch(text)) or _FILES.search(text):
-        raise InputError(f"the CRS {text[:60]!r} is no code such as EPSG:32633, nor WKT or PROJJSON that names no file")
     try:
+        # Parsed and written again, because escapes could hide a name.
+        text = json.dumps(json.loads(text)) if text.lstrip().startswith("{") else text.strip()
+        wkt = _WKT.match(text)
+        if not (wkt or text[:1] == "{" or _CODE.fullmatch(text)) or _FILES.search(text):
+            raise InputError(
+                f"the CRS {text[:60]!r} is no code such as EPSG:32633, nor WKT or PROJJSON that names no file"
+            )
         return CRS.from_wkt(text) if wkt else CRS.from_user_input(text)
-    except (CRSError, ValueError, TypeError) as error:
-        raise _invalid(error) from error
-
-
-def _plain_json(text: str) -> str:
-    """Resolve escapes, which could hide a name."""
-    try:
-        return json.dumps(json.loads(text))
-    except (ValueError, RecursionError) as error:
-        raise _invalid(error) from error
-
-
-def _invalid(error: Exception) -> InputError:
-    reason = " ".join(str(error).split())[:200]
-    return InputError(f"the CRS is invalid ({reason}); use WKT or a code such as EPSG:32633")
+    except (CRSError, ValueError, TypeError, RecursionError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"the CRS is invalid ({reason}); use WKT or a code such as EPSG:32633") from error

@@ -92,7 +92,7 @@ def test_any_value_at_any_place_is_read_or_refused(content: dict[str, Any], tmp_
         (("fixed_grid", "transform"), [0, 0, 0, 0, 0, 0], "no inverse"),
         (("fixed_grid", "crs"), "http://127.0.0.1:9/crs", "no code such as EPSG"),
         (("matrix",), [[0, 0, 0]] * 3, "singular"),
-        (("matrix",), [[1, 0, 0], [0, 1, 0]], "3 values are needed, 2 seen"),
+        (("matrix",), [[1, 0, 0], [0, 1, 0]], "matrix: List should have at least 3 items"),
         (("matrix", 0, 0), "1", "valid number"),
         (("confidence",), 1.5, "confidence"),
         (("fixed_kind",), "<b>", "fixed_kind"),
