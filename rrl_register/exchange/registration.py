@@ -30,7 +30,7 @@ from rrl_register.warping.apply import GridTransform, open_view
 SCHEMA = 2
 READABLE_SCHEMAS = (1, 2)
 _DIGITS = 3
-OPTIONAL = ("displacement", "uncertainty_px", "covariance", "rejected", "similarity")
+_OPTIONAL = ("displacement", "uncertainty_px", "covariance", "rejected", "similarity")
 """Absent from files of early versions."""
 
 
@@ -238,11 +238,11 @@ class Registration:
             )
         if "fixed_grid" in data and data["fixed_grid"] is None:
             raise InputError(f"The registration could not begin ({data.get('reason')}); register again")
-        check_result(data)
+        check_result(data, cls, FIELDS, _OPTIONAL)
         matrix, displacement, covariance = data["matrix"], data.get("displacement"), data.get("covariance")
         points = data["tie_points"] or []
         fields_read = {
-            **{name: data[name] for name in FIELDS if name in data or name not in OPTIONAL},
+            **{name: data[name] for name in FIELDS if name in data or name not in _OPTIONAL},
             "matrix": None if matrix is None else np.array(matrix, float).reshape(3, 3),
             "displacement": displacement and Displacement.from_json(displacement),
             "covariance": None if covariance is None else np.array(covariance, float).reshape(8, 8),

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Annotated, Any, Literal, get_type_hints
 
 import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
 
 from rrl_register.config.files import MOST_POINTS
-from rrl_register.exchange.registration import FIELDS, OPTIONAL, Registration
 
 _LARGEST, _SINGULAR = 1e12, 1e-12
 """Largest coordinate, and smallest singular value of a matrix, which no real pair comes near."""
@@ -68,7 +68,7 @@ def _regular(matrix: list[list[float]]) -> list[list[float]]:
     return matrix
 
 
-_TYPES: dict[str, Any] = get_type_hints(Registration) | {
+_TYPES: dict[str, Any] = {
     "status": Literal["ok", "failed"],
     "confidence": Annotated[float, Field(ge=0, le=1)] | None,
     "matrix": Annotated[list[Row], Field(min_length=3, max_length=3), AfterValidator(_regular)] | None,
@@ -83,18 +83,30 @@ _TYPES: dict[str, Any] = get_type_hints(Registration) | {
     "rejected": Annotated[list[_Candidate], Field(max_length=MOST_POINTS)] | None,
     "similarity": dict[str, dict[str, float | None]] | None,
 }
-_FIELDS: dict[str, Any] = {name: (_TYPES[name], None if name in OPTIONAL else ...) for name in FIELDS}
-_Result = create_model("_Result", __config__=_STRICT, **_FIELDS)
+"""Types that differ from those of ``Registration``, whose arrays are lists in JSON."""
 
 
-def check_result(data: Mapping[str, Any]) -> None:
+@cache
+def _model(result: type, names: tuple[str, ...], optional: tuple[str, ...]) -> type[BaseModel]:
+    types = get_type_hints(result) | _TYPES
+    fields: dict[str, Any] = {name: (types[name], None if name in optional else ...) for name in names}
+    return create_model("_Result", __config__=_STRICT, **fields)
+
+
+def check_result(data: Mapping[str, Any], result: type, names: tuple[str, ...], optional: tuple[str, ...]) -> None:
     """Check the content of RESULT.json, of any readable schema.
+
+    Args:
+        data: The content.
+        result: Class of the result, ``Registration``.
+        names: Its fields in the file.
+        optional: Those that may be absent.
 
     Raises:
         ValueError: A field is missing, or has another type or an impossible value; names the first.
     """
     try:
-        _Result.model_validate(dict(data))
+        _model(result, names, optional).model_validate(dict(data))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
