@@ -18,7 +18,7 @@ from rasterio.crs import CRS
 from rrl_register.config.files import MOST_POINTS, read_text
 from rrl_register.errors import InputError
 from rrl_register.exchange.ground import MAP_DIGITS, from_gdal, from_map, to_gdal, to_map
-from rrl_register.exchange.table import Grids, PointTable, require_few_points
+from rrl_register.exchange.table import Grids, PointTable
 from rrl_register.raster.crs import crs_from_text
 from rrl_register.raster.grid import crs_text
 
@@ -75,10 +75,9 @@ def read_qgis(path: Path, grids: Grids) -> PointTable:
         InputError: It is no points file.
         OSError, ValueError: It cannot be read.
     """
-    lines = read_text(path).splitlines()
+    lines = read_text(path).splitlines()[: MOST_POINTS + 3]
     crs = _crs(lines[0]) if lines and lines[0].startswith(_CRS) else None
     start = 1 if lines and lines[0].startswith("#") else 0
-    require_few_points(len(lines) - start - 1)
     if len(lines) <= start or not lines[start].lower().startswith("mapx"):
         raise InputError(f"no line {HEADER}; choose a points file of the QGIS Georeferencer")
     rows = [_numbers(line, number) for number, line in enumerate(lines, 1) if number > start + 1 and line.strip()]

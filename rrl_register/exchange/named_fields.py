@@ -25,7 +25,7 @@ from numpy.typing import ArrayLike
 from rrl_register.config.files import MOST_POINTS, parse_json, read_text, require_regular_file
 from rrl_register.errors import InputError
 from rrl_register.exchange.ground import MAP_DIGITS, from_gdal, from_lon_lat, from_map, to_gdal, to_lon_lat, to_map
-from rrl_register.exchange.table import Grids, PointTable, require_few_points
+from rrl_register.exchange.table import Grids, PointTable
 from rrl_register.geometry.arrays import Points
 from rrl_register.raster.crs import crs_from_text
 from rrl_register.raster.grid import crs_text
@@ -204,9 +204,7 @@ def read_geojson(path: Path, grids: Grids) -> PointTable:
         InputError: It is no such GeoJSON.
         OSError, ValueError: It cannot be read, or is no JSON.
     """
-    features = _features(read_text(path))
-    require_few_points(len(features))
-    records = [_record(feature) for feature in features]
+    records = [_record(feature) for feature in _features(read_text(path))[: MOST_POINTS + 1]]
     places = [(number(record, "lon"), number(record, "lat")) for record in records]
     return table_of(records, from_lon_lat(grids.fixed, places))
 

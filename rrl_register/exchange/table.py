@@ -92,7 +92,8 @@ class PointTable:
         """
         places, pixels = (np.asarray(points, np.float64).reshape(-1, 2) for points in (fixed, moving))
         on, unknown = np.array(list(enable), bool), np.full(len(places), np.nan)
-        require_few_points(len(places))
+        if len(places) > MOST_POINTS:
+            raise InputError(f"it holds more than {MOST_POINTS} points; choose the best of them")
         unplaced = np.flatnonzero(~np.isfinite(np.hstack([places, pixels])).all(axis=1))
         if len(unplaced):
             raise InputError(f"point {unplaced[0] + 1} lies at infinity, or outside the CRS of the fixed image")
@@ -134,16 +135,6 @@ def read_result(path: Path, grids: Grids) -> PointTable:
             sizes = [f"{grid.width} x {grid.height} px" for grid in (seen, needed)]
             raise InputError(f"its {name} image has {sizes[0]}, this one {sizes[1]}; use points of this pair")
     return PointTable.of(result)
-
-
-def require_few_points(count: int) -> None:
-    """Refuse more points than ``MOST_POINTS``.
-
-    Raises:
-        InputError: There are more.
-    """
-    if count > MOST_POINTS:
-        raise InputError(f"it holds more than {MOST_POINTS} points; choose the best of them")
 
 
 def _reasons(tied: TiePoints, inlier: Flags) -> list[str]:
