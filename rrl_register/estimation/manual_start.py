@@ -14,7 +14,6 @@ from rrl_register.geometry.transforms import (
     fit_affine,
     fit_similarity,
     implausibility,
-    invert,
     project,
     residuals,
 )
@@ -95,13 +94,13 @@ def _fitted(
     moving: Points, fixed: Points, moving_shape: Shape, fixed_shape: Shape, after: Georeferences | None
 ) -> Matrix:
     """Fit the most flexible model that the points support."""
-    if len(fixed) == MIN_POINTS and after is not None:
-        ground = np.eye(3)
-        ground[:2, :2] = after.pixel
-        there = compose(ground, after.prior)
-        return compose(invert(ground), fit_similarity(project(there, moving), project(ground, fixed)), there)
     if len(fixed) == MIN_POINTS:
-        return fit_similarity(moving, fixed)
+        ground, there = np.eye(3), np.eye(3)
+        if after is not None:
+            ground[:2, :2] = after.pixel
+            there = ground @ after.prior
+        on_ground = fit_similarity(project(there, moving), project(ground, fixed))
+        return compose(np.linalg.inv(ground), on_ground, there)
     if len(fixed) > 3 and max(_cover(moving, moving_shape), _cover(fixed, fixed_shape)) >= WELL_SPREAD:
         try:
             matrix = fit_homography(moving, fixed)

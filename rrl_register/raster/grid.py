@@ -23,7 +23,7 @@ from rasterio.warp import transform as reproject_xy
 from rrl_register.errors import InputError, NotRegisteredError
 from rrl_register.geometry.arrays import Floats, Matrix, Points
 from rrl_register.geometry.homography import fit_homography
-from rrl_register.geometry.transforms import fit_affine, project
+from rrl_register.geometry.transforms import fit_affine, residuals
 from rrl_register.raster.crs import crs_from_text
 
 _EARTH_RADIUS_M = 6_371_008.8
@@ -213,10 +213,10 @@ def grid_from_control(width: int, height: int, crs: CRS, pixels: Points, places:
         on one line or in one place.
     """
     try:
-        matrix, residuals = _agreeing_fit(pixels, places)
+        matrix, missed = _agreeing_fit(pixels, places)
     except (NotRegisteredError, np.linalg.LinAlgError):
         return Grid(width, height)
-    return Grid(width, height, crs, Affine(*matrix[:2].ravel()), float(residuals.max()))
+    return Grid(width, height, crs, Affine(*matrix[:2].ravel()), float(missed.max()))
 
 
 def _agreeing_fit(pixels: Points, places: Points) -> tuple[Matrix, Floats]:
@@ -227,15 +227,14 @@ def _agreeing_fit(pixels: Points, places: Points) -> tuple[Matrix, Floats]:
     Source: iterated weights 1 / residual lead to the least absolute deviations, which a minority cannot move
     far (Schlossmacher, 1973).
     """
-    weights = np.ones(len(pixels))
+    missed = np.ones(len(pixels))
     for _ in range(_ROBUST_STEPS):
-        matrix = fit_affine(pixels, places, weights)
-        residuals = np.hypot(*(project(np.linalg.inv(matrix), places) - pixels).T)
-        weights = 1 / np.maximum(residuals, _AGREEING_PX)
-    kept = residuals <= _AGREEING_PX + _OUTLYING * np.median(residuals)
+        matrix = fit_affine(pixels, places, 1 / np.maximum(missed, _AGREEING_PX))
+        missed = residuals(np.linalg.inv(matrix), places, pixels)
+    kept = missed <= _AGREEING_PX + _OUTLYING * np.median(missed)
     kept |= kept.sum() < 2 * MIN_CONTROL_POINTS
     matrix = fit_affine(pixels[kept], places[kept])
-    return matrix, np.hypot(*(project(np.linalg.inv(matrix), places[kept]) - pixels[kept]).T)
+    return matrix, residuals(np.linalg.inv(matrix), places[kept], pixels[kept])
 
 
 def prior_matrix(fixed: Grid, moving: Grid) -> Matrix:
