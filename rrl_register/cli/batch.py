@@ -133,8 +133,7 @@ def _scenes(
     moving_asset: str | None,
 ) -> Manifest:
     """Find the scenes, as the options of the same names describe them."""
-    from rrl_register.batch.manifest import match_files, read_manifest
-    from rrl_register.batch.stac import SUFFIXES, read_collection
+    from rrl_register.batch.manifest import SUFFIXES, match_files, read_collection, read_manifest
 
     one_fixed = Path(fixed) if fixed is not None and "{id}" not in fixed else None
     require_files(config.match.weights, one_fixed)

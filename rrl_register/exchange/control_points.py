@@ -17,8 +17,7 @@ from rasterio.crs import CRS
 
 from rrl_register.config.files import MOST_POINTS, read_text
 from rrl_register.errors import InputError
-from rrl_register.exchange.ground import MAP_DIGITS, from_gdal, from_map, to_gdal, to_map
-from rrl_register.exchange.table import Grids, PointTable
+from rrl_register.exchange.table import MAP_DIGITS, Grids, PointTable, from_gdal, from_map, to_gdal, to_map
 from rrl_register.raster.crs import crs_from_text
 from rrl_register.raster.grid import crs_text
 

@@ -24,8 +24,17 @@ from numpy.typing import ArrayLike
 
 from rrl_register.config.files import MOST_POINTS, parse_json, read_text, require_regular_file
 from rrl_register.errors import InputError
-from rrl_register.exchange.ground import MAP_DIGITS, from_gdal, from_lon_lat, from_map, to_gdal, to_lon_lat, to_map
-from rrl_register.exchange.table import Grids, PointTable
+from rrl_register.exchange.table import (
+    MAP_DIGITS,
+    Grids,
+    PointTable,
+    from_gdal,
+    from_lon_lat,
+    from_map,
+    to_gdal,
+    to_lon_lat,
+    to_map,
+)
 from rrl_register.geometry.arrays import Points
 from rrl_register.raster.crs import crs_from_text
 from rrl_register.raster.grid import crs_text

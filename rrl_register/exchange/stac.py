@@ -13,8 +13,8 @@ import numpy as np
 import rasterio
 
 from rrl_register.errors import UsageError
-from rrl_register.exchange.ground import to_lon_lat
 from rrl_register.exchange.registration import Registration
+from rrl_register.exchange.table import to_lon_lat
 from rrl_register.raster.grid import Grid
 
 PREFIX = "rrl:"

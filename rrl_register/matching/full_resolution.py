@@ -11,10 +11,9 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Protocol
 
 import cv2
 import numpy as np
@@ -53,12 +52,8 @@ BETWEEN_SHARE = 0.4
 BEYOND = 8
 """Width of the moving image that is read around the place of a fixed window, px."""
 
-
-class WindowReader(Protocol):
-    """Reads windows of both files, as ``PairFiles.window`` does."""
-
-    def __call__(self, frames: Frames, fixed: Rectangle, moving: Rectangle) -> ImagePair | None:
-        """Return the parts of both images, px of the frames, as a pair; None if one of them is empty."""
+WindowReader = Callable[[Frames, Rectangle, Rectangle], ImagePair | None]
+"""Reads windows of both files, px of the frames, as ``PairFiles.window`` does; None if one of them is empty."""
 
 
 @dataclass(frozen=True)

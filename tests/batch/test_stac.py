@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from rrl_register.batch.stac import read_collection
+from rrl_register.batch.manifest import read_collection
 from rrl_register.config import Kind, ReadConfig, RegisterConfig
 from rrl_register.errors import InputError, UsageError
 

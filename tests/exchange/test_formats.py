@@ -18,9 +18,8 @@ from rasterio.transform import GCPTransformer, from_gcps
 from rrl_register.errors import InputError, OutputExistsError, UsageError, WriteError
 from rrl_register.exchange import formats
 from rrl_register.exchange.formats import FORMATS, point_format, read_points, write_points
-from rrl_register.exchange.ground import to_lon_lat
 from rrl_register.exchange.registration import Registration
-from rrl_register.exchange.table import Grids, PointTable, Reason
+from rrl_register.exchange.table import Grids, PointTable, Reason, to_lon_lat
 from rrl_register.geometry.tie_points import TiePoints
 from rrl_register.geometry.transforms import project
 from rrl_register.raster.grid import Grid

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from rasterio.crs import CRS
 
 from rrl_register.errors import InputError
-from rrl_register.exchange.ground import from_gdal, to_gdal
 from rrl_register.exchange.named_fields import (
     columns,
     fixed_point,
@@ -22,7 +21,7 @@ from rrl_register.exchange.named_fields import (
     number,
     table_of,
 )
-from rrl_register.exchange.table import Grids, PointTable
+from rrl_register.exchange.table import Grids, PointTable, from_gdal, to_gdal
 from rrl_register.raster.grid import Grid
 
 UTM = Grid(200, 150, CRS.from_epsg(32631), Affine(10, 0, 500_000, 0, -10, 5_000_000))

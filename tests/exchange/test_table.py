@@ -11,9 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rasterio.crs import CRS
 
-from rrl_register.exchange.ground import from_lon_lat, from_map, to_lon_lat, to_map
 from rrl_register.exchange.registration import Registration
-from rrl_register.exchange.table import PointTable, Reason
+from rrl_register.exchange.table import PointTable, Reason, from_lon_lat, from_map, to_lon_lat, to_map
 from rrl_register.geometry.tie_points import TiePoints
 from rrl_register.raster.grid import Grid
 
