@@ -109,7 +109,7 @@ def mutated_json(value: Any, rng: random.Random) -> Any:
                 elif change < 5 and type(part[key]) in (int, float):
                     part[key] *= rng.choice((-1, 0, 3, 1000, 1_000_000, 0.1, 1e-6))
                 else:
-                    part[key] = rng.choice(VALUES)
+                    part[key] = copy.deepcopy(rng.choice(VALUES))
                 break
             part = part[key]
     return data

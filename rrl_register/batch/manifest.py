@@ -201,8 +201,9 @@ def read_manifest(path: Path, config: RegisterConfig | None = None, fixed: Path 
             f"--fixed and --moving with {PLACEHOLDER} instead"
         )
     try:
-        lines = io.StringIO(read_text(path), newline="")
-        rows = list((_json_rows if path.suffix.lower() in _JSON_LINES else _csv_rows)(lines))
+        text = read_text(path)
+        lines = io.StringIO(text, newline="")
+        rows = list(_json_rows(lines) if path.suffix.lower() in _JSON_LINES else _csv_rows(lines, _separator(text)))
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from error
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -251,9 +252,15 @@ def match_files(fixed: str, moving: str, config: RegisterConfig | None = None) -
     return Manifest(f"{Path(fixed).absolute()} {Path(moving).absolute()}", scenes)
 
 
-def _csv_rows(lines: Iterable[str]) -> Iterator[tuple[str, Row]]:
+def _separator(text: str) -> str:
+    """Return what separates the cells: spreadsheets of some countries write semicolons."""
+    header = text.partition("\n")[0]
+    return ";" if ";" in header and "," not in header else ","
+
+
+def _csv_rows(lines: Iterable[str], separator: str) -> Iterator[tuple[str, Row]]:
     """Yield the line and the non-empty cells of each row; the empty name holds a problem of the whole row."""
-    reader = csv.reader(lines, skipinitialspace=True)
+    reader = csv.reader(lines, delimiter=separator, skipinitialspace=True)
     header = [name.strip() for name in next(reader, [])]
     if len(header) > _MOST_COLUMNS:
         raise UsageError(f"{len(header)} columns; choose id, fixed, moving and options of register")

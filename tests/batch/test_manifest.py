@@ -129,6 +129,13 @@ def test_spreadsheets_leave_their_marks(tmp_path: Path) -> None:
     assert read_manifest(path).scenes == (BatchItem("a", tmp_path / "f.tif", tmp_path / "m.tif"),)
 
 
+def test_semicolons_separate_cells_if_they_do_in_the_header(tmp_path: Path) -> None:
+    (tmp_path / "s.csv").write_bytes(b'\xef\xbb\xbfid;fixed;moving;fixed-bidx\r\na;"x;1, b.tif";y.tif;1,2\r\n')
+    (scene,) = read_manifest(tmp_path / "s.csv").scenes
+    assert (scene.id, scene.fixed.name, scene.moving.name) == ("a", "x;1, b.tif", "y.tif")
+    assert scene.config.read.fixed_bands == (1, 2)
+
+
 def test_json_lines_say_the_same_as_csv(tmp_path: Path) -> None:
     table = 'id,fixed,moving,fixed-bidx,keypoints,co\na,f.tif,m.tif,"3,2",800,A=1;B=2\n7,f.tif,n.tif,,,\n'
     rows = [
