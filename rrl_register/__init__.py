@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from rrl_register.fusion.torch_patches import PatchDataset
     from rrl_register.pipeline.register import register
     from rrl_register.raster.grid import Grid
-    from rrl_register.raster.image_array import ImageArray
+    from rrl_register.raster.sources import ImageArray
 
 __all__ = [
     "AlignedStack", "Crop", "Device", "EstimateConfig", "Grid", "ImageArray", "Kind", "MatchConfig", "ModelChoice",
@@ -53,7 +53,7 @@ os.environ.setdefault("PROJ_NETWORK", "OFF")
 _HOMES = {
     "AlignedStack": "fusion.aligned_stack",
     "Grid": "raster.grid",
-    "ImageArray": "raster.image_array",
+    "ImageArray": "raster.sources",
     "PatchDataset": "fusion.torch_patches",
     "RRLHomography": "fusion.homography",
     "Registration": "exchange.registration",

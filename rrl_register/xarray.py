@@ -20,8 +20,7 @@ from rrl_register.geometry.window import Box
 from rrl_register.nn.inference.torch_backend import Scorer
 from rrl_register.pipeline.register import register
 from rrl_register.raster.grid import Grid
-from rrl_register.raster.image_array import ImageArray
-from rrl_register.raster.sources import ArraySource
+from rrl_register.raster.sources import ArraySource, ImageArray
 from rrl_register.warping.inverse_map import InverseMap
 from rrl_register.warping.output_grid import sample_displacement
 from rrl_register.warping.warp import View, avoid_nodata

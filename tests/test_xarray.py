@@ -23,7 +23,7 @@ from rrl_register.exchange.registration import Registration  # noqa: E402
 from rrl_register.geometry.displacement import Displacement  # noqa: E402
 from rrl_register.geometry.transforms import project  # noqa: E402
 from rrl_register.raster.grid import Grid  # noqa: E402
-from rrl_register.raster.image_array import ImageArray  # noqa: E402
+from rrl_register.raster.sources import ImageArray  # noqa: E402
 from rrl_register.warping.warp import warp_array  # noqa: E402
 
 Build = Callable[..., Registration]

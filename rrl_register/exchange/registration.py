@@ -24,7 +24,7 @@ from rrl_register.geometry.tie_points import TiePoints, no_tie_points
 from rrl_register.geometry.transforms import rescale_matrix
 from rrl_register.geometry.window import Frame, Frames
 from rrl_register.raster.grid import Grid
-from rrl_register.raster.image_array import ImageArray, ImageLike, as_path
+from rrl_register.raster.sources import ImageArray, ImageLike, as_path
 from rrl_register.warping.apply import GridTransform, open_view
 
 SCHEMA = 2

@@ -18,8 +18,8 @@ from rrl_register.exchange.registration import Registration
 from rrl_register.geometry.window import Box
 from rrl_register.raster.geotiff import create, layout, storage_options
 from rrl_register.raster.grid import Grid
-from rrl_register.raster.image_array import ImageArray
 from rrl_register.raster.reader import open_dataset, open_info
+from rrl_register.raster.sources import ImageArray
 from rrl_register.raster.writer import atomic_path
 from rrl_register.warping.apply import open_view
 from rrl_register.warping.warp import View, require_block_size

@@ -24,8 +24,8 @@ from rrl_register.fusion.aligned_stack import (
 from rrl_register.nn.inference.load import LoadedScorer, load_scorer
 from rrl_register.pipeline.register import register
 from rrl_register.raster.grid import Grid
-from rrl_register.raster.image_array import ImageArray, ImageLike, as_image
 from rrl_register.raster.reader import open_info
+from rrl_register.raster.sources import ImageArray, ImageLike, as_image
 from rrl_register.raster.writer import check_not_input, check_output
 
 OnFailure = Literal["raise", "skip"]

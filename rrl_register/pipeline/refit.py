@@ -10,48 +10,16 @@ from pathlib import Path
 from rrl_register.config import ModelChoice, RegisterConfig
 from rrl_register.errors import InputError
 from rrl_register.estimation.evidence import Evidence
-from rrl_register.estimation.manual_start import initial_transform, require_inside
 from rrl_register.estimation.model_selection import candidates
-from rrl_register.exchange.formats import read_points
 from rrl_register.exchange.registration import Registration
-from rrl_register.exchange.table import Grids, PointTable
-from rrl_register.geometry.arrays import Matrix
-from rrl_register.geometry.tie_points import Matches, TiePoints
+from rrl_register.exchange.table import PointTable
+from rrl_register.geometry.tie_points import Matches
 from rrl_register.matching.estimate import estimate_transform
-from rrl_register.matching.image_pair import ImagePair
 from rrl_register.matching.read_pair import read_pair
 from rrl_register.matching.strategy import Counts
 from rrl_register.parallel import one_blas_thread
-from rrl_register.pipeline.result import StageClock, build_registration
+from rrl_register.pipeline.register import StageClock, build_registration, reduced_points
 from rrl_register.raster.reader import as_measurements
-
-
-def start_from_points(path: Path, pair: ImagePair) -> Matrix:
-    """Fit an initial transform ``(3, 3)``, reduced moving px -> reduced fixed px, to the enabled points of a file.
-
-    Raises:
-        InputError: The file cannot be read, or its points determine no transform; see ``initial_transform``.
-    """
-    given = read_points(path, Grids(pair.fixed.grid, pair.moving.grid)).enabled
-    try:
-        points = reduced_points(given, pair)
-        shapes = pair.moving.shape, pair.fixed.shape
-        return initial_transform(points.moving, points.fixed, *shapes, pair.georeferences)
-    except InputError as error:
-        raise InputError(f"Cannot start from the points of {path}: {error}") from error
-
-
-def reduced_points(points: TiePoints, pair: ImagePair) -> TiePoints:
-    """Convert points of the files to pixels of the reduced images.
-
-    Raises:
-        InputError: One lies outside its image.
-    """
-    require_inside("fixed", points.fixed, pair.fixed.grid.shape)
-    require_inside("moving", points.moving, pair.moving.grid.shape)
-    frames = pair.frames
-    return TiePoints(frames.fixed.from_file(points.fixed), frames.moving.from_file(points.moving), points.score)
-
 
 logger = logging.getLogger(__name__)
 

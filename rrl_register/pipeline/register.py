@@ -4,24 +4,35 @@ from __future__ import annotations
 
 import math
 import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
-from rrl_register.config import Kind, RegisterConfig
-from rrl_register.errors import UsageError
+import numpy as np
+
+from rrl_register.config import EstimateConfig, Kind, RegisterConfig
+from rrl_register.errors import InputError, UsageError
 from rrl_register.estimation.acceptance import refusal_without_transform
+from rrl_register.estimation.cross_validation import in_file_px, matrix_covariance
+from rrl_register.estimation.manual_start import initial_transform, require_inside
 from rrl_register.exchange.registration import Registration
+from rrl_register.geometry.arrays import Matrix
+from rrl_register.geometry.tie_points import TiePoints, no_tie_points
 from rrl_register.matching.estimate import Estimate
 from rrl_register.matching.image_pair import ImagePair, MatchingContext
 from rrl_register.matching.read_pair import REACH_PX, PairFiles
 from rrl_register.matching.strategy import Counts, Search
 from rrl_register.nn.inference.load import LazyScorer, LoadedScorer, PatchScorer
 from rrl_register.nn.patches import default_support, spectra
-from rrl_register.pipeline.result import ScoredBy, StageClock, Watch, build_registration
 from rrl_register.pipeline.similarity import measure_similarity, preload_metrics
-from rrl_register.raster.image_array import ImageLike, as_path
 from rrl_register.raster.memory import bounded_block_cache, working_side
 from rrl_register.raster.reader import as_measurements
+from rrl_register.raster.sources import ImageLike, as_path
+
+Watch = Callable[[str], None]
 
 
 def register(
@@ -128,11 +139,7 @@ def _prepare(
     with clock("read"):
         files = PairFiles.of(fixed, moving, config.read)
         pair, max_shift = read_overview(files, config)
-        initial = None
-        if config.match.init_points:
-            from rrl_register.pipeline.refit import start_from_points
-
-            initial = start_from_points(config.match.init_points, pair)
+        initial = start_from_points(config.match.init_points, pair) if config.match.init_points else None
     with clock("prepare"):
         kinds = pair.fixed.kind, pair.moving.kind
         support = config.match.support or default_support(*kinds, pair.fixed.shape)
@@ -198,3 +205,142 @@ def max_shift_px(reach: float | None, pair: ImagePair) -> float:
     if not pair.georeferenced:
         return float(max(pair.fixed.shape)) / 2
     return REACH_PX + pair.georeference_error / pair.fixed.factor
+
+
+def start_from_points(path: Path, pair: ImagePair) -> Matrix:
+    """Fit an initial transform ``(3, 3)``, reduced moving px -> reduced fixed px, to the enabled points of a file.
+
+    Raises:
+        InputError: The file cannot be read, or its points determine no transform; see ``initial_transform``.
+    """
+    # Few registrations start from points.
+    from rrl_register.exchange.formats import read_points
+    from rrl_register.exchange.table import Grids
+
+    given = read_points(path, Grids(pair.fixed.grid, pair.moving.grid)).enabled
+    try:
+        points = reduced_points(given, pair)
+        shapes = pair.moving.shape, pair.fixed.shape
+        return initial_transform(points.moving, points.fixed, *shapes, pair.georeferences)
+    except InputError as error:
+        raise InputError(f"Cannot start from the points of {path}: {error}") from error
+
+
+def reduced_points(points: TiePoints, pair: ImagePair) -> TiePoints:
+    """Convert points of the files to pixels of the reduced images.
+
+    Raises:
+        InputError: One lies outside its image.
+    """
+    require_inside("fixed", points.fixed, pair.fixed.grid.shape)
+    require_inside("moving", points.moving, pair.moving.grid.shape)
+    frames = pair.frames
+    return TiePoints(frames.fixed.from_file(points.fixed), frames.moving.from_file(points.moving), points.score)
+
+
+class ScoredBy(NamedTuple):
+    """The network that scored tie points.
+
+    Attributes:
+        device: Where it ran.
+        weights: Name of its weights.
+        support_px: Ground under a patch, px at matching resolution.
+    """
+
+    device: str
+    weights: str
+    support_px: int
+
+
+def build_registration(
+    pair: ImagePair,
+    estimate: Estimate | None,
+    refusal: str | None,
+    config: EstimateConfig,
+    *,
+    counts: Counts,
+    confidence: float | None,
+    seconds: dict[str, float],
+    network: ScoredBy | None = None,
+    tie_points: TiePoints | None = None,
+) -> Registration:
+    """Build a result, in pixels of the files.
+
+    Args:
+        pair: The images.
+        estimate: The best transform, accepted or not; None if there is none.
+        refusal: Reason for which it is not accepted; None if it is.
+        config: Settings of the estimation.
+        counts: Keypoints tried and pairs scored.
+        confidence: Probability that the transform is right; None if nothing tested it.
+        seconds: Time by stage.
+        network: What scored the tie points; None if nothing did.
+        tie_points: The estimate's tie points in pixels of the files, if they are known; None: compute them.
+    """
+    frames, evidence = (estimate.frames, estimate.evidence) if estimate else (pair.frames, None)
+    accepted = estimate if refusal is None else None
+    transform = frames.to_files(accepted.transform) if accepted else None
+    covariance = None
+    # The matrix's errors are tied to those of a displacement, if there is one.
+    if accepted and accepted.transform.displacement is None:
+        covariance = matrix_covariance([frames.to_files(fit) for fit in accepted.replicates])
+    if tie_points is None:
+        tie_points = frames.tie_points_to_files(estimate.matches.all_points) if estimate else no_tie_points()
+    inlier = estimate.residual <= config.threshold if estimate else np.zeros(len(tie_points), bool)
+    device, weights, support_px = network or (None, None, None)
+    return Registration(
+        status="ok" if refusal is None else "failed",
+        reason=refusal or "",
+        model=estimate.model.value if estimate else None,
+        matrix=transform.matrix if transform else None,
+        n_keypoints_fixed=counts.n_fixed,
+        n_keypoints_moving=counts.n_moving,
+        n_candidates=counts.n_candidates,
+        n_tie_points=len(tie_points),
+        n_inliers=int(inlier.sum()),
+        rmse_px=frames.in_file_px(evidence.rmse_px if evidence else None),
+        check_rmse_px=frames.in_file_px(evidence.check_rmse_px if evidence else None),
+        confidence=confidence,
+        evidence=evidence.figures(frames.fixed.factor) if evidence else {},
+        seconds=seconds,
+        device=device,
+        weights=weights,
+        fixed_kind=pair.fixed.kind.value,
+        moving_kind=pair.moving.kind.value,
+        support_px=support_px,
+        fixed_grid=pair.fixed.grid,
+        moving_grid=pair.moving.grid,
+        tie_points=tie_points,
+        rejected=frames.tie_points_to_files(estimate.matches.rejected) if estimate else no_tie_points(),
+        inlier=inlier,
+        displacement=transform.displacement if transform else None,
+        uncertainty_px=in_file_px(estimate.uncertainty, frames.fixed.factor) if estimate else None,
+        covariance=covariance,
+    )
+
+
+class StageClock:
+    """Adds up the seconds of named stages.
+
+    Args:
+        watch: Called with the name of each stage as it begins.
+    """
+
+    def __init__(self, watch: Watch | None = None) -> None:
+        self.seconds: dict[str, float] = {}
+        self._watch = watch
+        self._within = 0.0
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        """Time a block; the seconds of a stage within a stage count for the inner one alone."""
+        if self._watch:
+            self._watch(name)
+        outer, self._within = self._within, 0.0
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            elapsed = time.perf_counter() - start
+            self.seconds[name] = self.seconds.get(name, 0.0) + elapsed - self._within
+            self._within = outer + elapsed

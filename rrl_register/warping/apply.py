@@ -19,9 +19,8 @@ from rrl_register.geometry.transforms import invert, project
 from rrl_register.geometry.window import Box
 from rrl_register.raster.geotiff import inherited_nodata, stored_raster
 from rrl_register.raster.grid import Grid, grid_of, prior_matrix
-from rrl_register.raster.image_array import ImageArray, ImageLike, as_image
 from rrl_register.raster.reader import open_dataset, open_info, unreadable
-from rrl_register.raster.sources import ArraySource, FileSource, Source
+from rrl_register.raster.sources import ArraySource, FileSource, ImageArray, ImageLike, Source, as_image
 from rrl_register.raster.writer import check_not_input, check_output
 from rrl_register.warping.output_grid import require_georeferences
 from rrl_register.warping.warp import View, warp_to_file

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from rrl_register.cli.progress import progress_bar, stages
-from rrl_register.pipeline.result import StageClock
+from rrl_register.pipeline.register import StageClock
 
 PROGRAM = """
 import click

@@ -15,7 +15,7 @@ from rrl_register.errors import InputError
 from rrl_register.estimation.manual_start import initial_transform, require_inside
 from rrl_register.geometry.transforms import compose, corners_of, project, similarity
 from rrl_register.matching.image_pair import ImagePair
-from rrl_register.pipeline.refit import start_from_points
+from rrl_register.pipeline.register import start_from_points
 
 SHAPE = (300, 400)
 TURNED = similarity(1.2, 35, (20, -30), (200, 150))

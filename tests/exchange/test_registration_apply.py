@@ -19,7 +19,7 @@ from rrl_register.config import Resampling, WarpConfig
 from rrl_register.errors import InputError, OutputExistsError
 from rrl_register.exchange.registration import Registration
 from rrl_register.raster.grid import Grid
-from rrl_register.raster.image_array import ImageArray
+from rrl_register.raster.sources import ImageArray
 from rrl_register.warping.warp import warp_array
 
 Build = Callable[..., Registration]

@@ -18,7 +18,7 @@ from rrl_register.exchange.registration import Registration
 from rrl_register.fusion import stack as stack_module
 from rrl_register.fusion.stack import align_stack
 from rrl_register.raster.grid import Grid
-from rrl_register.raster.image_array import ImageArray
+from rrl_register.raster.sources import ImageArray
 
 Build = Callable[..., Registration]
 

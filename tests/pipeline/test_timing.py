@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from rrl_register.pipeline import result as clock
-from rrl_register.pipeline.result import StageClock
+from rrl_register.pipeline import register as clock
+from rrl_register.pipeline.register import StageClock
 
 
 def test_a_stage_within_a_stage_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:

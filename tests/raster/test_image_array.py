@@ -15,9 +15,9 @@ from rrl_register.config import ReadConfig
 from rrl_register.errors import InputError, UsageError
 from rrl_register.pipeline import register as pipeline
 from rrl_register.raster.grid import Grid
-from rrl_register.raster.image_array import ImageArray, as_image, as_path
 from rrl_register.raster.radiometry import recognise_kinds
 from rrl_register.raster.reader import open_info, read_bands
+from rrl_register.raster.sources import ImageArray, as_image, as_path
 
 UTM = CRS.from_epsg(32633)
 

@@ -13,7 +13,7 @@ from rrl_register.config import Device
 from rrl_register.errors import InputError
 from rrl_register.nn.inference.load import LazyScorer, load_scorer
 from rrl_register.nn.patches import Spectrum
-from rrl_register.pipeline.result import StageClock
+from rrl_register.pipeline.register import StageClock
 
 
 def test_it_answers_as_the_network_does() -> None:
