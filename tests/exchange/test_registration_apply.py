@@ -55,6 +55,7 @@ def test_a_file_gives_arrays_without_its_alpha_band(
     found: Registration, make_raster: Callable[..., Path], rng: np.random.Generator
 ) -> None:
     bands = rng.integers(1, 255, (2, 50, 70), np.uint8)
+    bands[1] = 255
     bands[1, :20] = 0
     path = make_raster(bands, colours=(ColorInterp.gray, ColorInterp.alpha))
     values, valid = found.apply(path)
