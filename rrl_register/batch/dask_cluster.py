@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from rrl_register.batch.executors import Outcomes
+from rrl_register.batch.journal import CRASHED, FAILED, Outcome
 from rrl_register.batch.manifest import BatchItem
-from rrl_register.batch.outcome import CRASHED, FAILED, Outcome
 from rrl_register.batch.work import begin_attempt, fail_scene, keep_attempt, open_attempts, write_failure
 from rrl_register.config import Device, __version__
 from rrl_register.errors import InputError, UsageError, WriteError

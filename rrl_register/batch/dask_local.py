@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rrl_register.batch.dask_cluster import GPU, DaskCluster, FolderWork, require_extra
-from rrl_register.batch.executors import Outcomes
-from rrl_register.batch.interrupts import ctrl_c_blocked
+from rrl_register.batch.executors import Outcomes, ctrl_c_blocked
 from rrl_register.batch.manifest import BatchItem
 
 if TYPE_CHECKING:

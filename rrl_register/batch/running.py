@@ -10,11 +10,18 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from rrl_register.batch.executors import Executor, ProcessPool
-from rrl_register.batch.interrupts import Interrupts, recorded_interrupts
-from rrl_register.batch.journal import FILE_NAME, Journal, State, fingerprint
+from rrl_register.batch.executors import Executor, Interrupts, ProcessPool, recorded_interrupts
+from rrl_register.batch.journal import (
+    FILE_NAME,
+    SUMMARY_FILE,
+    Journal,
+    Outcome,
+    State,
+    Summary,
+    fingerprint,
+    outputs_of,
+)
 from rrl_register.batch.manifest import BatchItem, Manifest
-from rrl_register.batch.outcome import SUMMARY_FILE, Outcome, Summary, outputs_of
 from rrl_register.batch.work import register_scene, remove_attempts
 from rrl_register.config import BatchConfig
 from rrl_register.errors import OutputExistsError, UsageError, WriteError

@@ -18,8 +18,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rrl_register.batch.journal import CRASHED, FAILED, FIGURES, OK, Outcome, outputs_of
 from rrl_register.batch.manifest import BatchItem
-from rrl_register.batch.outcome import CRASHED, FAILED, FIGURES, OK, Outcome, outputs_of
 from rrl_register.config import Device
 from rrl_register.errors import NotRegisteredError, RegistrationError, WriteError
 

@@ -26,8 +26,8 @@ from rrl_register.config.options import build_config
 from rrl_register.errors import NotRegisteredError, UsageError
 
 if TYPE_CHECKING:
+    from rrl_register.batch.journal import Summary
     from rrl_register.batch.manifest import Manifest
-    from rrl_register.batch.outcome import Summary
     from rrl_register.batch.running import Progress
 
 _IDS_SHOWN = 5
@@ -68,7 +68,7 @@ def batch(ctx: click.Context, /, output: Path, report: bool, **values: Any) -> N
     """
     sources = ("manifest", "fixed", "moving", "fixed_asset", "moving_asset")
     scenes = _scenes(build_config(values), *(values[source] for source in sources))
-    from rrl_register.batch.outcome import SUMMARY_FILE
+    from rrl_register.batch.journal import SUMMARY_FILE
     from rrl_register.batch.running import run_batch
 
     config, page = collect(BatchConfig, values), None

@@ -13,8 +13,8 @@ from typing import Any
 from urllib.parse import quote
 
 from rrl_register.batch.executors import ProcessPool, in_turn
+from rrl_register.batch.journal import FAILED, FIGURES, OK, Outcome, Summary, outputs_of
 from rrl_register.batch.manifest import BatchItem
-from rrl_register.batch.outcome import FAILED, FIGURES, OK, Outcome, Summary, outputs_of
 from rrl_register.config import __version__
 from rrl_register.errors import RegistrationError
 from rrl_register.raster.writer import atomic_path

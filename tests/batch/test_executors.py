@@ -24,8 +24,7 @@ import rasterio
 from rasterio.windows import Window
 
 from rrl_register.batch import BatchItem, Manifest, run_batch
-from rrl_register.batch.journal import FILE_NAME, Journal, State
-from rrl_register.batch.outcome import FAILED, OK
+from rrl_register.batch.journal import FAILED, FILE_NAME, OK, Journal, State
 from rrl_register.config import EstimateConfig, MatchConfig, ModelChoice, RegisterConfig
 from rrl_register.exchange.registration import read_registration
 from rrl_register.pipeline.register import register

@@ -6,7 +6,7 @@ import multiprocessing
 import time
 from multiprocessing.connection import Connection
 
-from rrl_register.batch.interrupts import end_with_parent
+from rrl_register.batch.executors import end_with_parent
 
 
 def sleep_long(lifeline: Connection, started: Connection) -> None:

@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 
 from rrl_register.batch import journal as journal_module
-from rrl_register.batch.journal import FILE_NAME, Journal, State, fingerprint
+from rrl_register.batch.journal import FAILED, FILE_NAME, OK, Journal, Outcome, State, fingerprint
 from rrl_register.batch.manifest import BatchItem
-from rrl_register.batch.outcome import FAILED, OK, Outcome
 from rrl_register.config import EstimateConfig, MatchConfig, RegisterConfig
 from rrl_register.errors import InputError, UsageError, WriteError
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rrl_register.batch import BatchItem, Outcome, Progress, Scene, Summary
-from rrl_register.batch.outcome import FAILED, FIGURES, OK, outputs_of
+from rrl_register.batch.journal import FAILED, FIGURES, OK, outputs_of
 from rrl_register.batch.work import begin_attempt, keep_attempt, open_attempts, remove_attempts, writing_to
 from rrl_register.config import __version__
 from rrl_register.errors import WriteError

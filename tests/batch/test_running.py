@@ -16,8 +16,7 @@ import pytest
 
 from rrl_register.batch import BatchItem, Manifest, Outcome, Progress, Summary, run_batch
 from rrl_register.batch.executors import Outcomes, in_turn
-from rrl_register.batch.journal import FILE_NAME, Journal, State
-from rrl_register.batch.outcome import FAILED, OK
+from rrl_register.batch.journal import FAILED, FILE_NAME, OK, Journal, State
 from rrl_register.config import BatchConfig, RegisterConfig, WarpConfig
 from rrl_register.errors import OutputExistsError, UsageError, WriteError
 

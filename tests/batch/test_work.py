@@ -17,7 +17,7 @@ import pytest
 
 from rrl_register.batch import BatchItem, Manifest, run_batch, work
 from rrl_register.batch.executors import in_turn
-from rrl_register.batch.outcome import FAILED
+from rrl_register.batch.journal import FAILED
 from rrl_register.batch.work import register_scene
 from rrl_register.config import ReadConfig, RegisterConfig, WarpConfig
 from rrl_register.errors import InputError, WriteError

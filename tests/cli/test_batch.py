@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 
 from rrl_register.batch import Manifest, Outcome, Progress, Summary, running
 from rrl_register.batch.executors import in_turn
-from rrl_register.batch.outcome import FAILED, OK
+from rrl_register.batch.journal import FAILED, OK
 from rrl_register.cli import main
 from rrl_register.cli.batch import INTERRUPTED, _watch
 from rrl_register.cli.progress import Bar

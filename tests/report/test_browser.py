@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 import pytest
 
+from rrl_register.batch.journal import FAILED, FIGURES, OK, Outcome, Summary
 from rrl_register.batch.manifest import BatchItem
-from rrl_register.batch.outcome import FAILED, FIGURES, OK, Outcome, Summary
 from rrl_register.exchange.registration import Registration
 from rrl_register.raster.writer import write_json
 from rrl_register.report import batch_page, write_batch_report, write_report

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from rrl_register.batch.journal import FAILED, FIGURES, OK, Outcome, Summary, outputs_of
 from rrl_register.batch.manifest import BatchItem
-from rrl_register.batch.outcome import FAILED, FIGURES, OK, Outcome, Summary, outputs_of
 from rrl_register.config import RegisterConfig
 from rrl_register.errors import OutputExistsError
 from rrl_register.exchange.registration import Registration, failure_record

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rasterio.crs import CRS
 
+from rrl_register.batch.journal import FAILED, OK, Outcome
 from rrl_register.batch.manifest import BatchItem
-from rrl_register.batch.outcome import FAILED, OK, Outcome
 from rrl_register.config import Kind, ReadConfig, RegisterConfig
 from rrl_register.exchange.registration import Registration
 from rrl_register.geometry.tie_points import TiePoints, no_tie_points

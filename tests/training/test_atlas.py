@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from rrl_register.training.atlas import Atlas
+from rrl_register.training.bank import Atlas
 
 torch.set_num_threads(1)
 CPU = torch.device("cpu")
