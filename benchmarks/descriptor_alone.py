@@ -16,7 +16,7 @@ from rrl_register.geometry.arrays import Patches
 from rrl_register.nn.inference.torch_backend import Scorer
 from rrl_register.nn.patches import Spectrum
 from rrl_register.nn.rrlnet import RRLNet
-from rrl_register.training.bank import load_bank
+from rrl_register.training.bank import SIMULATED, load_bank
 from rrl_register.training.config import LossConfig
 from rrl_register.training.datasets import PairFolder
 from rrl_register.training.evaluation.patch_set import cosines
@@ -85,7 +85,7 @@ def held_out_pairs(train: Path, scorer: Scorer) -> LabelledPairs:
     """
     generator = torch.Generator().manual_seed(SEED)
     bank = load_bank((PairFolder(train),), validation=True, device=torch.device("cpu"))
-    groups = bank.real_groups
+    groups = sorted(group for group in bank.groups if not group.endswith(SIMULATED))
     sampler = PatchSampler(bank, dict.fromkeys(groups, 1.0), GeometryConfig(), generator)
     batches = [sampler.draw(PAIRS_PER_GROUP, group) for group in groups]
     wrong = [_hard_negatives(batch, scorer, generator) for batch in batches]
