@@ -206,10 +206,7 @@ def truth(side: int) -> Points:
 
 def make(scene: LargeScene, files: Files) -> None:
     """Write both rasters, if they are not there."""
-    for path, image, matrix in (
-        (files.fixed, scene.fixed, np.eye(3)),
-        (files.moving, scene.moving, truth(files.side)),
-    ):
+    for path, image, matrix in ((files.fixed, scene.fixed, np.eye(3)), (files.moving, scene.moving, truth(files.side))):
         if not path.exists():
             _write(path, image, matrix, files.side)
 

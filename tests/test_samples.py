@@ -124,10 +124,7 @@ def aligned_edges(samples: Path, name: str) -> tuple[np.ndarray, np.ndarray, np.
 
 
 def read_grey(samples: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
-    with (
-        rasterio.open(samples / f"{name}_fixed.tif") as fixed,
-        rasterio.open(samples / f"{name}_moving.tif") as moving,
-    ):
+    with rasterio.open(samples / f"{name}_fixed.tif") as fixed, rasterio.open(samples / f"{name}_moving.tif") as moving:
         return fixed.read().astype(np.float32).mean(axis=0), np.log1p(moving.read(1).astype(np.float32))
 
 

@@ -229,11 +229,7 @@ def _extent(matrix: Matrix, shape: tuple[int, int]) -> float:
 
 
 def _place(
-    source: tuple[int, int],
-    shape: tuple[int, int],
-    bounds: NDArray[np.float64],
-    step: float,
-    rng: np.random.Generator,
+    source: tuple[int, int], shape: tuple[int, int], bounds: NDArray[np.float64], step: float, rng: np.random.Generator
 ) -> tuple[int, int]:
     """Choose the fixed image's left and top edge in the pair, whole px, so that both images fit as far as possible.
 

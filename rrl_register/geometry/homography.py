@@ -16,13 +16,7 @@ from numpy.typing import ArrayLike
 
 from rrl_register.errors import NotRegisteredError
 from rrl_register.geometry.arrays import Flags, Floats, Matrix, Points, Weights
-from rrl_register.geometry.transforms import (
-    DEGENERATE,
-    degenerate_points,
-    fit_or_none,
-    normalised,
-    weighted_points,
-)
+from rrl_register.geometry.transforms import DEGENERATE, degenerate_points, fit_or_none, normalised, weighted_points
 
 _MAX_STEPS = 8
 _CONVERGED = 1e-8

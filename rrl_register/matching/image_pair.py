@@ -184,12 +184,7 @@ class MatchingContext:
 
     @classmethod
     def of(
-        cls,
-        pair: ImagePair,
-        support: int,
-        spectra: tuple[Spectrum, Spectrum],
-        scorer: PatchScorer,
-        config: MatchConfig,
+        cls, pair: ImagePair, support: int, spectra: tuple[Spectrum, Spectrum], scorer: PatchScorer, config: MatchConfig
     ) -> MatchingContext:
         """Prepare a pair."""
         fixed = pair.fixed

@@ -97,10 +97,7 @@ def interact(fixed: Gated | Plain, moving: Gated | Plain) -> Interaction:
     common_fixed = fixed.feature * moving.gate
     common_moving = moving.feature * fixed.gate
     return Interaction(
-        common_fixed,
-        common_moving,
-        (common_fixed - fixed.feature).abs(),
-        (common_moving - moving.feature).abs(),
+        common_fixed, common_moving, (common_fixed - fixed.feature).abs(), (common_moving - moving.feature).abs()
     )
 
 

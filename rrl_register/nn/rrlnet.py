@@ -104,11 +104,7 @@ class RRLNet(nn.Module):
         return PatchFeatures(spectrum, gated, branch.descriptor(stages[-1]), stages[-1])
 
     def score(
-        self,
-        visible: PatchFeatures,
-        other: PatchFeatures,
-        left: Tensor | None = None,
-        right: Tensor | None = None,
+        self, visible: PatchFeatures, other: PatchFeatures, left: Tensor | None = None, right: Tensor | None = None
     ) -> Tensor:
         """Return the probabilities ``(N,)`` that pairs of patches show the same place.
 
@@ -124,11 +120,7 @@ class RRLNet(nn.Module):
         return torch.sigmoid(self.logits(visible, other, left, right))
 
     def logits(
-        self,
-        visible: PatchFeatures,
-        other: PatchFeatures,
-        left: Tensor | None = None,
-        right: Tensor | None = None,
+        self, visible: PatchFeatures, other: PatchFeatures, left: Tensor | None = None, right: Tensor | None = None
     ) -> Tensor:
         """Return the logits ``(N,)`` of ``score``, single precision.
 

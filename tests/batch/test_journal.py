@@ -42,12 +42,7 @@ def states(folder: Path, marks: dict[str, str] = MARKS, retry_failed: bool = Fal
 
 def test_states_follow_what_is_noted(left: Path) -> None:
     with Journal(left, "scenes.csv") as journal:
-        assert journal.states() == {
-            "a": State.DONE,
-            "b": State.FAILED,
-            "c": State.RUNNING,
-            "d": State.PENDING,
-        }
+        assert journal.states() == {"a": State.DONE, "b": State.FAILED, "c": State.RUNNING, "d": State.PENDING}
 
 
 def test_outcomes_come_back_as_they_were(left: Path) -> None:

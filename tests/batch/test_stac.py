@@ -71,10 +71,7 @@ def test_items_of_two_collections_pair_by_id(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("href", "path"),
     [
-        (
-            "https://host/a.tif?key=1",
-            "/vsicurl/https:/host/a.tif?key=1",
-        ),  # GDAL takes one slash, too
+        ("https://host/a.tif?key=1", "/vsicurl/https:/host/a.tif?key=1"),  # GDAL takes one slash, too
         ("S3://bucket/x/a.tif", "/vsis3/bucket/x/a.tif"),
         ("gs://bucket/a.tif", "/vsigs/bucket/a.tif"),
         ("az://container/a.tif", "/vsiaz/container/a.tif"),
@@ -115,10 +112,7 @@ def test_ids_name_files_once_each(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("asset", "fixed", "said"),
-    [
-        (None, None, "pass --fixed-asset KEY"),
-        ("red", Path("ref.tif"), "--fixed-asset is given beside the one image"),
-    ],
+    [(None, None, "pass --fixed-asset KEY"), ("red", Path("ref.tif"), "--fixed-asset is given beside the one image")],
 )
 def test_a_request_that_makes_no_pairs(tmp_path: Path, asset: str | None, fixed: Path | None, said: str) -> None:
     with pytest.raises(UsageError, match=said):

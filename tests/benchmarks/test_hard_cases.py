@@ -14,14 +14,7 @@ from case_maker import damage, misregistration
 from case_maker.cases import HardCase, Plan, plan_cases, sample, spoil
 from case_maker.difficulties import DIFFICULTIES, NEGATIVE
 from case_maker.files import write_case, write_cases
-from case_maker.misregistration import (
-    MIN_OVERLAP,
-    Misregistration,
-    draw_overlapping,
-    draw_relief,
-    overlap,
-    plan_frame,
-)
+from case_maker.misregistration import MIN_OVERLAP, Misregistration, draw_overlapping, draw_relief, overlap, plan_frame
 from case_maker.sources import ScenePixels, SourcePair, validation_scenes
 from hypothesis import given
 from hypothesis import strategies as st

@@ -86,11 +86,7 @@ def test_the_report_tells_of_an_archive_once_both_stages_are_known(scaling: Modu
 
 def counted(side: int, n_patches: int, n_pairs: int) -> dict[str, Any]:
     half = n_patches // 2
-    return row("register", side, 50) | {
-        "n_keypoints_fixed": half,
-        "n_keypoints_moving": half,
-        "n_candidates": n_pairs,
-    }
+    return row("register", side, 50) | {"n_keypoints_fixed": half, "n_keypoints_moving": half, "n_candidates": n_pairs}
 
 
 def test_operations_are_those_of_sizes_around_the_archive(scaling: ModuleType) -> None:

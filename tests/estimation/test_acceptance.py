@@ -60,11 +60,7 @@ POOR = Evidence(
 )
 MIN_INLIERS = 12
 MAX_CHECK_RMSE_PX = 3.0
-EVEN_MODEL = {
-    "intercept": -5.5,
-    "coefficients": dict.fromkeys(FEATURES, 1.0),
-    "typical": GOOD.figures(),
-}
+EVEN_MODEL = {"intercept": -5.5, "coefficients": dict.fromkeys(FEATURES, 1.0), "typical": GOOD.figures()}
 """A model that weighs every feature alike, so that tests do not depend on the one that ships."""
 
 

@@ -11,13 +11,7 @@ from rrl_register.estimation.cross_validation import (
     spatial_blocks,
     spatial_folds,
 )
-from rrl_register.estimation.robust_fits import (
-    Model,
-    RobustFit,
-    biweight,
-    refit,
-    robust_fit,
-)
+from rrl_register.estimation.robust_fits import Model, RobustFit, biweight, refit, robust_fit
 from rrl_register.geometry.homography import fit_homography
 from rrl_register.geometry.transforms import (
     fit_similarity,

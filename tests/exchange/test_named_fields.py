@@ -13,14 +13,7 @@ from hypothesis import strategies as st
 from rasterio.crs import CRS
 
 from rrl_register.errors import InputError
-from rrl_register.exchange.named_fields import (
-    columns,
-    fixed_point,
-    is_enabled,
-    moving_point,
-    number,
-    table_of,
-)
+from rrl_register.exchange.named_fields import columns, fixed_point, is_enabled, moving_point, number, table_of
 from rrl_register.exchange.table import Grids, PointTable, from_gdal, to_gdal
 from rrl_register.raster.grid import Grid
 

@@ -121,10 +121,7 @@ def test_models_that_are_no_matrix_are_refused(model: ModelChoice) -> None:
 def test_a_real_pair_of_tensors_is_registered(samples: Path, truth_of: Callable[[str], np.ndarray]) -> None:
     """A part of the real pair, without its georeference; the second item of the batch holds nothing."""
     top, left, side = 120, 80, 200
-    with (
-        rasterio.open(samples / "rgb_nir_fixed.tif") as fixed,
-        rasterio.open(samples / "rgb_nir_moving.tif") as moving,
-    ):
+    with rasterio.open(samples / "rgb_nir_fixed.tif") as fixed, rasterio.open(samples / "rgb_nir_moving.tif") as moving:
         part = (slice(None), slice(top, top + side), slice(left, left + side))
         images = [torch.from_numpy(dataset.read()[part].astype(np.float32)) for dataset in (fixed, moving)]
     match = MatchConfig(n_keypoints=40, rotation="none", scale="none", max_shift="40px", device=Device.CPU)

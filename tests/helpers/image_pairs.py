@@ -12,11 +12,7 @@ from rrl_register.raster.grid import Grid
 
 
 def matching_image(
-    values: Image,
-    valid: Mask | None = None,
-    kind: Kind = Kind.OPTICAL,
-    factor: float = 1.0,
-    grid: Grid | None = None,
+    values: Image, valid: Mask | None = None, kind: Kind = Kind.OPTICAL, factor: float = 1.0, grid: Grid | None = None
 ) -> MatchingImage:
     """Build an image; without a grid it is one that was reduced by ``factor`` and has no georeference."""
     height, width = values.shape

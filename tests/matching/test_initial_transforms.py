@@ -73,8 +73,7 @@ def test_a_given_transform_is_the_only_start() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rotation", "scale", "shift"),
-    [(10, 1.1, (30, -20)), (140, 1.0, (60, 40)), (-75, 1.7, (20, 10))],
+    ("rotation", "scale", "shift"), [(10, 1.1, (30, -20)), (140, 1.0, (60, 40)), (-75, 1.7, (20, 10))]
 )
 def test_some_start_is_near_the_truth_without_any_prior(
     rotation: float, scale: float, shift: tuple[float, float]

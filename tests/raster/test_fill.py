@@ -6,14 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from rrl_register.raster.region import (
-    all_zero,
-    black_border,
-    bridge_lines,
-    find_missing,
-    missing_blocks,
-    missing_lines,
-)
+from rrl_register.raster.region import all_zero, black_border, bridge_lines, find_missing, missing_blocks, missing_lines
 
 NO_BORDER = np.zeros((100, 100), bool)
 

@@ -111,8 +111,7 @@ def test_predictors_fit_the_pixel_type(dtype: str, gtiff: str, cog: str) -> None
 
 
 @pytest.mark.parametrize(
-    ("option", "predictor"),
-    [(("compress", "LZMA"), None), (("COMPRESS", "zstd"), "2"), (("PREDICTOR", "1"), "1")],
+    ("option", "predictor"), [(("compress", "LZMA"), None), (("COMPRESS", "zstd"), "2"), (("PREDICTOR", "1"), "1")]
 )
 def test_configured_options_replace_the_defaults(option: tuple[str, str], predictor: str | None) -> None:
     options = storage_options(1, "uint8", WarpConfig(creation_options=(option,)))

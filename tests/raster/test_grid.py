@@ -21,15 +21,7 @@ from rasterio.warp import transform as reproject
 
 from rrl_register.errors import InputError
 from rrl_register.geometry.transforms import project, reduction_matrix, rescale_matrix
-from rrl_register.raster.grid import (
-    Grid,
-    between,
-    crs_text,
-    grid_from_control,
-    grid_of,
-    overlap_box,
-    prior_matrix,
-)
+from rrl_register.raster.grid import Grid, between, crs_text, grid_from_control, grid_of, overlap_box, prior_matrix
 
 UTM31 = CRS.from_epsg(32631)
 UTM32 = CRS.from_epsg(32632)

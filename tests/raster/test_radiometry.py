@@ -16,14 +16,7 @@ from rasterio.enums import ColorInterp
 from rrl_register.config import Kind, ReadConfig
 from rrl_register.errors import InputError, UsageError
 from rrl_register.raster import radiometry
-from rrl_register.raster.radiometry import (
-    Guess,
-    guess_kind,
-    is_speckled,
-    measure_speckle,
-    pair_kinds,
-    recognise_kinds,
-)
+from rrl_register.raster.radiometry import Guess, guess_kind, is_speckled, measure_speckle, pair_kinds, recognise_kinds
 from rrl_register.raster.reader import RasterInfo, open_info
 from rrl_register.raster.stretch import percentile, to_grey
 

@@ -14,13 +14,7 @@ from rasterio.enums import ColorInterp
 from rasterio.io import MemoryFile
 from rasterio.windows import Window
 
-from rrl_register.raster.region import (
-    Declared,
-    Region,
-    is_lossy,
-    read_average,
-    valid_pixels,
-)
+from rrl_register.raster.region import Declared, Region, is_lossy, read_average, valid_pixels
 
 Make = Callable[..., Path]
 

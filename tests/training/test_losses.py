@@ -11,13 +11,7 @@ from torch import Tensor
 
 from rrl_register.errors import UsageError
 from rrl_register.nn.relation import HeadLogits
-from rrl_register.training.steps import (
-    Reconstruction,
-    descriptor_loss,
-    hard_negatives,
-    match_loss,
-    reconstruction_loss,
-)
+from rrl_register.training.steps import Reconstruction, descriptor_loss, hard_negatives, match_loss, reconstruction_loss
 
 torch.set_num_threads(1)
 

@@ -64,8 +64,7 @@ def test_by_default_the_fixed_grid_is_written() -> None:
 
 
 @pytest.mark.parametrize(
-    ("crop", "frame"),
-    [(Crop.FIXED, (0, 70, 0, 80)), (Crop.OVERLAP, (0, 50, 30, 80)), (Crop.UNION, (-10, 70, 0, 120))],
+    ("crop", "frame"), [(Crop.FIXED, (0, 70, 0, 80)), (Crop.OVERLAP, (0, 50, 30, 80)), (Crop.UNION, (-10, 70, 0, 120))]
 )
 @pytest.mark.parametrize("georeferenced", [True, False])
 def test_crops(crop: Crop, frame: tuple[int, ...], georeferenced: bool) -> None:

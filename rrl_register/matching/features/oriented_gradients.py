@@ -42,12 +42,7 @@ def gradients(image: Image, valid: Mask, sigma: float = 1.2) -> tuple[Image, Ima
 
 
 def direction_series(
-    image: Image,
-    valid: Mask,
-    n_orientations: int = 9,
-    sigma: float = 0.8,
-    smoothing: float = 1.6,
-    margin: int = 0,
+    image: Image, valid: Mask, n_orientations: int = 9, sigma: float = 0.8, smoothing: float = 1.6, margin: int = 0
 ) -> Series:
     """Compute dense oriented gradients, blind to the sign of the contrast, as a Fourier series over the directions.
 

@@ -56,11 +56,7 @@ def test_bytes_become_what_the_network_takes(tmp_path: Path, rng: np.random.Gene
 def test_all_layouts_say_the_same(tmp_path: Path, rng: np.random.Generator) -> None:
     images = patches(rng)
     expected = load_patch_set(*stored(tmp_path, images)).patches(slice(None))
-    variants = {
-        "last": np.moveaxis(images, 1, 3),
-        "float": images / np.float32(255),
-        "double": images / 255,
-    }
+    variants = {"last": np.moveaxis(images, 1, 3), "float": images / np.float32(255), "double": images / 255}
     for name, array in variants.items():
         read = load_patch_set(*stored(tmp_path, array, LABELS[:, None], name)).patches(slice(None))
         assert np.allclose(read, expected, atol=1e-6), name
