@@ -73,15 +73,8 @@ class DaskCluster:
             WriteError: A worker cannot write to the folder.
         """
         with _connect(self.scheduler) as client, open_attempts(self.folder.absolute()) as attempts:
-            attempt = partial(
-                attempt_scene,
-                work=self.work,
-                attempts=attempts,
-                versions=versions(),
-                reported=self.folder,
-                distant=self.distant,
-            )
-            tasks = _Tasks(client, attempt)
+            attempt = partial(attempt_scene, work=self.work, attempts=attempts, versions=versions())
+            tasks = _Tasks(client, partial(attempt, reported=self.folder, distant=self.distant))
             try:
                 given_up = yield from self._all(tasks, map(_absolute, scenes) if self.distant else iter(scenes))
                 for scene in given_up:
@@ -125,8 +118,7 @@ class _Tasks:
     """Scenes that the cluster holds."""
 
     def __init__(self, client: Client, attempt: Attempt) -> None:
-        self._client = client
-        self._attempt = attempt
+        self._client, self._attempt = client, attempt
         self._scenes: dict[Future[Any], BatchItem] = {}
         self._idle_since: float | None = time.monotonic()
 

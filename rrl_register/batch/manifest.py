@@ -314,8 +314,7 @@ def _scene(row: Row, given: Row, base: RegisterConfig, folder: Path) -> BatchIte
             raise UsageError(problem)
         value = _OPTIONS[name].parse(text)
         values[_OPTIONS[name].parameter] = folder / value if isinstance(value, Path) else value
-    config = build_config(values, base)
-    return BatchItem(cells["id"], folder / cells["fixed"], folder / cells["moving"], config)
+    return BatchItem(cells["id"], folder / cells["fixed"], folder / cells["moving"], build_config(values, base))
 
 
 def _id_problems(ids: Iterable[tuple[str, str]]) -> Iterator[str]:

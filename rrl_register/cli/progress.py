@@ -107,8 +107,7 @@ def progress_bar(total: int, text: str = "") -> Iterator[Bar]:
 
 
 def _is_watched() -> bool:
-    can_redraw = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
-    return can_redraw and verbosity() >= 0
+    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and verbosity() >= 0  # a dumb one cannot redraw
 
 
 def _open_line(*columns: ProgressColumn) -> Progress:

@@ -42,7 +42,6 @@ class ConfigOption:
     """A flag and the one field of ``RegisterConfig`` that it fills.
 
     Attributes:
-        flag: The long flag.
         place: Section of ``RegisterConfig`` (read, match, estimate, warp or resources) and field, with a dot between.
         help: One line for ``--help``.
         type: Type for ``click.option``: one of click's, or a function of the text. BOOL makes a flag without a value
@@ -53,9 +52,9 @@ class ConfigOption:
         multiple: True if the flag may be repeated.
         metavar: Placeholder in ``--help``.
         frequent: True if ``--help`` describes it among the first options.
+        named: Name of the flag, without dashes, if it is not that of the field.
     """
 
-    flag: str
     place: str
     help: str
     type: Any
@@ -65,6 +64,7 @@ class ConfigOption:
     multiple: bool = False
     metavar: str | None = None
     frequent: bool = False
+    named: str | None = None
 
     @property
     def section(self) -> str:
@@ -89,7 +89,12 @@ class ConfigOption:
     @property
     def name(self) -> str:
         """The flag without its dashes."""
-        return self.flag.removeprefix("--")
+        return self.named or self.field.replace("_", "-")
+
+    @property
+    def flag(self) -> str:
+        """The long flag."""
+        return f"--{self.name}"
 
     @property
     def is_flag(self) -> bool:
@@ -146,37 +151,33 @@ class ConfigOption:
         )(function)
 
 
-def _choice(flag: str, section: str, values: type[StrEnum], what: str, frequent: bool = False) -> ConfigOption:
-    """Make an option of an enum; its field has the name of the flag."""
-    field = flag.removeprefix("--").replace("-", "_")
-    return ConfigOption(flag, f"{section}.{field}", what, types.one_of(values), values, frequent=frequent)
+def _choice(place: str, values: type[StrEnum], what: str, frequent: bool = False) -> ConfigOption:
+    """Make an option of an enum."""
+    return ConfigOption(place, what, types.one_of(values), values, frequent=frequent)
 
 
 def _bands(image: str) -> ConfigOption:
     what = f"Bands of the {image} image used for matching, 1-based."
-    flag, place = f"--{image}-bidx", f"read.{image}_bands"
-    return ConfigOption(flag, place, what, types.band_list, default_text="all but alpha", metavar="N[,N...]")
+    place, named = f"read.{image}_bands", f"{image}-bidx"
+    return ConfigOption(place, what, types.band_list, default_text="all but alpha", metavar="N[,N...]", named=named)
 
 
 CONFIG_OPTIONS = (
-    _choice("--fixed-kind", "read", Kind, "Kind of the fixed image; 'auto' recognises it.", frequent=True),
-    _choice("--moving-kind", "read", Kind, "Kind of the moving image; 'auto' recognises it.", frequent=True),
+    _choice("read.fixed_kind", Kind, "Kind of the fixed image; 'auto' recognises it.", frequent=True),
+    _choice("read.moving_kind", Kind, "Kind of the moving image; 'auto' recognises it.", frequent=True),
     _bands("fixed"),
     _bands("moving"),
     ConfigOption(
-        "--no-alpha",
         "read.no_alpha",
         "Take bands that are tagged as alpha for measurements; without it their names and values decide.",
         click.BOOL,
     ),
     ConfigOption(
-        "--max-side",
         "read.max_side",
         "Longest side of an image at matching resolution, in pixels; larger images are reduced.",
         click.IntRange(min=256),
     ),
     ConfigOption(
-        "--max-shift",
         "match.max_shift",
         "Largest error of the georeference or, without georeferences, largest shift of the centred image.",
         types.distance,
@@ -185,7 +186,6 @@ CONFIG_OPTIONS = (
         frequent=True,
     ),
     ConfigOption(
-        "--rotation",
         "match.rotation",
         "Clockwise rotation of the moving image relative to the fixed image, to within 10 degrees; 'auto': search a "
         "few degrees with georeferences, all rotations without; 'none': search a few degrees.",
@@ -193,7 +193,6 @@ CONFIG_OPTIONS = (
         metavar="auto|none|DEG",
     ),
     ConfigOption(
-        "--scale",
         "match.scale",
         "Scale of the moving image, as a factor on the scale by georeferences (without them, by image sizes), to "
         "within 15 per cent; 'auto': search a few per cent with georeferences, 0.5 to 2 without; 'none': search a few "
@@ -202,7 +201,6 @@ CONFIG_OPTIONS = (
         metavar="auto|none|FACTOR",
     ),
     ConfigOption(
-        "--init-points",
         "match.init_points",
         "Start from the points of this file instead of the coarse search: .points (QGIS), .geojson, .csv, .gpkg, "
         ".gcp (GDAL) or RESULT.json. Two points are enough.",
@@ -210,7 +208,6 @@ CONFIG_OPTIONS = (
         default_text="none",
     ),
     ConfigOption(
-        "--support",
         "match.support",
         "Side of the ground that a patch covers, in pixels.",
         click.Choice(["64", "96", "128"]),
@@ -218,43 +215,37 @@ CONFIG_OPTIONS = (
         default_text="128 for SAR, else 64",
     ),
     _choice(
-        "--effort",
-        "match",
+        "match.effort",
         Effort,
         "Effort of the search: 'fast' gives up early, 'thorough' scores every keypoint with the network.",
         frequent=True,
     ),
-    ConfigOption("--keypoints", "match.n_keypoints", "Most keypoints in each image.", click.IntRange(min=16)),
+    ConfigOption("match.n_keypoints", "Most keypoints in each image.", click.IntRange(min=16), named="keypoints"),
     ConfigOption(
-        "--candidates",
         "match.n_candidates",
         "Candidates in the moving image for each keypoint of the fixed image.",
         click.IntRange(min=1),
+        named="candidates",
     ),
-    ConfigOption("--min-score", "match.min_score", "Lowest match probability of a tie point.", click.FloatRange(0, 1)),
-    _choice("--device", "match", Device, "Device of the network; 'auto' uses a GPU if there is one.", frequent=True),
-    ConfigOption(
-        "--weights", "match.weights", "Weights of the network (.safetensors).", types.FILE, default_text="those shipped"
-    ),
+    ConfigOption("match.min_score", "Lowest match probability of a tie point.", click.FloatRange(0, 1)),
+    _choice("match.device", Device, "Device of the network; 'auto' uses a GPU if there is one.", frequent=True),
+    ConfigOption("match.weights", "Weights of the network (.safetensors).", types.FILE, default_text="those shipped"),
     _choice(
-        "--model",
-        "estimate",
+        "estimate.model",
         ModelChoice,
         "Transform to fit; 'auto' picks the simplest model whose cross-validation error is as low as the best. The "
         "last three add a smooth displacement to a homography, for terrain and depth.",
         frequent=True,
     ),
     ConfigOption(
-        "--threshold",
         "estimate.threshold",
         "Largest residual of an inlier, in pixels at matching resolution.",
         click.FloatRange(min=0.5),
     ),
-    ConfigOption("--min-inliers", "estimate.min_inliers", "Fewest inliers of a transform.", click.IntRange(min=4)),
-    ConfigOption("--seed", "estimate.seed", "Seed of all random numbers.", click.IntRange(min=0)),
-    _choice("--resampling", "warp", Resampling, "Interpolation of the moving image."),
+    ConfigOption("estimate.min_inliers", "Fewest inliers of a transform.", click.IntRange(min=4)),
+    ConfigOption("estimate.seed", "Seed of all random numbers.", click.IntRange(min=0)),
+    _choice("warp.resampling", Resampling, "Interpolation of the moving image."),
     ConfigOption(
-        "--grid",
         "warp.grid",
         "Output pixels: those of the fixed image; the size and orientation of the moving image's pixels, on the fixed "
         "image's ground; or those of another raster.",
@@ -262,42 +253,33 @@ CONFIG_OPTIONS = (
         metavar="fixed|moving|LIKE.tif",
     ),
     _choice(
-        "--crop",
-        "warp",
+        "warp.crop",
         Crop,
         "Output extent: the overlap; all of the fixed image or of LIKE.tif; or that and all of the moving image.",
     ),
-    _choice("--format", "warp", RasterFormat, "GeoTIFF, or cloud-optimised GeoTIFF."),
-    ConfigOption("--overviews", "warp.overviews", "Add overviews; a COG always has them.", click.BOOL),
+    _choice("warp.format", RasterFormat, "GeoTIFF, or cloud-optimised GeoTIFF."),
+    ConfigOption("warp.overviews", "Add overviews; a COG always has them.", click.BOOL),
     ConfigOption(
-        "--gcps-only",
         "warp.gcps_only",
         "Copy the pixels of the moving image unchanged, and add the inliers as ground control points.",
         click.BOOL,
     ),
     ConfigOption(
-        "--nodata",
         "warp.nodata",
         "Value of output pixels without data.",
         click.FLOAT,
         default_text="the moving image's own, else 0",
     ),
     ConfigOption(
-        "--block-size",
-        "warp.block_size",
-        "Side of the blocks that are warped one by one, in pixels.",
-        types.block_side,
-        metavar="PX",
+        "warp.block_size", "Side of the blocks that are warped one by one, in pixels.", types.block_side, metavar="PX"
     ),
     ConfigOption(
-        "--threads",
         "warp.threads",
         "Blocks that are warped at the same time.",
         click.IntRange(min=1),
         default_text="as many as there are cores, 8 at most",
     ),
     ConfigOption(
-        "--co",
         "warp.creation_options",
         "GDAL creation option; may be repeated.",
         types.creation_option,
@@ -305,9 +287,9 @@ CONFIG_OPTIONS = (
         default_text="tiled, compressed",
         multiple=True,
         metavar="NAME=VALUE",
+        named="co",
     ),
     ConfigOption(
-        "--max-memory",
         "resources.max_memory",
         "Most memory for the images, in addition to the program and the network.",
         types.size,

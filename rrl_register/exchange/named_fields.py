@@ -252,19 +252,11 @@ def write_geopackage(path: Path, table: PointTable, grids: Grids) -> None:
     values = [_array(name, column) for name, column in fields.items()]
     geometry = np.array([struct.pack(_POINT, 1, 1, *xy) for xy in to_map(grids.fixed, table.fixed)], object)
     crs = crs_text(grids.fixed.crs) if grids.fixed.georeferenced else None
+    # Version 1.2, because programs with an older GDAL warn of later ones.
+    kind: dict[str, Any] = {"driver": "GPKG", "geometry_type": "Point", "dataset_options": {"VERSION": "1.2"}}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="'crs' was not provided")
-        raw.write(
-            path,
-            geometry,
-            values,
-            list(fields),
-            layer=LAYER,
-            driver="GPKG",
-            geometry_type="Point",
-            crs=crs,
-            dataset_options={"VERSION": "1.2"},  # programs with an older GDAL warn of later ones
-        )
+        raw.write(path, geometry, values, list(fields), layer=LAYER, crs=crs, **kind)
 
 
 def read_geopackage(path: Path, grids: Grids) -> PointTable:

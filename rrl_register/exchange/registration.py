@@ -310,8 +310,7 @@ def failure_record(reason: str) -> dict[str, Any]:
     Args:
         reason: One line.
     """
-    known = {"status": "failed", "reason": reason, "version": __version__}
-    return {"schema": SCHEMA, **dict.fromkeys(FIELDS), **known}
+    return {"schema": SCHEMA, **dict.fromkeys(FIELDS), "status": "failed", "reason": reason, "version": __version__}
 
 
 def _encode_points(points: TiePoints) -> list[dict[str, Any]]:

@@ -203,10 +203,9 @@ def read_result(path: Path, grids: Grids) -> PointTable:
 
 def _reasons(tied: TiePoints, inlier: Flags) -> list[str]:
     agreement = np.zeros(len(tied)) if tied.agreement_px is None else tied.agreement_px
-    consistent = agreement <= AGREEMENT_PX
     return [
         Reason.OUTLIER if not fits else "" if passed else Reason.FAILED_FORWARD_BACKWARD
-        for fits, passed in zip(inlier.tolist(), consistent.tolist(), strict=True)
+        for fits, passed in zip(inlier.tolist(), (agreement <= AGREEMENT_PX).tolist(), strict=True)
     ]
 
 

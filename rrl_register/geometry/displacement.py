@@ -103,8 +103,7 @@ class Displacement:
 
     def to_json(self) -> dict[str, Any]:
         """Return the displacement in JSON's types; ``from_json`` reads it back."""
-        known = {name: np.asarray(value).tolist() for name, value in self.__dict__.items()}
-        return {"kind": self.kind, **known}
+        return {"kind": self.kind, **{name: np.asarray(value).tolist() for name, value in self.__dict__.items()}}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Displacement:

@@ -103,9 +103,7 @@ def _normalised_points(points: Points, weights: Weights) -> tuple[Points, Matrix
 
 
 def _direct_linear(moving: Points, fixed: Points, roots: Floats) -> Matrix:
-    """Solve the homography's linear equations to float64's full precision.
-
-    The points are normalised, and ``roots`` are those of their weights, ``(N,)``.
+    """Solve the linear equations of normalised points, ``roots`` of their weights ``(N,)``, in full float64 precision.
 
     Raises:
         NotRegisteredError: The points determine no homography.

@@ -123,8 +123,7 @@ class Basis:
         combined = null_space.combined(thin_plate_kernel(np.concatenate([normalised, knots]), knots))
         values, at_knots = combined[: len(places)], combined[len(places) :, terms:]
         values[:, :terms] = plane
-        bending = null_space.combined(at_knots.T)[:, terms:]
-        return cls(degree, centre, scale, hull, knots, null_space, values, bending)
+        return cls(degree, centre, scale, hull, knots, null_space, values, null_space.combined(at_knots.T)[:, terms:])
 
     def fit(
         self, displacements: Points, weights: Weights, smoothing: float | None, hull: Points
@@ -167,8 +166,7 @@ def hull_of(places: Points) -> Points:
     Raises:
         NotRegisteredError: The places are almost on one line.
     """
-    corners = cv2.convexHull(places.astype(np.float32), returnPoints=False)[:, 0]
-    hull: Points = places[corners]
+    hull: Points = places[cv2.convexHull(places.astype(np.float32), returnPoints=False)[:, 0]]
     if cv2.contourArea(hull.astype(np.float32)) <= _LINE * float(np.ptp(hull, axis=0).max()) ** 2:
         raise NotRegisteredError(
             f"{len(places)} tie points lie almost on one line, a displacement needs an area: try a simpler --model"

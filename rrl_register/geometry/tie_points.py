@@ -132,8 +132,7 @@ class Matches:
         points = self.all_points.forward_backward_consistent()
         scores = np.concatenate([self.tie_points.score, self.rejected.score])
         known = scores[np.isfinite(scores)]
-        expected = float(known.mean()) if len(known) else 1.0
-        return replace(points, score=np.nan_to_num(points.score, nan=expected))
+        return replace(points, score=np.nan_to_num(points.score, nan=float(known.mean()) if len(known) else 1.0))
 
     @classmethod
     def joined(cls, parts: Sequence[Matches]) -> Matches:

@@ -63,8 +63,7 @@ class Frames:
         whole = compose(translation(fixed.left, fixed.top), matrix, translation(-moving.left, -moving.top))
         if transform.displacement is None:
             return Transform(whole)
-        displacement = transform.displacement.reduced(1 / fixed.factor)
-        return Transform(whole, displacement.moved((fixed.left, fixed.top)))
+        return Transform(whole, transform.displacement.reduced(1 / fixed.factor).moved((fixed.left, fixed.top)))
 
     def tie_points_to_files(self, points: TiePoints) -> TiePoints:
         """Return tie points of working pixels as those of the files' pixels."""
@@ -169,9 +168,7 @@ class Rectangle(NamedTuple):
         """
         low = np.maximum(np.floor(points.min(axis=0)), 0)
         high = np.minimum(np.ceil(points.max(axis=0)) + 1, shape[::-1])
-        if not np.all(high > low):
-            return None
-        return cls(*(int(each) for each in (*low, *(high - low))))
+        return cls(*(int(each) for each in (*low, *(high - low)))) if np.all(high > low) else None
 
     @property
     def corners(self) -> Points:

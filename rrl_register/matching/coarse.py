@@ -91,29 +91,22 @@ def coarse_hypotheses(
     """
     if not (fixed_valid.any() and moving_valid.any()):
         return []
-    longest = max(*fixed.shape, *moving.shape)
-    reach = longest / 3 if max_shift is None else max_shift
+    reach = max(*fixed.shape, *moving.shape) / 3 if max_shift is None else max_shift
     images = (fixed, fixed_valid, moving, moving_valid)
     peaks = scan(*images, grid, reach)
     if grid.screened:
         peaks = _distinct(peaks, moving.shape, _DISTINCT, grid.screened)
-        screening = HypothesisRefiner(images, SCREEN_SIDE, reach, _SCREENING, peaks)
-        peaks = parallel_map(screening.refine, peaks)
+        peaks = parallel_map(HypothesisRefiner(images, SCREEN_SIDE, reach, _SCREENING, peaks).refine, peaks)
     peaks = _distinct(peaks, moving.shape, _APART, n + _SPARE)
-    refiner = HypothesisRefiner(images, REFINE_SIDE, reach, _REFINEMENTS, peaks)
-    ranked = parallel_map(refiner.refine_and_rank, peaks)
+    ranked = parallel_map(HypothesisRefiner(images, REFINE_SIDE, reach, _REFINEMENTS, peaks).refine_and_rank, peaks)
     kept = _distinct([Peak(each.score, each.matrix, each.scale) for each in ranked], moving.shape, _DISTINCT, n)
     return [hypothesis for peak in kept for hypothesis in ranked if hypothesis.matrix is peak.matrix]
 
 
 def _distinct(peaks: Sequence[Peak], shape: tuple[int, ...], share: float, n: int) -> list[Peak]:
-    """Select peaks by falling height, without those whose image corners lie near a higher one's.
+    """Select the ``n`` highest peaks, without those whose image corners lie near a higher one's.
 
-    Args:
-        peaks: Peaks to select from.
-        shape: (H, W) of the moving image.
-        share: Mean distance of the corners that is near, as a share of the moving image's longer side.
-        n: Largest number of peaks.
+    ``share`` is the mean distance of the corners that is near, over the longer side of the moving image's ``shape``.
     """
     kept: list[Peak] = []
     placed = np.empty((0, 4, 2))

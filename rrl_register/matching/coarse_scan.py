@@ -84,8 +84,7 @@ class ReducedPair:
         ``side`` is the longest side left of the image that covers less ground, px; ``scale`` the known fixed px per
         moving px.
         """
-        smaller = min(max(fixed.shape), scale * max(moving.shape))
-        factor = max(1.0, scale, smaller / side)
+        factor = max(1.0, scale, min(max(fixed.shape), scale * max(moving.shape)) / side)
         return cls(*_averaged(fixed, fixed_valid, factor), *_averaged(moving, moving_valid, factor / scale))
 
     @property
@@ -132,8 +131,7 @@ def centred_harmonics(image: Image, valid: Mask) -> Series:
     The mean would let two scenes correlate that only share a main direction.
     """
     harmonics = orientation_harmonics(image, valid)
-    mean = harmonics.sum(axis=(1, 2)) / np.float32(max(int(valid.sum()), 1))
-    harmonics -= mean[:, None, None]
+    harmonics -= (harmonics.sum(axis=(1, 2)) / np.float32(max(int(valid.sum()), 1)))[:, None, None]
     harmonics *= valid
     return harmonics
 

@@ -124,8 +124,7 @@ class GuidedCandidates:
 
     def score_rest(self, sample: Matches) -> Matches:
         """Score the keypoints that ``score_sample`` left out, and join both."""
-        scored = replace(sample, unscored=no_tie_points(), n_unscored=0)
-        return Matches.joined([scored, self.score(sample.n_fixed)])
+        return Matches.joined([replace(sample, unscored=no_tie_points(), n_unscored=0), self.score(sample.n_fixed)])
 
     def _tie_points(self, rows: Indices, score: NDArray[np.float32]) -> TiePoints:
         moving = project(invert(self.matrix), self.positions[rows])

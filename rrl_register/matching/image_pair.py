@@ -107,8 +107,7 @@ class ImagePair:
     @property
     def georeference_error(self) -> float:
         """Known error of both georeferences together, px of the fixed file."""
-        scale = self.fixed.factor / self.moving.factor
-        return self.fixed.grid.error_px + scale * self.moving.grid.error_px
+        return self.fixed.grid.error_px + self.fixed.factor / self.moving.factor * self.moving.grid.error_px
 
     @property
     def frames(self) -> Frames:

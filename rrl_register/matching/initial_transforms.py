@@ -32,7 +32,7 @@ def rotation_grid(limit_deg: float, step_deg: float = 3.0) -> tuple[float, ...]:
     n = math.ceil(min(limit_deg, 180.0) / step_deg)
     if limit_deg >= 180:
         return tuple(180.0 * i / n for i in range(-n, n))
-    return tuple(limit_deg * i / n for i in range(-n, n + 1)) if n else (0.0,)
+    return tuple(limit_deg * (i / n) for i in range(-n, n + 1)) if n else (0.0,)
 
 
 def scale_grid(low: float, high: float, step: float = 1.06) -> tuple[float, ...]:
@@ -68,8 +68,7 @@ def search_grids(rotation: str, scale: str, georeferenced: bool) -> tuple[Search
         fine = scale_grid(low, high)
         grids = SearchGrid(rotation_grid(_UPRIGHT_DEG), fine), SearchGrid(rotation_grid(180), fine)
         return grids if (low, high) == scales else (*grids, wide_grid(scales))
-    given = rotation not in ("auto", "none")
-    middle, limit = (float(rotation), _GIVEN_DEG) if given else (0.0, _PRIOR_DEG)
+    middle, limit = (0.0, _PRIOR_DEG) if rotation in ("auto", "none") else (float(rotation), _GIVEN_DEG)
     return (SearchGrid(tuple(middle + turn for turn in rotation_grid(limit)), scale_grid(*scales)),)
 
 

@@ -96,8 +96,7 @@ class Structure:
         total, side = self._sums[1], self.side
         top, left = rows + self.margin - self.half, columns + self.margin - self.half
         bottom, right = top + side, left + side
-        found = total[bottom, right] - total[top, right] - total[bottom, left] + total[top, left]
-        return np.asarray(found / side**2)
+        return np.asarray((total[bottom, right] - total[top, right] - total[bottom, left] + total[top, left]) / side**2)
 
     @cached_property
     def _sums(self) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
@@ -136,12 +135,10 @@ def peaks_between(fixed: Structure, moving: Structure, points: NDArray[np.float6
     if fixed.shape != moving.shape:
         raise ValueError(f"images of {fixed.shape} and {moving.shape} px are not on one grid")
     xy = np.asarray(points, np.float64).reshape(-1, 2)
-    limits = fixed.shape[1] - 1, fixed.shape[0] - 1
-    columns, rows = np.clip(np.rint(xy).astype(np.int64), 0, limits).T
+    columns, rows = np.clip(np.rint(xy).astype(np.int64), 0, (fixed.shape[1] - 1, fixed.shape[0] - 1)).T
     structured = fixed.share(rows, columns) >= _MIN_STRUCTURE
     structured &= moving.share(rows, columns) >= _MIN_STRUCTURE
-    surfaces = _surfaces(fixed, moving, rows, columns, radius + 1)
-    shift, correlation = _peaks(surfaces, k)
+    shift, correlation = _peaks(_surfaces(fixed, moving, rows, columns, radius + 1), k)
     exists = np.isfinite(correlation)
     return LocalPeaks(
         positions=xy[:, None, :] + shift,
@@ -173,12 +170,7 @@ def _surfaces(
 
 
 class _Correlator:
-    """Correlates windows of one size with larger ones, in memory that is reused.
-
-    Args:
-        n_terms: Terms K of the series.
-        side, searched: Sides of the two windows, px.
-    """
+    """Correlates windows of K terms and one side, px, with larger ones (``searched``), in memory that is reused."""
 
     def __init__(self, n_terms: int, side: int, searched: int) -> None:
         self._side, self._searched = side, searched
@@ -222,8 +214,7 @@ def _peaks(surfaces: NDArray[np.float32], k: int) -> tuple[NDArray[np.float64], 
         height[:, rank] = flat[np.arange(n), order[:, rank]]
         flat[np.arange(n), order[:, rank]] = -np.inf
     row, column = np.divmod(np.where(np.isfinite(height), order, lags * (lags // 2) + lags // 2), lags)
-    offset = _subpixel(surfaces, row, column)
-    shift = np.stack([column, row], axis=-1) - lags // 2 + offset
+    shift = np.stack([column, row], axis=-1) - lags // 2 + _subpixel(surfaces, row, column)
     shift[~np.isfinite(height)] = np.nan
     return shift, height
 

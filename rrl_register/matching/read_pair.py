@@ -205,13 +205,7 @@ def read_pair(fixed: Path, moving: Path, config: ReadConfig) -> ImagePair:
 
 
 def _of_both(work: Callable[[Item], Result], items: Sequence[Item], n_values: float) -> list[Result]:
-    """Work on both files at the same time, or in turn if that would take much memory.
-
-    Args:
-        work: The work on each.
-        items: One for each file.
-        n_values: Pixels of all bands of both, float32.
-    """
+    """Work on both files at the same time, or in turn if ``n_values`` float32 (of all bands of both) take too much."""
     return parallel_map(work, items) if n_values <= _FEW_VALUES else [work(item) for item in items]
 
 

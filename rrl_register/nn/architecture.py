@@ -50,8 +50,7 @@ class Architecture:
         if not isinstance(attention, bool):
             raise InputError(f"architecture: attention {attention!r}, true or false needed")
         if self.interaction not in list(InteractionKind):
-            kinds = " or ".join(InteractionKind)
-            raise InputError(f"architecture: interaction {self.interaction!r}, {kinds} needed")
+            raise InputError(f"architecture: interaction {self.interaction!r}, {' or '.join(InteractionKind)} needed")
         object.__setattr__(self, "width", float(width))
         object.__setattr__(self, "interaction", InteractionKind(self.interaction))
 

@@ -61,8 +61,7 @@ def prune_weights(state: Mapping[str, Tensor], notes: Mapping[str, str], archite
     Raises:
         InputError: If the state is of another network, or overflows half precision.
     """
-    names = _skeleton(architecture).state_dict().keys()
-    kept = {name: state[name].detach().cpu() for name in names if name in state}
+    kept = {name: state[name].detach().cpu() for name in _skeleton(architecture).state_dict() if name in state}
     pruned = {k: (v.half() if v.is_floating_point() else v).contiguous() for k, v in kept.items()}
     misfit = _misfit(pruned, architecture)
     if misfit:

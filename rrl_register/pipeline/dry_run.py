@@ -99,10 +99,6 @@ class Overlap:
     width_m: float
     height_m: float
 
-    def to_json(self) -> dict[str, float]:
-        """Convert to JSON's types."""
-        return {name: round(value, 4) for name, value in vars(self).items()}
-
 
 @dataclass(frozen=True)
 class Plan:
@@ -142,7 +138,7 @@ class Plan:
             "fixed": self.fixed.to_json(),
             "moving": self.moving.to_json(),
             "ratio": round(self.ratio, 4),
-            "overlap": self.overlap and self.overlap.to_json(),
+            "overlap": self.overlap and {name: round(value, 4) for name, value in vars(self.overlap).items()},
             "max_shift_px": round(self.max_shift_px, 1),
             "rotations_deg": list(self.rotations_deg),
             "scales": [round(scale, 4) for scale in self.scales],
@@ -243,12 +239,9 @@ def _image_plan(
 
 def _overlap(prior: Matrix, fixed: Grid, moving: Grid) -> Overlap:
     """Intersect the fixed image with the outline of the moving one on it."""
-    outline = project(prior, corners_of(moving.shape)).astype(np.float32)
-    area, common = cv2.intersectConvexConvex(corners_of(fixed.shape).astype(np.float32), outline)
+    outlines = corners_of(fixed.shape).astype(np.float32), project(prior, corners_of(moving.shape)).astype(np.float32)
+    area, common = cv2.intersectConvexConvex(*outlines)
     size = np.zeros(2) if common is None else np.ptp(common.reshape(-1, 2), axis=0)
     width, height = size * (fixed.metres_per_pixel or 0.0)
-    return Overlap(area / _area(corners_of(fixed.shape)), area / _area(outline), float(width), float(height))
-
-
-def _area(outline: NDArray[Any]) -> float:
-    return float(cv2.contourArea(outline.astype(np.float32)))
+    fixed_share, moving_share = (area / cv2.contourArea(outline) for outline in outlines)
+    return Overlap(fixed_share, moving_share, float(width), float(height))

@@ -11,7 +11,6 @@ from rasterio.errors import CRSError
 
 from rrl_register.errors import InputError
 
-_MOST_CHARACTERS = 65_536
 _CODE = re.compile(r"(urn:ogc:def:crs:)?[A-Za-z]\w{1,30}:[\w.:+]{1,60}", re.ASCII)
 _WKT = re.compile(r"[A-Z_]{4,30}\s{0,9}[\[(]")
 _NULL = r'"?@null(?![\w,])'
@@ -30,7 +29,7 @@ def crs_from_text(text: Any) -> CRS:
     Raises:
         InputError: It is something else, or invalid.
     """
-    if not isinstance(text, str) or len(text) > _MOST_CHARACTERS:
+    if not isinstance(text, str) or len(text) > 65_536:
         raise InputError("the CRS is no text of at most 65,536 characters; use a code such as EPSG:32633")
     try:
         # Parsed and written again, because escapes could hide a name.

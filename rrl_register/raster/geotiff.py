@@ -86,8 +86,7 @@ def overview_factors(shape: tuple[int, int]) -> list[int]:
 def _add_overviews(path: Path, resampling: Resampling, output: Path) -> None:
     with write_guard(output):
         with rasterio.open(path, "r+") as dataset:
-            factors = overview_factors(dataset.shape)
-            if factors:
+            if factors := overview_factors(dataset.shape):
                 dataset.build_overviews(factors, resampling)
         require_complete(path, output)
 
@@ -188,15 +187,8 @@ def create_profile(source: DatasetReader, grid: Grid, nodata: NodataPolicy, conf
 
 def layout(grid: Grid, count: int, dtype: str, nodata: float | None) -> dict[str, Any]:
     """Describe the content of a GeoTIFF for rasterio; ``storage_options`` describes how it is stored."""
-    profile = {
-        "driver": "GTiff",
-        "width": grid.width,
-        "height": grid.height,
-        "count": count,
-        "dtype": dtype,
-        "crs": grid.crs,
-        "nodata": nodata,
-    }
+    profile = {"driver": "GTiff", "width": grid.width, "height": grid.height, "count": count, "dtype": dtype}
+    profile |= {"crs": grid.crs, "nodata": nodata}
     return profile if grid.transform is None else profile | {"transform": grid.transform}
 
 
@@ -209,14 +201,8 @@ def _storage_options(
     count: int, dtype: str, block_size: int, configured: dict[str, str], photometric: str | None = None
 ) -> dict[str, str]:
     tile = str(math.gcd(block_size, _TILE))
-    options = {
-        "TILED": "YES",
-        "BLOCKXSIZE": tile,
-        "BLOCKYSIZE": tile,
-        "COMPRESS": "DEFLATE",
-        "BIGTIFF": "IF_SAFER",
-        "INTERLEAVE": "PIXEL" if count <= _MAX_PIXEL_INTERLEAVED else "BAND",
-    }
+    options = {"TILED": "YES", "BLOCKXSIZE": tile, "BLOCKYSIZE": tile, "COMPRESS": "DEFLATE", "BIGTIFF": "IF_SAFER"}
+    options["INTERLEAVE"] = "PIXEL" if count <= _MAX_PIXEL_INTERLEAVED else "BAND"
     if photometric is not None:
         options["PHOTOMETRIC"] = photometric
     return _with_predictor(options | configured, "3" if dtype.startswith("float") else "2", "1", dtype)

@@ -31,8 +31,6 @@ _LATTICE = 17
 """Lattice points per side when a reprojection is fitted."""
 MIN_CONTROL_POINTS = 4
 """Ground control points to which a geotransform is fitted: three leave no residual, and so no error."""
-
-
 _AGREEING_PX, _OUTLYING, _ROBUST_STEPS = 1.0, 10, 10
 """A control point is an outlier if its residual exceeds the first and the second times the median residual, which the
 curvature of a scene does not; and steps of the robust fit."""
@@ -74,9 +72,7 @@ class Grid:
     @property
     def metres_per_pixel(self) -> float | None:
         """Pixel size on the ground at the image centre, m (spherical earth, good to 1 %); None if not georeferenced."""
-        if not self.georeferenced:
-            return None
-        return math.sqrt(abs(float(np.linalg.det(self.pixel_on_ground))))
+        return math.sqrt(abs(float(np.linalg.det(self.pixel_on_ground)))) if self.georeferenced else None
 
     @property
     def pixel_on_ground(self) -> Matrix:
@@ -259,8 +255,7 @@ def prior_matrix(fixed: Grid, moving: Grid) -> Matrix:
     if fixed.crs != moving.crs:
         return fit_homography(on_moving, on_fixed)
     half = Affine.translation(0.5, 0.5)
-    matrix = ~half * ~fixed._geotransform() * moving._geotransform() * half
-    return np.array(matrix, np.float64).reshape(3, 3)
+    return np.array(~half * ~fixed._geotransform() * moving._geotransform() * half, np.float64).reshape(3, 3)
 
 
 def overlap_box(fixed: Grid, moving: Grid, margin: float = 0.0) -> Points:
@@ -283,10 +278,7 @@ def overlap_box(fixed: Grid, moving: Grid, margin: float = 0.0) -> Points:
 
 
 def _overlap_points(fixed: Grid, moving: Grid) -> tuple[Points, Points]:
-    """Lay corresponding points (fixed px, moving px), both (N, 2), over the overlap alone.
-
-    Beyond the overlap the curvature of the map projection would bend a fit.
-    """
+    """Lay corresponding points (fixed px, moving px), (N, 2), over the overlap; beyond, curvature would bend a fit."""
     box = overlap_box(fixed, moving)
     if np.any(box[1] - box[0] < 1):
         raise _no_overlap(fixed, moving)
@@ -329,12 +321,7 @@ def _reprojected(points: Points, source: CRS, target: CRS) -> Points | None:
 
 
 def _refuse_antimeridian(grid: Grid, reprojected: bool) -> None:
-    """Refuse an image that crosses the antimeridian, if its coordinates jump there.
-
-    Args:
-        grid: Its grid.
-        reprojected: Whether its coordinates will be carried to another CRS, by way of longitudes.
-    """
+    """Refuse an image that crosses the antimeridian, if its coordinates, perhaps ``reprojected``, jump there."""
     if grid.crs is not None and grid.crs.is_geographic:
         left, _, right, _ = grid.bounds
         pixel = grid.gsd or 0.0

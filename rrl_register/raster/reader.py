@@ -32,7 +32,6 @@ logger = logging.getLogger(__name__)
 
 _LOOKED_AT = 256
 """Longest side at which a band is searched for content, px."""
-_VIRTUAL = "/vsi"
 _ARCHIVES = re.compile(r"^(/vsi(?:zip|gzip|tar|7z|rar)/)(?=[^/{])(.+)$")
 _UNREACHABLE = "127.0.0.1:9"
 """A proxy that does not exist: a request ends there, before a name is looked up."""
@@ -41,7 +40,7 @@ _SCHEME = re.compile(r"(https?|ftp|s3|gs):/(?!/)")
 
 def is_virtual(path: Path) -> bool:
     """Return true for one of GDAL's own paths (``/vsizip/...``, ``/vsicurl/...``), unknown to the file system."""
-    return str(path).startswith(_VIRTUAL)
+    return str(path).startswith("/vsi")
 
 
 def gdal_name(path: Path) -> str:
@@ -328,8 +327,7 @@ def live_bands(path: Path, bands: tuple[int, ...]) -> tuple[int, ...]:
 
 @lru_cache(maxsize=64)
 def _live_bands(path: Path, bands: tuple[int, ...], changed: int) -> tuple[int, ...]:
-    side = _LOOKED_AT
-    alive = tuple(band for band in bands if has_content(read_bands(path, (band,), max_side=side, refuse=False)))
+    alive = tuple(band for band in bands if has_content(read_bands(path, (band,), max_side=_LOOKED_AT, refuse=False)))
     if len(alive) < len(bands):
         dead = sorted(set(bands) - set(alive))
         logger.info("%s: bands without content are left out: %s", path, ", ".join(map(str, dead)))

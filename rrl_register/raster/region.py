@@ -52,12 +52,9 @@ def read_average(dataset: DatasetReader, bands: tuple[int, ...], region: Region)
     elif is_complex or (_is_reduced(region) and Declared.of(dataset).hides_nodata(bands)):
         values, _ = average_known(dataset, bands, region)
     else:
+        shape = (len(bands), *region.shape)
         values = dataset.read(
-            bands,
-            window=region.window,
-            out_shape=(len(bands), *region.shape),
-            resampling=Resampling.average,
-            out_dtype="float32",
+            bands, window=region.window, out_shape=shape, resampling=Resampling.average, out_dtype="float32"
         )
     return values
 
@@ -107,11 +104,7 @@ def _is_reduced(region: Region) -> bool:
 
 
 def _shares(n_cells: int, first: float, size: float, n: int) -> Any:
-    """Compute how much of each of ``n`` pixels lies in each cell, ``size`` px wide, from ``first`` on.
-
-    Returns:
-        Sparse array ``(n_cells, n)``.
-    """
+    """Compute how much of each of ``n`` pixels lies in each cell, ``size`` px from ``first`` on: (n_cells, n)."""
     from scipy.sparse import csr_array  # 0.1 s to import, for complex bands alone
 
     edges = first + size * np.arange(n_cells + 1)

@@ -51,10 +51,8 @@ class ReportInput:
     @property
     def kinds(self) -> tuple[Kind, Kind]:
         """Kinds of the fixed and the moving image: as registered, or else as set."""
-        found = self.registration
-        if found is None:
-            return self.config.read.fixed_kind, self.config.read.moving_kind
-        return Kind(found.fixed_kind), Kind(found.moving_kind)
+        found, read = self.registration, self.config.read
+        return (Kind(found.fixed_kind), Kind(found.moving_kind)) if found else (read.fixed_kind, read.moving_kind)
 
     @property
     def fixed_metres(self) -> float | None:
@@ -120,16 +118,14 @@ def register_command(inputs: ReportInput) -> str:
 
 def apply_command(inputs: ReportInput) -> str:
     """Return the command that warps another band by the same transform."""
-    result = str(inputs.result or _RESULT)
-    return shlex.join(["rrl-register", "apply", result, "OTHER_BAND.tif", "-o", "OTHER_ALIGNED.tif"])
+    return f"rrl-register apply {shlex.quote(str(inputs.result or _RESULT))} OTHER_BAND.tif -o OTHER_ALIGNED.tif"
 
 
 def _texts(option: ConfigOption, config: RegisterConfig) -> list[str]:
     """Return the values that the command line takes for an option, one for each time that the option is repeated."""
     value = getattr(getattr(config, option.section), option.field)
-    if value is None or value == ():
-        return []
-    return [_text(item) for item in value] if option.multiple else [_text(value)]
+    listed = value if option.multiple else () if value is None or value == () else (value,)
+    return [_text(item) for item in listed]
 
 
 def _text(value: Any) -> str:

@@ -263,8 +263,7 @@ def _grey(path: Path, bands: tuple[int, ...], kind: Kind) -> Picture:
 
 def _draw_tie_points(canvas: Pixels, panels: list[Pixels], lefts: list[int], registration: Registration) -> None:
     """Draw lines from the second panel (fixed) to the third (moving), inliers on top."""
-    points = registration.tie_points
-    inlier = registration.inlier
+    points, inlier = registration.tie_points, registration.inlier
     starts = _on_canvas(points.fixed, registration.fixed_grid, panels[1], lefts[1])
     ends = _on_canvas(points.moving, registration.moving_grid, panels[2], lefts[2])
     for chosen, most, colour in ((~inlier, MAX_OUTLIERS, RED), (inlier, MAX_INLIERS, GREEN)):

@@ -345,9 +345,8 @@ def grey_bytes(bands: NDArray[np.float32], valid: NDArray[np.bool_], kind: Kind)
 
 def fill_invalid(grey: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Fill invalid pixels with the mean of the valid ones, so that patches have no black edge."""
-    if valid.all() or not valid.any():
-        return grey
-    return np.where(valid, grey, grey[valid].mean()).astype(np.float32)
+    filled = valid.any() and not valid.all()
+    return np.where(valid, grey, grey[valid].mean()).astype(np.float32) if filled else grey
 
 
 def _hashed(name: str) -> int:

@@ -109,7 +109,7 @@ class PairFolder(Source):
         visible, other = self.path / row["vis"], self.path / row["other"]
         family = row.get("family") or self.family or _recognised(visible, other)
         group = self.group or row.get("set") or _checked_family(family)
-        if _is_picture(visible) and _is_picture(other):
+        if {visible.suffix.lower(), other.suffix.lower()} <= _PICTURES:
             images = _read_pictures(visible, other)
         else:
             from rrl_register.training.rasters import read_aligned  # machines that train may lack rasterio
@@ -198,8 +198,7 @@ class PatchArrays(Source):
         matching = np.flatnonzero(labels == 1)
         if not len(matching):
             raise InputError(f"{self.labels} has no 1 among its {len(labels)} labels: pairs that match are needed")
-        kept = np.array(kept_for_validation([f"{name}/{i}" for i in matching]))
-        chosen = matching[kept == validation]
+        chosen = matching[np.array(kept_for_validation([f"{name}/{i}" for i in matching])) == validation]
         if not len(chosen):
             return []
         return [PairImages(name, family, self.group or family, torch.from_numpy(images[chosen]), None)]
@@ -279,10 +278,6 @@ def _recognised(visible: Path, other: Path) -> str:
     return "sar" if is_sar(visible, other) else "other"
 
 
-def _is_picture(path: Path) -> bool:
-    return path.suffix.lower() in _PICTURES
-
-
 def _read_pictures(visible: Path, other: Path) -> ReadImages:
     """Read both images for ``make_pair``; zeros of the second one are missing in areas larger than dark pixels'."""
     colours = _read_picture(visible, cv2.IMREAD_COLOR)[..., ::-1]
@@ -305,6 +300,5 @@ def _read_array(path: Path) -> NDArray[Any]:
     try:
         array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        seen = str(error).splitlines()[0]
-        raise InputError(f"{path} is no array ({seen}): a .npy file is needed") from error
+        raise InputError(f"{path} is no array ({str(error).splitlines()[0]}): a .npy file is needed") from error
     return array

@@ -28,8 +28,7 @@ def running_mean(network: nn.Module, decay: float) -> AveragedModel:
         """Move the mean towards a value; whole numbers are replaced."""
         if not mean.is_floating_point():
             return value
-        kept = torch.as_tensor((updates + 1) / (updates + 11)).clamp(max=decay)
-        return torch.lerp(value, mean, kept)
+        return torch.lerp(value, mean, torch.as_tensor((updates + 1) / (updates + 11)).clamp(max=decay))
 
     return AveragedModel(network, avg_fn=average, use_buffers=True)
 

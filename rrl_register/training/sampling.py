@@ -124,14 +124,12 @@ class PatchSampler:
         other_matrix = joint @ (_rotation(draw.next(-limit, limit)) * zoom[:, None, None])
         beside = (_ring(draw, 0.0, geometry.jitter), _ring(draw, *geometry.near_miss))
         places = torch.cat([centres + (joint @ shift[..., None])[..., 0] for shift in beside])
-        planes = COLOURS if simulated else OTHER
-        cut = bank.atlas.cut(image.repeat(2), planes, places, other_matrix.repeat(2, 1, 1))
+        cut = bank.atlas.cut(image.repeat(2), COLOURS if simulated else OTHER, places, other_matrix.repeat(2, 1, 1))
         other, near = cut[:n], cut[n:]
         if simulated:
             other, near = simulate(torch.stack([other, near], 1), self._generator).unbind(1)
         visible = bank.atlas.cut(image, VISIBLE, centres, joint)
-        family = "simulated" if simulated else members.family
-        return PatchBatch(visible, other, near, image, centres, scale, family)
+        return PatchBatch(visible, other, near, image, centres, scale, "simulated" if simulated else members.family)
 
     def _draw_group(self) -> str:
         if not self._weights:

@@ -165,10 +165,7 @@ class InverseMap:
     def _split_places(
         self, box: Box
     ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        """Map the pixels of a box into the source: column and row of the pixel up left, and the fractions, (h, w).
-
-        The column is ``OUTSIDE`` if the place is not in the source.
-        """
+        """Map pixels into the source, (h, w): column (``OUTSIDE`` beside it) and row up left, and the fractions."""
         rows, columns = (math.ceil(side / self.factor) for side in self.shape)
         left, top = np.empty(box.shape, np.int32), np.empty(box.shape, np.int32)
         fx, fy = np.empty(box.shape, np.float32), np.empty(box.shape, np.float32)

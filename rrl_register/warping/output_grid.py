@@ -218,11 +218,7 @@ def _upright(forward: Matrix, moving: Grid) -> Affine:
 
 
 def _laid_over(shape: tuple[int, int], place: Affine, unit: Affine) -> tuple[int, int, Affine]:
-    """Cover a raster of a shape, which lies at ``place``, with pixels of the linear part of ``unit``.
-
-    Returns:
-        Width, height and the geotransform of the pixels.
-    """
+    """Cover a raster at ``place`` with pixels of the linear part of ``unit``; return width, height, geotransform."""
     linear = Affine(unit.a, unit.b, 0, unit.d, unit.e, 0)
     corner = np.array((place.c, place.f))
     corners = np.array([place * (x, y) for x in (0, shape[1]) for y in (0, shape[0])]) - corner

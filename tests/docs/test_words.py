@@ -140,19 +140,21 @@ def test_docstrings_name_a_thing_or_an_action(place: Path) -> None:
     assert wrong == []
 
 
-def helps(command: click.Command, words: tuple[str, ...] = ("rrl-register",)) -> Iterator[tuple[str, str]]:
+def helps(
+    command: click.Command, words: tuple[str, ...] = ("rrl-register",), parent: click.Context | None = None
+) -> Iterator[tuple[str, str]]:
     """Name and help of a command and of those below it, all options described."""
-    context = click.Context(command, info_name=words[-1])
+    context = command.context_class(command, parent, info_name=words[-1], **command.context_settings)
     options = [parameter.help or "" for parameter in command.params if isinstance(parameter, click.Option)]
     yield " ".join(words), "\n".join([command.get_help(context), *options])
     if isinstance(command, click.Group):
         for name in command.list_commands(context):
             below = command.get_command(context, name)
             assert below is not None
-            yield from helps(below, (*words, name))
+            yield from helps(below, (*words, name), context)
 
 
-@pytest.mark.parametrize(("name", "text"), helps(main), ids=lambda value: value if value[:4] == "rrl-" else "")
+@pytest.mark.parametrize(("name", "text"), list(helps(main)), ids=lambda value: value if value[:4] == "rrl-" else "")
 def test_help_uses_the_words_of_the_field(name: str, text: str) -> None:
     assert found_in(re.sub(r"\n +", " ", text), name) == []
 

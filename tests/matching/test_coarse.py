@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rrl_register.geometry.transforms import centre_of, corners_of, invert, project, similarity
@@ -168,6 +168,7 @@ def test_flat_images_raise_nothing() -> None:
 
 
 @given(st.floats(0, 179), st.floats(0.5, 10))
+@example(85.31085479327169, 6.042129374822796)
 def test_rotations_reach_both_limits_and_hold_zero(limit: float, step: float) -> None:
     grid = np.array(rotation_grid(limit, step))
     assert grid[0] == -limit and grid[-1] == limit

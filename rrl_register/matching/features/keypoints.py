@@ -50,8 +50,7 @@ def corner_response(image: Image, valid: Mask) -> Image:
         x, y = gx[first:last], gy[first:last]
         blurred = (cv2.GaussianBlur(product, (0, 0), _INTEGRATION) for product in (x * x, y * y, x * y))
         xx, yy, xy = (product[rows.start - first : rows.stop - first] for product in blurred)
-        smaller = (xx + yy) / 2 - np.sqrt(((xx - yy) / 2) ** 2 + xy**2)
-        np.maximum(smaller, 0, out=response[rows])
+        np.maximum((xx + yy) / 2 - np.sqrt(((xx - yy) / 2) ** 2 + xy**2), 0, out=response[rows])
 
     map_row_blocks(respond, len(response))
     return response
@@ -81,8 +80,7 @@ def spread_grid(image: Image, valid: Mask, step: int = 32, margin: int = 8) -> P
 
 def _interior(valid: Mask, margin: int) -> Mask:
     """Return the pixels farther than ``margin`` from invalid ones and from the image border."""
-    framed = np.pad(valid, 1)
-    return eroded(framed, margin)[1:-1, 1:-1]
+    return eroded(np.pad(valid, 1), margin)[1:-1, 1:-1]
 
 
 def _by_buckets(
@@ -96,6 +94,5 @@ def _by_buckets(
     bucket = (rows // side).astype(np.int64) * (int(shape[1] // side) + 1) + (columns // side).astype(np.int64)
     order = np.lexsort((-response, bucket))
     sorted_bucket = bucket[order]
-    first_of_bucket = np.searchsorted(sorted_bucket, sorted_bucket)
-    turn = np.arange(len(order)) - first_of_bucket
+    turn = np.arange(len(order)) - np.searchsorted(sorted_bucket, sorted_bucket)
     return order[np.lexsort((-response[order], turn))][:n]

@@ -88,8 +88,7 @@ class Scorer:
                 a, at_a = _distinct(left[rows])
                 b, at_b = _distinct(right[rows])
                 encoded = self._net.encode(self._tensor(visible[a]), Spectrum.VISIBLE)
-                moving = self._net.encode(self._tensor(other[b]), Spectrum.OTHER)
-                score = self._net.score(encoded, moving, at_a, at_b)
+                score = self._net.score(encoded, self._net.encode(self._tensor(other[b]), Spectrum.OTHER), at_a, at_b)
                 scores[rows] = score.float().cpu().numpy()
         return scores
 
