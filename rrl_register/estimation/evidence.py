@@ -111,8 +111,7 @@ def gather_evidence(
     Args:
         matrix: ``(3, 3)`` moving -> fixed.
         matches: The result of the search, with ``N`` accepted tie points and ``V`` unscored ones.
-        residual: ``(N + V,)`` residuals of ``matches.all_points`` under the transform, fixed px. The unscored ones show
-            how well it fits, and nothing of whether it is right.
+        residual: ``(N + V,)`` residuals of ``matches.all_points``, fixed px; the unscored ones show the fit alone.
         fit: Least-squares fit of the model that ``matrix`` was fitted as, for the cross-validation.
         threshold: Largest residual of an inlier.
         radius: Half the side of the square that was searched for each tie point.
